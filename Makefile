@@ -1,0 +1,21 @@
+# Two commands are all a user needs: `make demo` and `make test`. Each makes its own .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint constraints clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,train,dev]'
+	touch $@
+
+demo: .venv/installed ## start a planner and three workers, make 24 pictures, stop everything
+	$(BIN)/ladle demo
+
+test: .venv/installed ## lint, types, and every test (a broker is found or started, see README)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean: ## remove what demo, tests and benchmarks left behind
+	rm -rf demo-out runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis

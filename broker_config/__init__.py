@@ -1,0 +1,1 @@
+"""Settings, Celery app, queue topology, wire messages and the SQLite transport."""

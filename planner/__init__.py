@@ -1,0 +1,1 @@
+"""Ledger, placement, recorder, Python client and command line."""

@@ -1,0 +1,1 @@
+"""Environment, LAD-TS, baselines, experience log and retraining."""

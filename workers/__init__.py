@@ -1,0 +1,1 @@
+"""What runs on a GPU node: pipelines, the generate task and the heartbeat."""
