@@ -1,0 +1,1 @@
+"""LAD-TS: discrete soft actor-critic whose actor denoises a latent action."""

@@ -1,0 +1,176 @@
+"""The denoising chain that turns a latent action into a categorical policy over nodes.
+
+Only the chain lives here: the variance schedule, the step from x_i to x_{i-1} and the masked softmax at its end. What
+the network looks like is its own business (``rl_agent.ladts.networks``), and where latent actions are kept between
+decisions is the policy's (``rl_agent.ladts.policies``).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch as th
+from torch import nn
+
+Prediction = Literal["residual", "sample", "epsilon", "softmax"]
+"""What the network's output means.
+
+``residual``  the correction to the latent action's logits: x_0 = x_I + network. A network that answers zero leaves the
+              latent action as it is, so a chain started from a rule's scores plays that rule before any learning.
+``sample``    x_0 itself.
+``epsilon``   the noise in x_i, as in the paper.
+``softmax``   as ``epsilon``, but with a softmax on the network's output, as in the published code: the network can
+              then only subtract, and x_I is amplified 12.5 times.
+"""
+
+TIME_EMBEDDING_SIZE = 16
+MAX_LOGIT = 10.0
+
+
+class Denoiser(nn.Module):
+    """A network inside the chain: ``forward(x, i, condition)`` with x of shape (batch, nodes), same shape out.
+
+    ``i`` counts down from ``n_denoising_steps`` to 1. ``condition`` is what ``encode`` made of the observation, once
+    per chain, so that work on the observation is not repeated at every denoising step.
+    """
+
+    def encode(self, observation: th.Tensor) -> tuple[th.Tensor, ...]:
+        """Return what ``forward`` needs of the observation."""
+        return (observation,)
+
+    def forward(self, x: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
+        """Return the network's output for denoising step ``i``, shape (batch, nodes)."""
+        raise NotImplementedError
+
+
+class DenoisingChain(nn.Module):
+    """Denoises a latent action into logits over the nodes.
+
+    Args:
+        network: the denoiser; called once per denoising step.
+        n_denoising_steps: I, the length of the chain.
+        beta_min: lower end of the variance-preserving schedule.
+        beta_max: upper end of it.
+        prediction: what the network's output means, see ``Prediction``.
+        max_logit: bound on |x_0|; None leaves it unbounded, as in the published code.
+
+    Raises:
+        ValueError: ``n_denoising_steps`` < 1 or an unknown ``prediction``.
+
+    Source: arXiv 2412.18212, eqs. 11-14 (beta_i, posterior mean and variance).
+    Differs: the default predicts a residual on the latent action and bounds x_0; the paper predicts noise.
+    """
+
+    posterior_of_x0: th.Tensor
+    posterior_of_xi: th.Tensor
+    posterior_std: th.Tensor
+    alpha_bar: th.Tensor
+
+    def __init__(
+        self,
+        network: Denoiser,
+        n_denoising_steps: int = 5,
+        beta_min: float = 0.1,
+        beta_max: float = 10.0,
+        prediction: Prediction = "residual",
+        max_logit: float | None = MAX_LOGIT,
+    ) -> None:
+        super().__init__()
+        if n_denoising_steps < 1:
+            raise ValueError(f"n_denoising_steps is {n_denoising_steps}: a chain needs at least one step")
+        if prediction not in get_args(Prediction):
+            raise ValueError(f"prediction {prediction!r} is unknown: use one of {get_args(Prediction)}")
+        self.network = network
+        self.n_denoising_steps = n_denoising_steps
+        self.prediction = prediction
+        self.max_logit = max_logit
+        schedule = variance_schedule(n_denoising_steps, beta_min, beta_max)
+        for name, values in schedule.items():
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(
+        self,
+        start: th.Tensor,
+        observation: th.Tensor,
+        eligible: th.Tensor | None = None,
+        deterministic: bool = False,
+    ) -> th.Tensor:
+        """Denoise ``start`` into logits.
+
+        Args:
+            start: x_I, shape (batch, nodes): noise, or the logits of a latent action (``logits_of``).
+            observation: passed on to the network's ``encode``.
+            eligible: boolean, shape (batch, nodes). Ineligible nodes are zero inside the chain and get the lowest
+                finite logit at its end, hence probability exactly 0. Every row needs at least one eligible node.
+            deterministic: draw no noise at all.
+
+        Returns:
+            Logits, shape (batch, nodes).
+        """
+        origin = start if eligible is None else start * eligible
+        x = origin
+        condition = self.network.encode(observation)
+        for i in range(self.n_denoising_steps, 0, -1):
+            x0 = self._estimate_x0(x, origin, i, condition)
+            x = self.posterior_of_x0[i - 1] * x0 + self.posterior_of_xi[i - 1] * x
+            if i > 1 and not deterministic:
+                x = x + self.posterior_std[i - 1] * th.randn_like(x)
+            if eligible is not None:
+                x = x * eligible
+        return x if eligible is None else x.masked_fill(~eligible, th.finfo(x.dtype).min)
+
+    def _estimate_x0(self, x: th.Tensor, origin: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
+        output: th.Tensor = self.network(x, i, condition)
+        if self.prediction == "residual":
+            x0 = origin + output
+        elif self.prediction == "sample":
+            x0 = output
+        else:
+            noise = th.softmax(output, dim=-1) if self.prediction == "softmax" else output
+            alpha_bar = self.alpha_bar[i - 1]
+            x0 = (x - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+        return x0 if self.max_logit is None else x0.clamp(-self.max_logit, self.max_logit)
+
+
+def variance_schedule(n_denoising_steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> dict[str, th.Tensor]:
+    """Return the chain's constants, each of shape (n_denoising_steps,), index i - 1 for denoising step i.
+
+    Returns:
+        ``alpha_bar``; the weights ``posterior_of_x0`` and ``posterior_of_xi`` of the posterior mean; ``posterior_std``.
+        At i = 1 they are 1, 0 and 0: the last step returns the estimate of x_0 itself.
+
+    Source: arXiv 2412.18212, eq. 11; the posterior is that of DDPM (arXiv 2006.11239, eq. 7).
+    """
+    i = th.arange(1, n_denoising_steps + 1, dtype=th.float64)
+    steps = float(n_denoising_steps)
+    beta = 1 - th.exp(-beta_min / steps - 0.5 * (beta_max - beta_min) * (2 * i - 1) / steps**2)
+    alpha_bar = th.cumprod(1 - beta, dim=0)
+    before = th.cat([th.ones(1, dtype=th.float64), alpha_bar[:-1]])
+    constants = {
+        "alpha_bar": alpha_bar,
+        "posterior_of_x0": th.sqrt(before) * beta / (1 - alpha_bar),
+        "posterior_of_xi": th.sqrt(1 - beta) * (1 - before) / (1 - alpha_bar),
+        "posterior_std": th.sqrt(beta * (1 - before) / (1 - alpha_bar)),
+    }
+    return {name: values.to(th.float32) for name, values in constants.items()}
+
+
+def logits_of(probabilities: th.Tensor, max_logit: float = MAX_LOGIT) -> th.Tensor:
+    """Return the chain's start for a latent action: log-probabilities, none below ``-max_logit``.
+
+    Args:
+        probabilities: latent actions, shape (batch, nodes).
+        max_logit: bound; a probability of 0 maps to ``-max_logit``.
+    """
+    return th.log(probabilities.clamp_min(1e-12)).clamp_min(-max_logit)
+
+
+def time_embedding(n_denoising_steps: int, size: int = TIME_EMBEDDING_SIZE) -> th.Tensor:
+    """Return sinusoidal embeddings of the denoising steps 1..I, shape (n_denoising_steps, size).
+
+    Source: arXiv 1706.03762, section 3.5.
+    """
+    half = size // 2
+    frequency = th.exp(-th.log(th.tensor(10_000.0)) * th.arange(half) / (half - 1))
+    angle = th.arange(1, n_denoising_steps + 1)[:, None] * frequency[None, :]
+    return th.cat([th.sin(angle), th.cos(angle)], dim=1)

@@ -1,0 +1,129 @@
+"""Networks of the actor and the critics, in two forms.
+
+The shared form runs one small network on every node's row and lets the nodes see each other only through pooled
+averages, so it is permutation-equivariant and serves any number of nodes. The flat form reads all rows as one vector,
+as the paper does, and is bound to the number of nodes it was built for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch as th
+from torch import nn
+
+from rl_agent.ladts.diffusion import TIME_EMBEDDING_SIZE, Denoiser, time_embedding
+
+
+class NodeNetwork(nn.Module):
+    """Maps (batch, nodes, features) to (batch, nodes), equivariant under permutations of the nodes.
+
+    Each row passes a first layer; the mean over the eligible rows of what comes out is added, through a layer of its
+    own, to every row before the second. Ineligible rows add nothing to the mean.
+
+    Args:
+        n_features: columns of a row.
+        hidden: width of both layers.
+        zero_output: start with an output of exactly zero.
+    """
+
+    def __init__(self, n_features: int, hidden: int = 32, *, zero_output: bool = False) -> None:
+        super().__init__()
+        self.row = nn.Linear(n_features, hidden)
+        self.mixed = nn.Linear(hidden, hidden)
+        self.pooled = nn.Linear(hidden, hidden, bias=False)
+        self.output = nn.Linear(hidden, 1)
+        if zero_output:
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
+
+    def forward(self, rows: th.Tensor, eligible: th.Tensor | None = None) -> th.Tensor:
+        """Return one value per node, shape (batch, nodes)."""
+        return self.mix(self.row(rows), None if eligible is None else eligible.to(rows.dtype))
+
+    def mix(self, hidden: th.Tensor, weight: th.Tensor | None) -> th.Tensor:
+        """Finish the pass from the first layer's output; ``weight`` is 1 for the rows that count, 0 for others."""
+        hidden = th.relu(hidden)
+        if weight is None:
+            mean = hidden.mean(dim=1)
+        else:
+            mean = th.bmm(weight.unsqueeze(1), hidden).squeeze(1) / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
+        hidden = th.relu(self.mixed(hidden) + self.pooled(mean).unsqueeze(1))
+        values: th.Tensor = self.output(hidden).squeeze(-1)
+        return values
+
+
+class FlatNetwork(nn.Module):
+    """A plain multi-layer perceptron on one vector.
+
+    Args:
+        n_inputs: size of the vector.
+        n_outputs: number of nodes.
+        net_arch: widths of the hidden layers.
+    """
+
+    def __init__(self, n_inputs: int, n_outputs: int, net_arch: Sequence[int] = (20, 20)) -> None:
+        super().__init__()
+        sizes = [n_inputs, *net_arch]
+        layers: list[nn.Module] = []
+        for size_in, size_out in pairwise(sizes):
+            layers += [nn.Linear(size_in, size_out), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], n_outputs))
+
+    def forward(self, vector: th.Tensor) -> th.Tensor:
+        """Return one value per node, shape (batch, nodes)."""
+        values: th.Tensor = self.layers(vector)
+        return values
+
+
+class NodeDenoiser(Denoiser):
+    """The shared denoiser: every node's row is joined by its own x_i and the embedding of i.
+
+    The observation has shape (batch, nodes, n_features + 1); its LAST column is the eligibility (1 or 0).
+
+    Args:
+        n_features: columns of a row without the eligibility.
+        n_denoising_steps: length of the chain.
+        hidden: width of the layers.
+        zero_output: start with an output of exactly zero.
+    """
+
+    embedding: th.Tensor
+
+    def __init__(self, n_features: int, n_denoising_steps: int, hidden: int = 32, *, zero_output: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("embedding", time_embedding(n_denoising_steps), persistent=False)
+        self.network = NodeNetwork(n_features, hidden, zero_output=zero_output)
+        self.time = nn.Linear(TIME_EMBEDDING_SIZE, hidden, bias=False)
+        self.latent = nn.Parameter(th.randn(hidden) / hidden**0.5)
+
+    def encode(self, observation: th.Tensor) -> tuple[th.Tensor, ...]:
+        """Return the first layer's share of the observation, and the eligibility."""
+        return self.network.row(observation[..., :-1].contiguous()), observation[..., -1].contiguous()
+
+    def forward(self, x: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
+        """Return the network's output for denoising step ``i``, shape (batch, nodes)."""
+        first, weight = condition
+        hidden = th.addcmul(first + self.time(self.embedding[i - 1]), x.unsqueeze(-1), self.latent)
+        return self.network.mix(hidden, weight)
+
+
+class FlatDenoiser(Denoiser):
+    """The paper's denoiser: concat(x, embedding of i, observation vector) -> hidden layers -> nodes.
+
+    Source: arXiv 2412.18212, table of parameters (two hidden layers of 20, ReLU).
+    """
+
+    embedding: th.Tensor
+
+    def __init__(self, n_inputs: int, n_nodes: int, n_denoising_steps: int, net_arch: Sequence[int] = (20, 20)) -> None:
+        super().__init__()
+        self.register_buffer("embedding", time_embedding(n_denoising_steps), persistent=False)
+        self.network = FlatNetwork(n_inputs + n_nodes + TIME_EMBEDDING_SIZE, n_nodes, net_arch)
+
+    def forward(self, x: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
+        """Return the network's output for denoising step ``i``, shape (batch, nodes)."""
+        time = self.embedding[i - 1].expand(len(x), -1)
+        output: th.Tensor = self.network(th.cat([x, time, *condition], dim=-1))
+        return output
