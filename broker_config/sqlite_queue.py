@@ -1,0 +1,337 @@
+"""Messages of a broker file under a lease: publish, claim, ack, requeue, dead-letter, and claims of the dead.
+
+A message row is free (no owner) or claimed (its owner holds a lease). It is deleted when acknowledged. When the
+owner gives it back, or dies, it is free again in its old place, and ``deliveries`` has counted the attempt.
+Leaves out kombu (``sqlite_transport``) and what is declared (``sqlite_topology``).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from amqp.exceptions import ChannelError, NotFound, ResourceLocked
+
+from broker_config import sqlite_topology
+from broker_config.sqlite_file import BrokerFile, BrokerFileBusy
+from broker_config.sqlite_lease import Lease, forget, is_held, lease_folder
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+NO_ROUTE = 312  # AMQP reply code of an unroutable mandatory message
+REAP_INTERVAL_S = 0.4  # claims of a dead process are free again within half a second
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A message handed to this connection.
+
+    Attributes:
+        id: Row, which is also the delivery tag.
+        envelope: Content type, content encoding, headers, properties.
+        body: As published.
+        earlier_deliveries: 0 on the first delivery; the ``x-delivery-count`` of RabbitMQ's quorum queues.
+    """
+
+    id: int
+    envelope: dict[str, Any]
+    body: bytes
+    earlier_deliveries: int
+
+
+class QueueSession:
+    """What one connection does with a broker file. Safe to share between threads.
+
+    Args:
+        path: The broker file.
+        lock_timeout_s: Longest wait for the write lock, in seconds.
+        delivery_limit: A message given back more often than this is dead-lettered: 3 means 4 deliveries.
+        dead_letter_exchange: Where rejected and too often delivered messages go, under their own routing key.
+            Without a queue bound there they are dropped with a warning, as RabbitMQ does silently.
+
+    Raises:
+        BrokerFileError: The file cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock_timeout_s: float = 30.0,
+        delivery_limit: int = 3,
+        dead_letter_exchange: str = "ladle.dead",
+    ) -> None:
+        self.file = BrokerFile(path, lock_timeout_s=lock_timeout_s)
+        self._leases = lease_folder(path)
+        self._delivery_limit = delivery_limit
+        self._dead_letter_exchange = dead_letter_exchange
+        self._lease: Lease | None = None
+        self._topology: sqlite_topology.Topology | None = None
+        self._consumers = 0
+        self._next_reap = 0.0
+        self._closed = False
+
+    @property
+    def owner(self) -> str:
+        """Name of this connection's lease, taken when first needed: a mere publisher holds none."""
+        with self.file.mutex:
+            if self._closed:
+                raise BrokerFileBusy(str(self.file.path), "this connection was closed; connect again")
+            if self._lease is None:
+                self._lease = Lease(self._leases)
+            return self._lease.owner
+
+    def change(self, operation: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Run one function of ``sqlite_topology`` in a transaction of its own."""
+        with self.file.write() as db:
+            return operation(db, *arguments, **options)
+
+    def declare_queue(
+        self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Mapping[str, Any]
+    ) -> None:
+        """Make or check a queue; see ``sqlite_topology.declare_queue`` for the errors."""
+        owner = self.owner if exclusive or auto_delete else None
+        options = {
+            "owner": owner,
+            "durable": durable,
+            "exclusive": exclusive,
+            "auto_delete": auto_delete,
+            "arguments": arguments,
+        }
+        try:
+            self.change(sqlite_topology.declare_queue, name, **options)
+        except ResourceLocked:
+            self.reap()  # the other connection may have died a moment ago
+            self.change(sqlite_topology.declare_queue, name, **options)
+
+    def counts(self, queue: str) -> tuple[int, int]:
+        """Messages ready and consumers of a queue."""
+        ((ready,),) = self.file.read(
+            "SELECT count(*) FROM message WHERE queue = ? AND owner IS NULL AND (expires_s IS NULL OR expires_s > ?)",
+            (queue, time.time()),
+        )
+        ((consumers,),) = self.file.read("SELECT count(*) FROM consumer WHERE queue = ?", (queue,))
+        return ready, consumers
+
+    def purge(self, queue: str) -> int:
+        """Remove the messages that nobody has claimed; returns how many."""
+        with self.file.write() as db:
+            return db.execute("DELETE FROM message WHERE queue = ? AND owner IS NULL", (queue,)).rowcount
+
+    def consume(self, queue: str, tag: str) -> None:
+        """Say that this connection reads a queue."""
+        self.reap()
+        self.change(sqlite_topology.add_consumer, queue, self.owner, tag)
+        self._consumers += 1
+
+    def cancel(self, tag: str) -> None:
+        """Say that this connection reads a queue no more."""
+        self.change(sqlite_topology.remove_consumers, self.owner, tag)
+        self._consumers -= 1
+
+    def consumers_are_known(self) -> bool:
+        """Whether no queue was deleted under its consumers here."""
+        return self._consumers == 0 or self.file.read(
+            "SELECT count(*) FROM consumer WHERE owner = ?", (self.owner,)
+        ) == [(self._consumers,)]
+
+    def publish(
+        self, envelope: Mapping[str, Any], body: bytes, *, exchange: str, routing_key: str, mandatory: bool = False
+    ) -> None:
+        """Store a message in every queue bound to the key; a persistent one is on the disk on return.
+
+        Raises:
+            ChannelError: Mandatory and no queue takes it: reply code 312, as py-amqp raises it.
+            NotFound: No such exchange (404).
+            BrokerFileError: Not stored.
+        """
+        properties = envelope["properties"]
+        with self.file.write(durable=properties.get("delivery_mode") == 2) as db:
+            known = self._known(db)
+            queues = known.route(exchange, routing_key)
+            if not queues and mandatory:
+                raise ChannelError(
+                    f"NO_ROUTE - no queue is bound to exchange '{exchange}' with key '{routing_key}'",
+                    (60, 50),
+                    "Basic.return",
+                    NO_ROUTE,
+                )
+            expiration = envelope["properties"].get("expiration")
+            ttl_s = None if expiration is None else int(expiration) / 1000
+            self._store(db, {queue: (ttl_s, known.message_ttl_s[queue]) for queue in queues}, envelope, body)
+
+    def _known(self, db: sqlite3.Connection) -> sqlite_topology.Topology:
+        self._topology = sqlite_topology.load(db, self._topology)
+        return self._topology
+
+    @staticmethod
+    def _store(
+        db: sqlite3.Connection,
+        limits_s: Mapping[str, Iterable[float | None]],
+        envelope: Mapping[str, Any],
+        body: bytes,
+    ) -> None:
+        """Store one message per queue, each living as long as the shortest of its limits."""
+        text = json.dumps(envelope, default=str)
+        for queue, limits in limits_s.items():
+            lifetime_s = min((limit for limit in limits if limit is not None), default=None)
+            db.execute(
+                "INSERT INTO message (queue, envelope, body, expires_s) VALUES (?, ?, ?, ?)",
+                (queue, text, body, None if lifetime_s is None else time.time() + lifetime_s),
+            )
+
+    def claim(self, queue: str, *, no_ack: bool = False) -> Claimed | None:
+        """The oldest free message of a queue, now owned by this connection (``no_ack``: deleted at once).
+
+        None when there is none, or when another connection is the queue's single active consumer.
+        """
+        now = time.time()
+        free = "queue = ? AND owner IS NULL AND (expires_s IS NULL OR expires_s > ?)"
+        # A look first, so that idle consumers never ask for the write lock.
+        if not self.file.read(f"SELECT 1 FROM message WHERE {free} LIMIT 1", (queue, now)):
+            return None
+        oldest = f"id = (SELECT id FROM message WHERE {free} ORDER BY id LIMIT 1)"
+        columns = "RETURNING id, envelope, body, deliveries"
+        with self.file.write() as db:
+            if not self._may_read(db, queue):
+                return None
+            if no_ack:
+                statement, values = f"DELETE FROM message WHERE {oldest} {columns}", (queue, now)
+            else:
+                statement = f"UPDATE message SET owner = ?, deliveries = deliveries + 1 WHERE {oldest} {columns}"
+                values = (self.owner, queue, now)  # type: ignore[assignment]
+            rows = db.execute(statement, values).fetchall()
+        if not rows:
+            return None
+        ((row, envelope, body, deliveries),) = rows
+        return Claimed(id=row, envelope=json.loads(envelope), body=body, earlier_deliveries=max(deliveries - 1, 0))
+
+    def _may_read(self, db: sqlite3.Connection, queue: str) -> bool:
+        first = db.execute(
+            "SELECT consumer.owner FROM queue JOIN consumer ON consumer.queue = queue.name"
+            " WHERE queue.name = ? AND queue.single_active ORDER BY consumer.id LIMIT 1",
+            (queue,),
+        ).fetchone()
+        return first is None or first == (self.owner,)
+
+    def ack(self, message: int) -> None:
+        """Delete a claimed message; one that was meanwhile given to another is left alone."""
+        with self.file.write() as db:
+            gone = db.execute("DELETE FROM message WHERE id = ? AND owner = ?", (message, self.owner)).rowcount == 0
+        if gone:
+            logger.warning("message %s was acknowledged after its claim had ended", message)
+
+    def reject(self, message: int, *, requeue: bool) -> None:
+        """Give a claimed message back, or dead-letter it."""
+        with self.file.write() as db:
+            if requeue:
+                self._free(db, [message], self.owner)
+            else:
+                self._bury(db, message, self.owner, "rejected")
+
+    def release(self, messages: Iterable[int]) -> None:
+        """Give claimed messages back at once, as a closing channel does."""
+        with self.file.write() as db:
+            self._free(db, messages, self.owner)
+
+    def _free(self, db: sqlite3.Connection, messages: Iterable[int], owner: str) -> None:
+        for message in messages:
+            freed = db.execute(
+                "UPDATE message SET owner = NULL WHERE id = ? AND owner = ? AND deliveries <= ?",
+                (message, owner, self._delivery_limit),
+            ).rowcount
+            if not freed:
+                self._bury(db, message, owner, "delivery_limit")
+
+    def _bury(self, db: sqlite3.Connection, message: int, owner: str, reason: str) -> None:
+        """Move a claimed message to the dead-letter exchange with an ``x-death`` header, as RabbitMQ writes it."""
+        row = db.execute(
+            "DELETE FROM message WHERE id = ? AND owner = ? RETURNING queue, envelope, body", (message, owner)
+        ).fetchone()
+        if row is None:
+            return
+        queue, text, body = row
+        envelope = json.loads(text)
+        origin = envelope["properties"]["delivery_info"]
+        headers = envelope["headers"]
+        death = {
+            "reason": reason,
+            "queue": queue,
+            "exchange": origin["exchange"],
+            "routing-keys": [origin["routing_key"]],
+            "count": 1,
+            "time": int(time.time()),
+        }
+        headers["x-death"] = [death, *headers.get("x-death", ())]
+        headers.setdefault("x-first-death-queue", queue)
+        headers.setdefault("x-first-death-reason", reason)
+        headers.setdefault("x-first-death-exchange", origin["exchange"])
+        envelope["properties"].pop("expiration", None)
+        known = self._known(db)
+        try:
+            # A message that dies in the dead-letter queue itself ends there, or it would go round for ever.
+            graves = known.route(self._dead_letter_exchange, origin["routing_key"]) - {queue}
+        except NotFound:
+            graves = set()
+        if not graves:
+            logger.warning("message %s of queue %r dropped (%s): no dead-letter queue takes it", message, queue, reason)
+        self._store(db, {grave: (known.message_ttl_s[grave],) for grave in graves}, envelope, body)
+
+    def reap_if_due(self) -> None:
+        """Reap at most every ``REAP_INTERVAL_S``."""
+        if time.monotonic() >= self._next_reap:
+            self.reap()
+
+    def reap(self) -> None:
+        """Free the claims of dead connections, remove their temporary queues, and drop what has expired."""
+        self._next_reap = time.monotonic() + REAP_INTERVAL_S
+        owners = {
+            owner
+            for (owner,) in self.file.read(
+                "SELECT owner FROM message WHERE owner IS NOT NULL UNION SELECT owner FROM consumer"
+                " UNION SELECT owner FROM queue WHERE owner IS NOT NULL"
+            )
+        }
+        dead = [owner for owner in owners if not is_held(self._leases, owner)]
+        now = time.time()
+        stale = "owner IS NULL AND expires_s <= ?"
+        expired = self.file.read(f"SELECT 1 FROM message WHERE {stale} LIMIT 1", (now,))
+        idle = self.file.read(sqlite_topology.IDLE_QUEUES, (now,))
+        if not (dead or expired or idle):
+            return
+        with self.file.write() as db:
+            for owner in dead:
+                self._retire(db, owner)
+            db.execute(f"DELETE FROM message WHERE {stale}", (now,))
+            for (queue,) in db.execute(sqlite_topology.IDLE_QUEUES, (now,)).fetchall():
+                sqlite_topology.delete_queue(db, queue)
+        for owner in dead:
+            forget(self._leases, owner)
+
+    def _retire(self, db: sqlite3.Connection, owner: str) -> None:
+        sqlite_topology.remove_owned(db, owner)
+        claims = db.execute("SELECT id FROM message WHERE owner = ? ORDER BY id", (owner,)).fetchall()
+        self._free(db, [message for (message,) in claims], owner)
+
+    def close(self) -> None:
+        """Give back every claim, remove the temporary queues, free the lease. Again is harmless."""
+        if not self.file.is_mine:
+            return
+        self._closed = True
+        lease, self._lease = self._lease, None
+        try:
+            if lease is not None:
+                with self.file.write() as db:
+                    self._retire(db, lease.owner)
+        finally:
+            # Should the file be locked or broken: the freed lease tells the others all the same.
+            if lease is not None:
+                lease.release()
+            self.file.close()
