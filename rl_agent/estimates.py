@@ -1,24 +1,27 @@
 """Running estimates of what a node needs for a job: model load time, seconds per unit of work, uncertainty.
 
 Work is measured in *megapixel steps*: image steps x megapixels x images. A node that makes a 1024x1024 image in
-28 image steps does 29.4 of them. Estimates learn from every outcome; a node never seen borrows from the others.
-Left out: links (see `observation`) and the backlog, which the planner and the simulator keep themselves.
+28 image steps does 29.4 of them. Estimates learn from every outcome; what was never measured is borrowed from kin: other
+nodes with that model, other models on that node. Left out: links (`observation`) and the backlog (`backlog`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
-from numpy import exp, float64, log, median
+import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[float64]
+FloatArray = NDArray[np.float64]
 
 PRIOR_S_PER_UNIT = 1.0
 PRIOR_OVERHEAD_UNITS = 0.0
 PRIOR_LOAD_S = 10.0
 PRIOR_LOG_STD = 0.7
+BORROWED_LOG_STD = 0.4
 NORMAL_P90 = 1.2816
 
 
@@ -76,54 +79,73 @@ class ModelEstimate:
         return self.s_per_unit.median * (units + self.overhead_units)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EstimateTable:
+    """Estimates of M models on N nodes as arrays of shape (M, N)."""
+
+    s_per_unit: FloatArray
+    overhead_units: FloatArray
+    log_std: FloatArray
+    load_s: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kin:
+    """What the fleet says about a node or model that was not measured: medians of logarithms."""
+
+    model_log: dict[str, float]
+    model_load_log: dict[str, float]
+    model_overhead_units: dict[str, float]
+    node_log: dict[str, float]
+
+
 @dataclass(kw_only=True)
 class Estimates:
-    """All running estimates, by node and model."""
+    """All running estimates, by node and model.
+
+    Attributes:
+        by_node: what was measured, by node and model; a pair that is missing here is borrowed when asked for.
+    """
 
     by_node: dict[str, dict[str, ModelEstimate]] = field(default_factory=dict)
+    _kin: _Kin | None = field(default=None, init=False, repr=False, compare=False)
+    _tables: dict[tuple[tuple[str, ...], tuple[str, ...]], EstimateTable] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def of(self, node: str, model: str) -> ModelEstimate:
-        """Return the estimate of `node` for `model`, made from its kin when neither was seen before.
+        """Return the estimate of `node` for `model`: measured, or borrowed afresh from what is measured by now.
 
-        The prior is, in this order: the median of the other nodes for this model, scaled by how this node compares
-        on models both know; the plain prior.
+        What is borrowed is the model's median over the nodes that ran it, scaled by how much slower than such medians
+        this node is on the models it ran; the plain prior where nothing is known. It is a copy: teach it nothing.
         """
-        models = self.by_node.setdefault(node, {})
-        if model not in models:
-            models[model] = self._prior(node, model)
-        return models[model]
+        measured = self.by_node.get(node, {}).get(model)
+        return self._borrowed(node, model) if measured is None else measured
 
-    def _prior(self, node: str, model: str) -> ModelEstimate:
-        peers = [models[model] for name, models in self.by_node.items() if name != node and model in models]
-        peers = [peer for peer in peers if peer.s_per_unit.count]
-        if not peers:
-            return ModelEstimate(
-                s_per_unit=RunningLogMean(mean_log=math.log(PRIOR_S_PER_UNIT)),
-                load_s=RunningLogMean(mean_log=math.log(PRIOR_LOAD_S)),
+    def table(self, models: Sequence[str], nodes: Sequence[str]) -> EstimateTable:
+        """Return the estimates of `models` on `nodes` as arrays; kept until the next observation."""
+        key = (tuple(models), tuple(nodes))
+        if key not in self._tables:
+            estimates = [[self.of(node, model) for node in nodes] for model in models]
+            shape = (len(models), len(nodes))
+
+            def array(values: Iterable[float]) -> FloatArray:
+                return np.fromiter(values, dtype=np.float64, count=shape[0] * shape[1]).reshape(shape)
+
+            flat = [estimate for row in estimates for estimate in row]
+            self._tables[key] = EstimateTable(
+                s_per_unit=array(estimate.s_per_unit.median for estimate in flat),
+                overhead_units=array(estimate.overhead_units for estimate in flat),
+                log_std=array(estimate.s_per_unit.std_log for estimate in flat),
+                load_s=array(estimate.load_s.median for estimate in flat),
             )
-        return ModelEstimate(
-            s_per_unit=RunningLogMean(
-                mean_log=float(median([peer.s_per_unit.mean_log for peer in peers])) + self._relative_log_speed(node)
-            ),
-            load_s=RunningLogMean(mean_log=float(median([peer.load_s.mean_log for peer in peers]))),
-            overhead_units=float(median([peer.overhead_units for peer in peers])),
-        )
-
-    def _relative_log_speed(self, node: str) -> float:
-        """Return how much slower `node` is than the others on models that both have run, as a log factor."""
-        gaps = []
-        for model, mine in self.by_node.get(node, {}).items():
-            others = [m[model].s_per_unit for name, m in self.by_node.items() if name != node and model in m]
-            others = [other for other in others if other.count]
-            if mine.s_per_unit.count and others:
-                gaps.append(mine.s_per_unit.mean_log - float(median([other.mean_log for other in others])))
-        return float(median(gaps)) if gaps else 0.0
+        return self._tables[key]
 
     def observe_warm_up(
         self, node: str, model: str, *, load_s: float, s_per_unit: float, overhead_units: float = 0.0
     ) -> None:
         """Take what a worker measured when it started, as the first observation of that node and model."""
-        estimate = self.of(node, model)
+        estimate = self._measured(node, model)
         if estimate.s_per_unit.count == 0:
             estimate.overhead_units = overhead_units
             estimate.s_per_unit.observe(max(s_per_unit, 1e-9))
@@ -140,7 +162,7 @@ class Estimates:
             generation_s: measured seconds of generation, without the load.
             load_s: measured seconds of loading the model; 0 when it was resident.
         """
-        estimate = self.of(node, model)
+        estimate = self._measured(node, model)
         if generation_s > 0.0:
             estimate.s_per_unit.observe(generation_s / max(units + estimate.overhead_units, 1e-9))
         if load_s > 0.0:
@@ -148,7 +170,58 @@ class Estimates:
 
     def fleet_generation_s(self, model: str, units: float) -> float:
         """Return the predicted seconds of a job on a middling node: the planner's measure of a job's size."""
-        known = [models[model] for models in self.by_node.values() if model in models]
-        if not known:
-            return PRIOR_S_PER_UNIT * units
-        return float(exp(median(log([max(estimate.generation_s(units), 1e-9) for estimate in known]))))
+        kin = self._kin_by_now()
+        s_per_unit = math.exp(_of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)))
+        return s_per_unit * (units + kin.model_overhead_units.get(model, PRIOR_OVERHEAD_UNITS))
+
+    def _measured(self, node: str, model: str) -> ModelEstimate:
+        """Return the estimate to teach, borrowed at first, and forget what was derived from the old ones."""
+        models = self.by_node.setdefault(node, {})
+        if model not in models:
+            models[model] = self._borrowed(node, model)
+        self._kin = None
+        self._tables.clear()
+        return models[model]
+
+    def _borrowed(self, node: str, model: str) -> ModelEstimate:
+        kin = self._kin_by_now()
+        mean_log = _of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)) + kin.node_log.get(node, 0.0)
+        known = model in kin.model_log and node in kin.node_log
+        return ModelEstimate(
+            s_per_unit=RunningLogMean(mean_log=mean_log, std_log=BORROWED_LOG_STD if known else PRIOR_LOG_STD),
+            load_s=RunningLogMean(mean_log=_of_kin(kin.model_load_log, model, math.log(PRIOR_LOAD_S))),
+            overhead_units=kin.model_overhead_units.get(model, PRIOR_OVERHEAD_UNITS),
+        )
+
+    def _kin_by_now(self) -> _Kin:
+        if self._kin is None:
+            speeds: dict[str, list[float]] = {}
+            loads: dict[str, list[float]] = {}
+            overheads: dict[str, list[float]] = {}
+            for models in self.by_node.values():
+                for model, estimate in models.items():
+                    if estimate.s_per_unit.count:
+                        speeds.setdefault(model, []).append(estimate.s_per_unit.mean_log)
+                        overheads.setdefault(model, []).append(estimate.overhead_units)
+                    if estimate.load_s.count:
+                        loads.setdefault(model, []).append(estimate.load_s.mean_log)
+            model_log = {model: median(logs) for model, logs in speeds.items()}
+            node_log = {}
+            for node, models in self.by_node.items():
+                gaps = [e.s_per_unit.mean_log - model_log[model] for model, e in models.items() if e.s_per_unit.count]
+                if gaps:
+                    node_log[node] = median(gaps)
+            self._kin = _Kin(
+                model_log=model_log,
+                model_load_log={model: median(logs) for model, logs in loads.items()},
+                model_overhead_units={model: median(units) for model, units in overheads.items()},
+                node_log=node_log,
+            )
+        return self._kin
+
+
+def _of_kin(by_model: dict[str, float], model: str, prior: float) -> float:
+    """Return the model's own value, else the median of the other models', else the prior."""
+    if model in by_model:
+        return by_model[model]
+    return median(by_model.values()) if by_model else prior

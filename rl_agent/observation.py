@@ -44,6 +44,7 @@ class NodeView:
         backlog_s: predicted seconds until all its unfinished attempts are done.
         room: how many more attempts its window takes now.
         resident: models that will be in memory once its backlog is done, least recently used first.
+        resident_limit: how many models it keeps in memory at once.
         models: models it can serve; None means any.
         link_mbit_s: rate from each ingress; an ingress that is not listed has `DEFAULT_LINK_MBIT_S`.
     """
@@ -52,6 +53,7 @@ class NodeView:
     backlog_s: float
     room: int
     resident: tuple[str, ...] = ()
+    resident_limit: int = 1
     models: frozenset[str] | None = None
     accepts_jobs: bool = True
     link_mbit_s: Mapping[str, float] = field(default_factory=dict)
@@ -59,10 +61,10 @@ class NodeView:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """Arrays over J jobs and N nodes; a placer reads nothing else.
+    """Arrays over J jobs, N nodes and M models; a placer reads nothing else.
 
     Attributes:
-        jobs: J job ids. nodes: N node names.
+        jobs: J job ids. nodes: N node names. models: M models, those of the jobs and those resident on a node.
         transfer_in_s: (J, N) moving the input from the job's ingress; 0 at the ingress itself.
         load_s: (J, N) loading the model; 0 where it will be resident.
         generation_s: (J, N) predicted median.
@@ -74,10 +76,15 @@ class Observation:
         is_ingress: (J, N) the job's input is already there.
         waited_s: (J,) since the job was accepted.
         latent_action: (J, N) last action probabilities of each job, rows of NaN at the first time.
+        model: (J,) index of each job's model.
+        cold_load_s: (M, N) loading a model where it is not resident.
+        resident: for each node the indices of the models that will be in memory, least recently used first.
+        resident_limit: (N,) how many models a node keeps in memory.
     """
 
     jobs: tuple[str, ...]
     nodes: tuple[str, ...]
+    models: tuple[str, ...]
     transfer_in_s: FloatArray
     load_s: FloatArray
     generation_s: FloatArray
@@ -89,6 +96,10 @@ class Observation:
     is_ingress: NDArray[np.bool_]
     waited_s: FloatArray
     latent_action: FloatArray
+    model: NDArray[np.int64]
+    cold_load_s: FloatArray
+    resident: tuple[tuple[int, ...], ...]
+    resident_limit: NDArray[np.int64]
 
     @property
     def service_s(self) -> FloatArray:
@@ -105,52 +116,67 @@ class Observation:
 def observe(jobs: Sequence[JobView], nodes: Sequence[NodeView], estimates: Estimates) -> Observation:
     """Build the observation of `jobs` (in the planner's order) over `nodes`.
 
-    Cost: O(models x N) look-ups and O(J x N) vectorised arithmetic.
+    Cost: O(models x N) look-ups when an estimate has changed and O(J x N) vectorised arithmetic.
     """
-    models = sorted({job.model for job in jobs})
-    model_of_job = np.array([models.index(job.model) for job in jobs], dtype=np.int64)
+    models = sorted({job.model for job in jobs}.union(*(node.resident for node in nodes)))
+    index = {model: m for m, model in enumerate(models)}
+    model = np.array([index[job.model] for job in jobs], dtype=np.int64)
     units = np.array([job.units for job in jobs], dtype=np.float64)[:, None]
-    shape = (len(models), len(nodes))
-    s_per_unit, overhead, log_std, load_s = (np.empty(shape) for _ in range(4))
-    serves = np.empty(shape, dtype=bool)
-    for m, model in enumerate(models):
-        for k, node in enumerate(nodes):
-            estimate = estimates.of(node.node, model)
-            s_per_unit[m, k] = estimate.s_per_unit.median
-            overhead[m, k] = estimate.overhead_units
-            log_std[m, k] = estimate.s_per_unit.std_log
-            load_s[m, k] = 0.0 if model in node.resident else estimate.load_s.median
-            serves[m, k] = node.accepts_jobs and (node.models is None or model in node.models)
-    rate = _link_rates(jobs, nodes)
-    is_ingress = np.array([[job.ingress == node.node for node in nodes] for job in jobs], dtype=bool)
-    is_ingress = is_ingress.reshape(len(jobs), len(nodes))
-    input_mbit = np.array([job.input_mbit for job in jobs])[:, None]
-    output_mbit = np.array([job.output_mbit for job in jobs])[:, None]
+    resident = tuple(tuple(index[name] for name in node.resident) for node in nodes)
+    table = estimates.table(models, [node.node for node in nodes])
+    transfer_in_s, transfer_out_s, is_ingress = _transfers(jobs, nodes)
+    serves = np.array(
+        [[node.accepts_jobs and (node.models is None or name in node.models) for node in nodes] for name in models],
+        dtype=bool,
+    ).reshape(len(models), len(nodes))
     return Observation(
         jobs=tuple(job.job for job in jobs),
         nodes=tuple(node.node for node in nodes),
-        transfer_in_s=np.where(is_ingress, 0.0, input_mbit / rate),
-        load_s=load_s[model_of_job],
-        generation_s=s_per_unit[model_of_job] * (units + overhead[model_of_job]),
-        generation_log_std=log_std[model_of_job],
-        transfer_out_s=np.where(is_ingress, 0.0, output_mbit / rate),
+        models=tuple(models),
+        transfer_in_s=transfer_in_s,
+        load_s=np.where(held(resident, len(models))[model], 0.0, table.load_s[model]),
+        generation_s=table.s_per_unit[model] * (units + table.overhead_units[model]),
+        generation_log_std=table.log_std[model],
+        transfer_out_s=transfer_out_s,
         backlog_s=np.array([node.backlog_s for node in nodes], dtype=np.float64),
         room=np.array([node.room for node in nodes], dtype=np.int64),
-        eligible=serves[model_of_job],
+        eligible=serves[model],
         is_ingress=is_ingress,
         waited_s=np.array([job.waited_s for job in jobs], dtype=np.float64),
         latent_action=_latent_actions(jobs, nodes),
+        model=model,
+        cold_load_s=table.load_s,
+        resident=resident,
+        resident_limit=np.array([node.resident_limit for node in nodes], dtype=np.int64),
     )
 
 
-def _link_rates(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> FloatArray:
-    """(J, N) Mbit/s between each job's ingress and each node."""
+def held(resident: Sequence[Sequence[int]], models: int) -> NDArray[np.bool_]:
+    """(M, N) whether each of `models` models is among the resident ones of each node."""
+    mask = np.zeros((models, len(resident)), dtype=bool)
+    for node, indices in enumerate(resident):
+        mask[list(indices), node] = True
+    return mask
+
+
+def _transfers(
+    jobs: Sequence[JobView], nodes: Sequence[NodeView]
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """(J, N) seconds of moving each job's input and result between its ingress and each node; whether it is there."""
     ingresses = sorted({job.ingress or "" for job in jobs})
-    by_ingress = np.array(
+    row_of = {ingress: row for row, ingress in enumerate(ingresses)}
+    shape = (len(ingresses), len(nodes))
+    rate = np.array(
         [[node.link_mbit_s.get(ingress, DEFAULT_LINK_MBIT_S) for node in nodes] for ingress in ingresses],
         dtype=np.float64,
-    ).reshape(len(ingresses), len(nodes))
-    return by_ingress[[ingresses.index(job.ingress or "") for job in jobs]]
+    ).reshape(shape)
+    is_ingress = np.array([[ingress == node.node for node in nodes] for ingress in ingresses], dtype=bool)
+    is_ingress = is_ingress.reshape(shape)
+    rows = np.array([row_of[job.ingress or ""] for job in jobs], dtype=np.int64)
+    s_per_mbit = np.where(is_ingress, 0.0, 1.0 / rate)[rows]
+    input_mbit = np.array([job.input_mbit for job in jobs], dtype=np.float64)[:, None]
+    output_mbit = np.array([job.output_mbit for job in jobs], dtype=np.float64)[:, None]
+    return input_mbit * s_per_mbit, output_mbit * s_per_mbit, is_ingress[rows]
 
 
 def _latent_actions(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> FloatArray:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rl_agent.estimates import FloatArray
 from rl_agent.observation import Observation
+from rl_agent.outlook import Outlook
 
 WAITING = -1
 
@@ -62,33 +63,30 @@ class Rule:
         self.generator = np.random.default_rng(seed)
 
     def place(self, observation: Observation) -> Placement:
-        """Place each job by `probabilities`, keeping count of room and backlog."""
+        """Place each job by `probabilities`; once no node has room the remaining jobs are not asked about."""
         jobs, nodes = observation.eligible.shape
         chosen = np.full(jobs, WAITING, dtype=np.int64)
         probabilities = np.zeros((jobs, nodes))
-        backlog_s = observation.backlog_s.copy()
-        room = observation.room.copy()
+        outlook = Outlook(observation)
+        room = int(outlook.room.sum())
         for job in range(jobs):
-            candidates = observation.eligible[job] & self.considers(room)
+            if room <= 0:
+                break
+            candidates = observation.eligible[job] & self.considers(outlook.room)
             if not candidates.any():
                 continue
-            probabilities[job] = self.probabilities(observation, job, candidates, backlog_s)
+            probabilities[job] = self.probabilities(outlook, job, candidates)
             node = self._draw(probabilities[job])
-            if node == WAITING:
-                continue
-            backlog_s[node] = self._arrival_s(observation, job, backlog_s)[node] + observation.service_s[job, node]
-            if room[node] > 0:
-                room[node] -= 1
+            if node != WAITING and outlook.take(job, node):
                 chosen[job] = node
+                room -= 1
         return Placement(node=chosen, probabilities=probabilities)
 
     def considers(self, room: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(N,) nodes the rule looks at: those with room, unless it is worth waiting for a busy one."""
         return room > 0
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) how likely the rule is to choose each node for row `job`; all zero leaves the job WAITING."""
         raise NotImplementedError
 
@@ -99,11 +97,6 @@ class Rule:
         if len(support) == 1:
             return int(support[0])
         return int(self.generator.choice(len(probabilities), p=probabilities / probabilities.sum()))
-
-    @staticmethod
-    def _arrival_s(observation: Observation, job: int, backlog_s: FloatArray) -> FloatArray:
-        """(N,) seconds until each node could begin the job: its input is there and earlier work is done."""
-        return np.maximum(observation.transfer_in_s[job], backlog_s)
 
 
 def _one_hot(index: int, size: int) -> FloatArray:
@@ -117,9 +110,7 @@ class RandomPlacer(Rule):
 
     name = "random"
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) uniform over the candidates."""
         return candidates / candidates.sum()
 
@@ -134,14 +125,13 @@ class RoundRobinPlacer(Rule):
         self._turn: dict[str, int] = {}
         self._count = 0
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) one on the node whose turn it is."""
-        turns = np.array([self._turn.get(node, 0) for node in observation.nodes], dtype=np.float64)
+        nodes = outlook.observation.nodes
+        turns = np.array([self._turn.get(name, 0) for name in nodes], dtype=np.float64)
         node = int(np.argmin(np.where(candidates, turns, np.inf)))
         self._count += 1
-        self._turn[observation.nodes[node]] = self._count
+        self._turn[nodes[node]] = self._count
         return _one_hot(node, len(turns))
 
 
@@ -157,10 +147,9 @@ class WeightedRoundRobinPlacer(Rule):
         super().__init__(seed)
         self._given_s: dict[str, float] = {}
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) one on the node that would be least served, in its own seconds, after taking the job."""
+        observation = outlook.observation
         newcomer = min((self._given_s.get(node, np.inf) for node in observation.nodes), default=np.inf)
         floor = 0.0 if np.isinf(newcomer) else newcomer
         given_s = np.array([self._given_s.setdefault(node, floor) for node in observation.nodes])
@@ -175,11 +164,9 @@ class LocalOnlyPlacer(Rule):
 
     name = "local-only"
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) one on the ingress; nothing while the ingress is a busy node."""
-        local = observation.is_ingress[job]
+        local = outlook.observation.is_ingress[job]
         if local.any():
             return np.asarray(local & candidates, dtype=np.float64)
         return candidates / candidates.sum()
@@ -190,11 +177,9 @@ class LeastBacklogPlacer(Rule):
 
     name = "least-backlog"
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) one on the least backlog."""
-        return _one_hot(int(np.argmin(np.where(candidates, backlog_s, np.inf))), len(backlog_s))
+        return _one_hot(int(np.argmin(np.where(candidates, outlook.backlog_s, np.inf))), len(candidates))
 
 
 class TwoChoicesPlacer(Rule):
@@ -202,12 +187,10 @@ class TwoChoicesPlacer(Rule):
 
     name = "two-choices"
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) chance that a node is the better one of a uniform pair, ties to the lower index."""
-        order = np.flatnonzero(candidates)[np.argsort(backlog_s[candidates], kind="stable")]
-        probabilities = np.zeros(len(backlog_s))
+        order = np.flatnonzero(candidates)[np.argsort(outlook.backlog_s[candidates], kind="stable")]
+        probabilities = np.zeros(len(candidates))
         if len(order) == 1:
             probabilities[order] = 1.0
         else:
@@ -224,13 +207,9 @@ class EarliestCompletionPlacer(Rule):
         """(N,) every node: a busy fast node can beat an idle slow one."""
         return np.ones(len(room), dtype=bool)
 
-    def probabilities(
-        self, observation: Observation, job: int, candidates: NDArray[np.bool_], backlog_s: FloatArray
-    ) -> FloatArray:
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) one on the least predicted delay."""
-        delay_s = (
-            self._arrival_s(observation, job, backlog_s) + observation.service_s[job] + observation.transfer_out_s[job]
-        )
+        delay_s = outlook.delay_s(job)
         return _one_hot(int(np.argmin(np.where(candidates, delay_s, np.inf))), len(delay_s))
 
 

@@ -1,0 +1,223 @@
+"""What happens to a fleet whatever the placer does: nodes, models, links, arrivals, throttling, nodes that leave.
+
+A scenario is drawn once from a seed and then fixed, so that every placer meets the same jobs, the same surprises and
+the same noise: comparisons are paired. All hardware here is emulated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from rl_agent.estimates import FloatArray, work_units
+
+Arrivals = Literal["poisson", "bursty"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job: what is asked for, where and when.
+
+    Attributes:
+        noise: factor on its true generation time, the same on every node.
+    """
+
+    name: str
+    arrival_s: float
+    model: str
+    units: float
+    ingress: str
+    input_mbit: float
+    output_mbit: float
+    noise: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One emulated node.
+
+    Attributes:
+        s_per_unit: true seconds per megapixel step, by model; a model that is missing cannot be served.
+        load_s: true seconds to load each model.
+        link_mbit_s: rate to and from each ingress.
+        slowdowns: (begin_s, end_s, factor) when generation takes `factor` times as long.
+        absences: (begin_s, end_s) when the node is away; what it held is lost.
+    """
+
+    name: str
+    s_per_unit: dict[str, float]
+    load_s: dict[str, float]
+    resident_limit: int = 1
+    link_mbit_s: dict[str, float] = field(default_factory=dict)
+    slowdowns: tuple[tuple[float, float, float], ...] = ()
+    absences: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """A fleet and everything that will happen to it."""
+
+    nodes: tuple[Node, ...]
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioSpec:
+    """From what a scenario is drawn; the ranges of EdgePlacement-v1 are the defaults.
+
+    Attributes:
+        n_nodes: number of nodes.
+        jobs_per_node: arrivals are 'jobs_per_node x n_nodes'.
+        load: offered generation work over what the fleet can do, throttling and absences taken off; model loads come
+            on top, because how many there are is the placer's doing.
+        speed_ratio: fastest over slowest node.
+        burst_s, calm_s: mean lengths of the two phases of bursty arrivals; the rate in a burst is
+            `burst_rate` times the mean rate.
+        throttle_every_s, throttle_for_s: means of the exponential times between and during slowdowns by `throttle`.
+        away_every_s, away_for_s: the same for absences.
+    """
+
+    n_nodes: int = 10
+    jobs_per_node: int = 60
+    load: float = 0.7
+    arrivals: Arrivals = "poisson"
+    fastest_s_per_unit: float = 0.1
+    speed_ratio: float = 5.0
+    n_models: tuple[int, int] = (2, 4)
+    model_cost: tuple[float, float] = (0.6, 1.8)
+    model_load_s: tuple[float, float] = (2.0, 30.0)
+    link_mbit_s: tuple[float, float] = (5.0, 500.0)
+    burst_s: float = 30.0
+    calm_s: float = 120.0
+    burst_rate: float = 3.0
+    throttle_every_s: float = 900.0
+    throttle_for_s: float = 120.0
+    throttle: tuple[float, float] = (1.5, 4.0)
+    away_every_s: float = 1800.0
+    away_for_s: float = 90.0
+    noise_log_std: float = 0.08
+
+    def draw(self, seed: int) -> Scenario:
+        """Return the scenario of `seed`."""
+        generator = np.random.default_rng(seed)
+        models = [f"model-{m}" for m in range(generator.integers(self.n_models[0], self.n_models[1] + 1))]
+        popularity = generator.dirichlet(np.full(len(models), 2.0))
+        names = [f"node-{k:03d}" for k in range(self.n_nodes)]
+        ingresses = names[: max(1, self.n_nodes // 4)]
+        speeds = self._s_per_unit(generator, len(models))
+        load_s = self._load_s(generator, len(models))
+        demands = self._demands(generator, models, popularity, ingresses)
+        arrivals = self._arrivals(generator, self._capacity(speeds, popularity) * self.load, demands)
+        end_s = 3.0 * float(arrivals[-1]) + 600.0
+        nodes = tuple(
+            Node(
+                name=name,
+                s_per_unit=dict(zip(models, map(float, speeds[:, k]), strict=True)),
+                load_s=dict(zip(models, map(float, load_s[:, k]), strict=True)),
+                resident_limit=int(generator.integers(1, 3)),
+                link_mbit_s={ingress: _log_uniform(generator, *self.link_mbit_s) for ingress in ingresses},
+                slowdowns=tuple(
+                    (begin_s, until_s, float(generator.uniform(*self.throttle)))
+                    for begin_s, until_s in _phases(generator, self.throttle_every_s, self.throttle_for_s, end_s)
+                ),
+                absences=tuple(_phases(generator, self.away_every_s, self.away_for_s, end_s)),
+            )
+            for k, name in enumerate(names)
+        )
+        jobs = tuple(
+            Job(
+                name=f"job-{n:06d}",
+                arrival_s=float(arrivals[n]),
+                noise=float(np.exp(generator.normal(0.0, self.noise_log_std))),
+                **demand,
+            )
+            for n, demand in enumerate(demands)
+        )
+        return Scenario(nodes=nodes, jobs=jobs)
+
+    def _s_per_unit(self, generator: np.random.Generator, n_models: int) -> FloatArray:
+        """(M, N): log-uniform node speeds with the full ratio between the extremes, model costs, small affinities."""
+        position = generator.permutation(np.linspace(0.0, 1.0, self.n_nodes)) if self.n_nodes > 1 else np.zeros(1)
+        node = self.fastest_s_per_unit * self.speed_ratio**position
+        model = generator.uniform(*self.model_cost, size=n_models)
+        affinity = np.exp(generator.normal(0.0, 0.1, size=(n_models, self.n_nodes)))
+        product: FloatArray = model[:, None] * node[None, :] * affinity
+        return product
+
+    def _load_s(self, generator: np.random.Generator, n_models: int) -> FloatArray:
+        """(M, N): a model's size times a node's disk, within the range."""
+        model = np.exp(generator.uniform(*np.log(self.model_load_s), size=n_models))
+        disk = np.exp(generator.normal(0.0, 0.3, size=self.n_nodes))
+        return np.clip(model[:, None] * disk[None, :], *self.model_load_s)
+
+    def _demands(
+        self, generator: np.random.Generator, models: list[str], popularity: FloatArray, ingresses: list[str]
+    ) -> list[dict[str, object]]:
+        shares = generator.dirichlet(np.full(len(ingresses), 3.0))
+        demands: list[dict[str, object]] = []
+        for _ in range(self.jobs_per_node * self.n_nodes):
+            side_px = int(generator.choice([512, 768, 1024], p=[0.4, 0.3, 0.3]))
+            n = int(generator.choice([1, 2, 4], p=[0.75, 0.15, 0.1]))
+            units = work_units(
+                num_inference_steps=int(generator.integers(10, 51)), width_px=side_px, height_px=side_px, n=n
+            )
+            has_picture = generator.random() < 0.3
+            demands.append(
+                {
+                    "model": models[int(generator.choice(len(models), p=popularity))],
+                    "units": units,
+                    "ingress": ingresses[int(generator.choice(len(ingresses), p=shares))],
+                    "input_mbit": float(generator.uniform(4.0, 40.0)) if has_picture else 0.01,
+                    "output_mbit": 8e-6 * side_px * side_px * n * float(generator.uniform(0.8, 1.6)),
+                }
+            )
+        return demands
+
+    def _capacity(self, speeds: FloatArray, popularity: FloatArray) -> float:
+        """Units of work the fleet does in a second, throttling and absences taken off, loads not."""
+        share = self.throttle_for_s / (self.throttle_every_s + self.throttle_for_s)
+        slow = share * float(np.mean(1.0 / np.linspace(*self.throttle, 50))) + (1.0 - share)
+        present = self.away_every_s / (self.away_every_s + self.away_for_s)
+        return float((1.0 / (popularity @ speeds)).sum()) * slow * present
+
+    def _arrivals(
+        self, generator: np.random.Generator, units_per_s: float, demands: list[dict[str, object]]
+    ) -> FloatArray:
+        """(jobs,) arrival times: Poisson, or a two-phase Markov-modulated Poisson process of the same mean rate."""
+        mean_units = float(np.mean([demand["units"] for demand in demands]))  # type: ignore[arg-type]
+        gaps = generator.exponential(mean_units / units_per_s, size=len(demands))
+        operational = np.cumsum(gaps)
+        if self.arrivals == "poisson":
+            return operational
+        return self._modulated(generator, operational)
+
+    def _modulated(self, generator: np.random.Generator, operational: FloatArray) -> FloatArray:
+        """Stretch a Poisson process in calm and press it in bursts: real time as a function of operational time."""
+        burst_share = self.burst_s / (self.burst_s + self.calm_s)
+        calm_rate = (1.0 - burst_share * self.burst_rate) / (1.0 - burst_share)
+        real, reached, burst = [0.0], [0.0], False
+        while reached[-1] < operational[-1]:
+            length = float(generator.exponential(self.burst_s if burst else self.calm_s))
+            real.append(real[-1] + length)
+            reached.append(reached[-1] + length * (self.burst_rate if burst else calm_rate))
+            burst = not burst
+        return np.interp(operational, reached, real)
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(generator.uniform(np.log(low), np.log(high))))
+
+
+def _phases(
+    generator: np.random.Generator, every_s: float, for_s: float, end_s: float
+) -> list[tuple[float, float]]:
+    """Return (begin, end) of phases that last `for_s` on average with `every_s` between them, up to `end_s`."""
+    phases = []
+    now_s = float(generator.exponential(every_s))
+    while now_s < end_s:
+        until_s = now_s + float(generator.exponential(for_s))
+        phases.append((now_s, until_s))
+        now_s = until_s + float(generator.exponential(every_s))
+    return phases

@@ -1,0 +1,289 @@
+"""Event-driven simulation of a planner and its nodes: what `EdgePlacement-v1` and the rivals' table run on.
+
+The planner's side is the real thing: `observe`, `Estimates`, `order_key`, `backlog_s` and any `Placer`. Only time, nodes
+and links are emulated. Left out: broker latency, crashes other than a node's leaving, cancellations and deadlines.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rl_agent.backlog import AttemptView, backlog_s
+from rl_agent.edge_placement.scenario import Job, Node, Scenario
+from rl_agent.estimates import Estimates, FloatArray
+from rl_agent.observation import JobView, NodeView, Observation, observe
+from rl_agent.ordering import order_key
+from rl_agent.placers import WAITING, Placement, Placer
+from rl_agent.residency import resident_after
+
+CONSIDERED_JOBS = 64
+"""At most this many WAITING jobs, first in order, are put to the placer at one event."""
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """One placement of a job on an emulated node.
+
+    Attributes:
+        work_left_s: seconds of generation left at full speed, at `since_s`.
+        since_s: when `work_left_s` was last brought up to date; from then on it shrinks at the node's speed.
+    """
+
+    job: Job
+    input_there_s: float
+    begun_s: float = math.inf
+    load_s: float = 0.0
+    work_left_s: float = 0.0
+    since_s: float = math.inf
+    version: int = 0
+
+
+@dataclass(kw_only=True)
+class NodeState:
+    """An emulated node while time runs."""
+
+    spec: Node
+    present: bool = True
+    slowdown: float = 1.0
+    resident: tuple[str, ...] = ()
+    attempts: list[Attempt] = field(default_factory=list)
+    busy_s: float = 0.0
+
+
+class Simulator:
+    """Runs one scenario; stops wherever the placer must be asked.
+
+    Args:
+        scenario: what happens.
+        window: unfinished attempts a node holds at most; infinity places on arrival.
+        ageing: as in `order_key`; infinity is first come, first served.
+
+    Attributes:
+        now_s: the clock.
+        job_seconds: integral over time of the number of unfinished jobs: its growth is what waiting costs.
+        delay_s: service delay of every job that is done, by name.
+    """
+
+    def __init__(self, scenario: Scenario, *, window: float = 2, ageing: float = 0.5) -> None:
+        self.scenario = scenario
+        self.window = window
+        self.ageing = ageing
+        self.estimates = Estimates()
+        self.now_s = 0.0
+        self.job_seconds = 0.0
+        self.delay_s: dict[str, float] = {}
+        self.load_s = 0.0
+        self.nodes = [NodeState(spec=node) for node in scenario.nodes]
+        self.waiting: dict[str, Job] = {}
+        self.latent_actions: dict[str, dict[str, float]] = {}
+        self._unfinished = 0
+        self._offered: list[Job] = []
+        self._events: list[tuple[float, int, str, int, int]] = []
+        self._count = 0
+        for n, job in enumerate(scenario.jobs):
+            self._push(job.arrival_s, "arrive", n)
+        for k, node in enumerate(scenario.nodes):
+            for n, (begin_s, end_s, _) in enumerate(node.slowdowns):
+                self._push(begin_s, "slow", k, n)
+                self._push(end_s, "recover", k)
+            for begin_s, end_s in node.absences:
+                self._push(begin_s, "leave", k)
+                self._push(end_s, "return", k)
+
+    @property
+    def pressure(self) -> float:
+        """WAITING jobs per node."""
+        return len(self.waiting) / len(self.nodes)
+
+    def run(self, placer: Placer) -> FloatArray:
+        """Run to the end under `placer` and return every job's service delay in seconds, in order of arrival."""
+        for observation in self.decisions():
+            self.place(placer.place(observation))
+        return np.array([self.delay_s[job.name] for job in self.scenario.jobs])
+
+    def decisions(self) -> Iterator[Observation]:
+        """Yield an observation wherever jobs wait and some node has room; `place` must follow each."""
+        while len(self.delay_s) < len(self.scenario.jobs):
+            changed = self._next_event()
+            if changed and self.waiting and any(self._room(state) > 0 for state in self.nodes):
+                yield self._observe()
+
+    def place(self, placement: Placement) -> None:
+        """Carry out the placer's answer to the last observation."""
+        for row, job in enumerate(self._offered):
+            probabilities = placement.probabilities[row]
+            node = int(placement.node[row])
+            if node != WAITING:
+                del self.waiting[job.name]
+                self.latent_actions.pop(job.name, None)
+                self._give(node, job)
+            elif probabilities.any():
+                names = [state.spec.name for state in self.nodes]
+                self.latent_actions[job.name] = dict(zip(names, probabilities.tolist(), strict=True))
+
+    def _observe(self) -> Observation:
+        estimates = self.estimates
+        keyed = sorted(
+            (
+                order_key(
+                    job=job.name,
+                    priority=0,
+                    predicted_work_s=estimates.fleet_generation_s(job.model, job.units),
+                    arrival_s=job.arrival_s,
+                    ageing=self.ageing,
+                ),
+                job,
+            )
+            for job in self.waiting.values()
+        )
+        self._offered = [job for _, job in keyed[:CONSIDERED_JOBS]]
+        jobs = [
+            JobView(
+                job=job.name,
+                model=job.model,
+                units=job.units,
+                ingress=job.ingress,
+                input_mbit=job.input_mbit,
+                output_mbit=job.output_mbit,
+                waited_s=self.now_s - job.arrival_s,
+                latent_action=self.latent_actions.get(job.name),
+            )
+            for job in self._offered
+        ]
+        return observe(jobs, [self._view(state) for state in self.nodes], estimates)
+
+    def _view(self, state: NodeState) -> NodeView:
+        node = state.spec
+        held = state.resident
+        attempts = []
+        for attempt in state.attempts:
+            model = attempt.job.model
+            estimate = self.estimates.of(node.name, model)
+            running = self.now_s >= attempt.begun_s
+            load_s = 0.0 if model in held and not (running and attempt.load_s) else estimate.load_s.median
+            held = resident_after(held, [model], node.resident_limit)
+            attempts.append(
+                AttemptView(
+                    model=model,
+                    predicted_s=load_s + estimate.generation_s(attempt.job.units),
+                    input_in_s=max(attempt.input_there_s - self.now_s, 0.0),
+                    running_s=self.now_s - attempt.begun_s if running else None,
+                )
+            )
+        return NodeView(
+            node=node.name,
+            backlog_s=backlog_s(attempts),
+            room=int(min(self._room(state), 10**6)),
+            resident=held,
+            resident_limit=node.resident_limit,
+            models=frozenset(node.s_per_unit),
+            accepts_jobs=state.present,
+            link_mbit_s=node.link_mbit_s,
+        )
+
+    def _room(self, state: NodeState) -> float:
+        return max(self.window - len(state.attempts), 0) if state.present else 0
+
+    def _push(self, at_s: float, kind: str, subject: int, version: int = 0) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (at_s, self._count, kind, subject, version))
+
+    def _next_event(self) -> bool:
+        """Advance to the next event; return whether the placer may now answer differently."""
+        at_s, _, kind, subject, version = heapq.heappop(self._events)
+        self.job_seconds += (at_s - self.now_s) * self._unfinished
+        self.now_s = at_s
+        if kind == "arrive":
+            job = self.scenario.jobs[subject]
+            self.waiting[job.name] = job
+            self._unfinished += 1
+            return True
+        state = self.nodes[subject]
+        if kind == "done":
+            return self._finish(subject, version)
+        if kind == "begin":
+            self._begin(subject)
+            return False
+        if kind == "leave":
+            self._leave(state)
+            return True
+        if kind == "return":
+            state.present = True
+            return True
+        self._change_speed(subject, state.spec.slowdowns[version][2] if kind == "slow" else 1.0)
+        return False
+
+    def _give(self, node: int, job: Job) -> None:
+        state = self.nodes[node]
+        transfer_s = self._transfer_s(state, job, job.input_mbit)
+        state.attempts.append(Attempt(job=job, input_there_s=self.now_s + transfer_s))
+        if len(state.attempts) == 1:
+            self._push(self.now_s + transfer_s, "begin", node)
+
+    @staticmethod
+    def _transfer_s(state: NodeState, job: Job, mbit: float) -> float:
+        return 0.0 if job.ingress == state.spec.name else mbit / state.spec.link_mbit_s[job.ingress]
+
+    def _begin(self, node: int) -> None:
+        """Start the first attempt of a node once its input is there."""
+        state = self.nodes[node]
+        if not state.attempts or state.attempts[0].begun_s <= self.now_s:
+            return
+        attempt = state.attempts[0]
+        if attempt.input_there_s > self.now_s:
+            self._push(attempt.input_there_s, "begin", node)
+            return
+        job = attempt.job
+        attempt.begun_s = self.now_s
+        attempt.load_s = 0.0 if job.model in state.resident else state.spec.load_s[job.model]
+        state.resident = resident_after(state.resident, [job.model], state.spec.resident_limit)
+        attempt.work_left_s = job.units * state.spec.s_per_unit[job.model] * job.noise
+        attempt.since_s = self.now_s + attempt.load_s
+        self.load_s += attempt.load_s
+        self._schedule_end(node, attempt)
+
+    def _schedule_end(self, node: int, attempt: Attempt) -> None:
+        attempt.version = self._count + 1
+        self._push(attempt.since_s + attempt.work_left_s * self.nodes[node].slowdown, "done", node, attempt.version)
+
+    def _change_speed(self, node: int, slowdown: float) -> None:
+        state = self.nodes[node]
+        if state.attempts and state.attempts[0].begun_s <= self.now_s:
+            attempt = state.attempts[0]
+            done_s = max(self.now_s - attempt.since_s, 0.0)
+            attempt.work_left_s -= done_s / state.slowdown
+            attempt.since_s += done_s
+            state.slowdown = slowdown
+            self._schedule_end(node, attempt)
+        state.slowdown = slowdown
+
+    def _finish(self, node: int, version: int) -> bool:
+        state = self.nodes[node]
+        if not state.attempts or state.attempts[0].version != version:
+            return False
+        attempt = state.attempts.pop(0)
+        job = attempt.job
+        took_s = self.now_s - attempt.begun_s
+        state.busy_s += took_s
+        self.estimates.observe_outcome(
+            state.spec.name, job.model, units=job.units, generation_s=took_s - attempt.load_s, load_s=attempt.load_s
+        )
+        transfer_out_s = self._transfer_s(state, job, job.output_mbit)
+        self.delay_s[job.name] = self.now_s + transfer_out_s - job.arrival_s
+        self.job_seconds += transfer_out_s
+        self._unfinished -= 1
+        self._begin(node)
+        return True
+
+    def _leave(self, state: NodeState) -> None:
+        """Lose what the node holds: its jobs wait again, its memory is empty."""
+        state.present = False
+        state.resident = ()
+        for attempt in state.attempts:
+            self.waiting[attempt.job.name] = attempt.job
+        state.attempts.clear()

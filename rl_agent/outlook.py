@@ -1,0 +1,83 @@
+"""What the nodes will look like once the jobs placed so far in a batch are done.
+
+A placer answers for a whole batch of WAITING jobs, one after another; each must see what the ones before it took.
+The planner's own record of backlogs is elsewhere (`backlog`); an outlook lives as long as one batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl_agent.estimates import FloatArray
+from rl_agent.observation import Observation, held
+from rl_agent.residency import resident_after
+
+
+class Outlook:
+    """Backlog, room and resident models of N nodes, kept up to date while a batch is placed.
+
+    Attributes:
+        observation: what the batch started from.
+        backlog_s: (N,) predicted seconds of work, jobs that wait for a busy node included.
+        room: (N,) free places left.
+        held: (M, N) whether a model will be in memory.
+    """
+
+    def __init__(self, observation: Observation) -> None:
+        self.observation = observation
+        self.backlog_s = observation.backlog_s.copy()
+        self.room = observation.room.copy()
+        self.held = held(observation.resident, len(observation.models))
+        self._resident = list(observation.resident)
+
+    def load_s(self, job: int) -> FloatArray:
+        """(N,) seconds each node needs to load the job's model."""
+        model = self.observation.model[job]
+        return np.where(self.held[model], 0.0, self.observation.cold_load_s[model])
+
+    def service_s(self, job: int) -> FloatArray:
+        """(N,) seconds each node is kept busy by the job: load and generation."""
+        return self.load_s(job) + self.observation.generation_s[job]
+
+    def delay_s(self, job: int) -> FloatArray:
+        """(N,) predicted seconds from now to the job's result on each node."""
+        observation = self.observation
+        arrival_s = np.maximum(observation.transfer_in_s[job], self.backlog_s)
+        return arrival_s + self.service_s(job) + observation.transfer_out_s[job]
+
+    def evicted_s(self, job: int) -> FloatArray:
+        """(N,) seconds it takes to load again what loading the job's model would push out of memory; 0 for nothing."""
+        model = self.observation.model[job]
+        cold_load_s = self.observation.cold_load_s
+        limits = self.observation.resident_limit
+        return np.array(
+            [
+                cold_load_s[resident[0], node]
+                if not self.held[model, node] and resident and len(resident) >= limits[node]
+                else 0.0
+                for node, resident in enumerate(self._resident)
+            ]
+        )
+
+    def take(self, job: int, node: int) -> bool:
+        """Give the job to the node, or let it wait for the node when that has no room.
+
+        Returns:
+            Whether there was room, so that the job is placed now.
+        """
+        observation = self.observation
+        model = int(observation.model[job])
+        arrival_s = max(float(observation.transfer_in_s[job, node]), float(self.backlog_s[node]))
+        load_s = 0.0 if self.held[model, node] else float(observation.cold_load_s[model, node])
+        self.backlog_s[node] = arrival_s + load_s + observation.generation_s[job, node]
+        self._keep(model, node)
+        if self.room[node] <= 0:
+            return False
+        self.room[node] -= 1
+        return True
+
+    def _keep(self, model: int, node: int) -> None:
+        kept = resident_after(self._resident[node], [model], int(self.observation.resident_limit[node]))
+        self._resident[node] = kept
+        self.held[:, node] = False
+        self.held[list(kept), node] = True
