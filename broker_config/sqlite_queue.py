@@ -260,6 +260,7 @@ class QueueSession:
         queue, text, body = row
         envelope = json.loads(text)
         origin = envelope["properties"]["delivery_info"]
+        envelope["properties"]["delivery_info"] = {**origin, "exchange": self._dead_letter_exchange}
         headers = envelope["headers"]
         death = {
             "reason": reason,

@@ -1,0 +1,236 @@
+"""A Celery consumer that survives every message: what it cannot run goes to the dead letters, with the reason.
+
+Celery acknowledges undecodable messages away and dies of others. This one looks at each message before any of
+Celery's code trusts it. Leaves out what becomes of a dead letter: that is the task ``planner.record_dead_letter``.
+
+Used through Celery's setting ``worker_consumer = "broker_config.consumer:GuardedConsumer"``.
+Source: https://docs.celeryq.dev/en/stable/internals/protocol.html (version 2)
+"""
+
+# kombu's functions are annotated here and there only.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Container
+from typing import Any
+
+from celery import signals
+from celery.worker.consumer import Consumer
+from kombu import compression
+from kombu.exceptions import ContentDisallowed, OperationalError
+
+logger = logging.getLogger(__name__)
+
+RECORD_TASK = "planner.record_dead_letter"
+DEAD_EXCHANGE = "ladle.dead"
+CONTENT_TYPE = "application/json"
+BODY_LIMIT_BYTES = 8 * 2**20
+KEPT_BYTES = 64 * 2**10  # how much of a dead message's body and headers is kept
+EMBED_KEYS = frozenset({"callbacks", "errbacks", "chain", "chord"})
+
+
+def fault_of(message: Any, known_tasks: Container[str], body_limit_bytes: int = BODY_LIMIT_BYTES) -> str | None:
+    """Why a message must not run, or None when it is a well-formed call of a known task.
+
+    The content type and the size are judged before the body is decoded.
+
+    Args:
+        message: A ``kombu.Message`` that accepts JSON only.
+        known_tasks: Names of the tasks that this process can run.
+        body_limit_bytes: Larger bodies are not decoded.
+    """
+    size = len(message.body or b"")
+    if message.content_type != CONTENT_TYPE:
+        return f"content type {message.content_type!r} is refused unread: only {CONTENT_TYPE} is accepted"
+    if size > body_limit_bytes:
+        return f"body of {size} bytes is refused unread: the limit is {body_limit_bytes}"
+    return _fault_of_headers(message.headers, known_tasks) or _fault_of_body(message)
+
+
+def _fault_of_headers(headers: Any, known_tasks: Container[str]) -> str | None:
+    if not isinstance(headers, dict):
+        return f"headers are a {type(headers).__name__}, not a table"
+    for name in ("task", "id"):
+        if not isinstance(headers.get(name), str) or not headers[name]:
+            return f"header {name!r} is {headers.get(name)!r:.80}, not a name"
+    if headers["task"] not in known_tasks:
+        return f"task {headers['task']!r:.200} is unknown here"
+    retries, limits, stamps = headers.get("retries"), headers.get("timelimit"), headers.get("stamped_headers")
+    if retries is not None and type(retries) is not int:
+        return f"header 'retries' is {retries!r:.80}, not a whole number"
+    if limits is not None and not (
+        isinstance(limits, list | tuple)
+        and len(limits) == 2
+        and all(limit is None or type(limit) in (int, float) for limit in limits)
+    ):
+        return f"header 'timelimit' is {limits!r:.80}, not two numbers"
+    if stamps:
+        return "header 'stamped_headers' is not used by Ladle"
+    return None
+
+
+def _fault_of_body(message: Any) -> str | None:
+    try:
+        body = message.decode()
+    except Exception as exc:  # noqa: BLE001  # whatever a decoder makes of hostile bytes, the consumer lives
+        return f"body is not JSON: {exc!s:.200}"
+    if not isinstance(body, list) or len(body) != 3:
+        return "body is not [args, kwargs, embed]"
+    args, kwargs, embed = body
+    if not isinstance(args, list):
+        return f"args are a {type(args).__name__}, not a list"
+    if not isinstance(kwargs, dict):
+        return f"kwargs are a {type(kwargs).__name__}, not an object"
+    if embed is not None and not (isinstance(embed, dict) and embed.keys() <= EMBED_KEYS):
+        return f"embed is a {type(embed).__name__} other than {sorted(EMBED_KEYS)}"
+    if embed and any(embed.values()):
+        return "embed asks for callbacks, chains or chords, which Ladle does not use"
+    return None
+
+
+def death_of(headers: Any) -> str | None:
+    """How the broker says a message died, from its ``x-death`` header; None without one.
+
+    Source: https://www.rabbitmq.com/docs/dlx#effects
+    """
+    deaths = headers.get("x-death") if isinstance(headers, dict) else None
+    if not isinstance(deaths, list) or not deaths or not isinstance(deaths[0], dict):
+        return None
+    reason = headers.get("x-first-death-reason") or deaths[-1].get("reason")
+    queue = headers.get("x-first-death-queue") or deaths[-1].get("queue")
+    return f"{reason} in queue {queue!r}"
+
+
+def dead_letter(message: Any, *, reason: str, queue: str) -> dict[str, Any]:
+    """Keyword arguments of ``planner.record_dead_letter`` for a message.
+
+    Returns:
+        ``reason``, ``queue``, ``routing_key``, ``headers`` (JSON-safe), ``content_type``, ``body`` (base64 of the
+        first 64 KiB), ``body_bytes`` (length of the whole body).
+    """
+    body = message.body or b""
+    raw = body.encode(errors="surrogateescape") if isinstance(body, str) else bytes(body)
+    text = json.dumps(message.headers, default=repr)
+    headers = json.loads(text) if len(text) <= KEPT_BYTES else {"cut": text[:KEPT_BYTES]}
+    info = message.delivery_info or {}
+    return {
+        "reason": reason,
+        "queue": queue,
+        "routing_key": str(info.get("routing_key") or ""),
+        "headers": headers,
+        "content_type": str(message.content_type),
+        "body": base64.b64encode(raw[:KEPT_BYTES]).decode(),
+        "body_bytes": len(raw),
+    }
+
+
+def refuse_compression() -> None:
+    """Make kombu refuse compressed bodies: it would inflate them, without a limit, before anybody may look."""
+
+    def refuse(_body: bytes) -> bytes:
+        raise ContentDisallowed("compressed bodies are refused unread")
+
+    for content_type in compression.encoders():
+        encoder, _ = compression.get_encoder(content_type)
+        compression.register(encoder, refuse, content_type)
+
+
+class GuardedConsumer(Consumer):  # type: ignore[misc]  # celery ships no types
+    """Celery's consumer with a guard before it.
+
+    A message with a fault, and any message that came through the dead-letter exchange, is published as a call of
+    ``planner.record_dead_letter`` to exchange ``ladle.dead`` under ``dead.<queue>``, and only then acknowledged. When
+    that publish fails the message goes back into its queue. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        refuse_compression()
+        super().__init__(*args, **kwargs)
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Celery's handler of one message, behind the guard."""
+        run = super().create_task_handler(*args, **kwargs)
+        limit_bytes = self.app.conf.get("ladle_body_limit_bytes", BODY_LIMIT_BYTES)
+
+        def guard(message: Any) -> None:
+            came_from_dead = (message.delivery_info or {}).get("exchange") == DEAD_EXCHANGE
+            is_record = isinstance(message.headers, dict) and message.headers.get("task") == RECORD_TASK
+            fault = fault_of(message, self.strategies, limit_bytes)
+            if came_from_dead and not is_record:
+                self.bury(message, death_of(message.headers) or fault or "sent to the dead letters")
+            elif fault is None:
+                self._run(run, message)
+            elif came_from_dead and RECORD_TASK not in self.strategies:
+                logger.critical("dead letter dropped, %s: consume queue 'dead' with a planner only", fault)
+                message.reject_log_error(logger, self.connection_errors)
+            else:
+                self.bury(message, fault)
+
+        return guard
+
+    def _run(self, run: Callable[[Any], Any], message: Any) -> None:
+        try:
+            run(message)
+        except self.connection_errors:
+            raise
+        except Exception as exc:
+            if message.acknowledged:
+                raise
+            logger.exception("Celery could not take a message that looked well-formed")
+            self.bury(message, f"{type(exc).__name__}: {exc!s:.200}")
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Bury what kombu could not unpack."""
+        self.bury(message, f"cannot be decoded: {exc!s:.200}")
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """Bury what is no task message."""
+        self.bury(message, "is no task message")
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Bury a call of an unknown task."""
+        self.bury(message, f"task {exc!s:.200} is unknown here")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """Bury a task message that Celery refuses."""
+        self.bury(message, f"{exc!s:.200}")
+
+    def bury(self, message: Any, reason: str) -> None:
+        """Publish a message as a dead letter, then acknowledge it; put it back when that fails."""
+        queue = self._queue_of(message)
+        logger.error("message in queue %r goes to the dead letters: %s", queue, reason)
+        letter = dead_letter(message, reason=reason, queue=queue)
+        try:
+            # A connection of its own: a returned publish leaves the confirms of its channel out of step.
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=10.0)
+                self.app.send_task(
+                    RECORD_TASK,
+                    kwargs=letter,
+                    connection=connection,
+                    exchange=DEAD_EXCHANGE,
+                    routing_key=f"dead.{queue}"[:255],
+                    serializer="json",
+                    mandatory=True,
+                    retry=False,
+                    ignore_result=True,
+                )
+        except (*self.connection_errors, *self.channel_errors, OperationalError) as exc:
+            logger.critical("dead letter not stored, the message goes back into queue %r: %s", queue, exc)
+            message.reject_log_error(logger, self.connection_errors, requeue=True)
+            return
+        message.ack_log_error(logger, self.connection_errors)
+        signals.task_rejected.send(sender=self, message=message, exc=None)
+
+    def _queue_of(self, message: Any) -> str:
+        info = message.delivery_info or {}
+        routing_key = str(info.get("routing_key") or "")
+        if info.get("exchange") and self.task_consumer:
+            for queue in self.task_consumer.queues:
+                if queue.exchange.name == info["exchange"]:
+                    return str(queue.name)
+        return routing_key
