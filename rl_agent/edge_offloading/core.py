@@ -1,0 +1,192 @@
+"""The model itself: many episodes side by side, one decision in each per step.
+
+Knows backlogs, delays and the order in which tasks are put to the placer; knows nothing of observations as networks
+see them (``features``), of Gymnasium (``env``) or of stable-baselines3 (``vec_env``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, BoolArray, FloatArray, IntArray, Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What is known of the task to place next in each of E episodes; arrays of shape (E,) or (E, B).
+
+    Attributes:
+        task: index into the episode's arrivals. slot: the slot it is decided in. waited_s: since it arrived.
+        station: where it arrived. number: n, its number there. data_mbit, work, result_mbit: of the task.
+        backlog_slot_start: q, Gcycles of every server at slot start, shape (E, B).
+        backlog: q + s, with what was placed in this slot before, shape (E, B).
+        has_room: servers that may be chosen, shape (E, B).
+    """
+
+    task: IntArray
+    slot: IntArray
+    waited_s: FloatArray
+    station: IntArray
+    number: IntArray
+    data_mbit: FloatArray
+    work: FloatArray
+    result_mbit: FloatArray
+    backlog_slot_start: FloatArray
+    backlog: FloatArray
+    has_room: BoolArray
+
+
+class OffloadingCore:
+    """Plays E episodes of the paper's model in step.
+
+    Without ageing (the paper): tasks are placed in the slot of their arrival, in the order of station and number, on
+    any server. With ageing the planner's way: in every slot all tasks that wait are put to the placer in the order of
+    work + ageing * arrival time, only on servers that could start them within the slot; what finds no such server
+    stays waiting and is movable. After the last slot the rest is placed in further slots without arrivals.
+
+    Args:
+        scenario: parameters.
+        n_episodes: E.
+        ageing_gcycles_per_s: c of the order; None is the paper's arrival order, infinity is arrival order with late
+            placement, 0 is shortest first.
+
+    Source: arXiv 2412.18212, eqs. 1-6: delay = (q_a + s_a)/f_a + w/f_a + result/r_a + [a != b] d/r_a;
+    q_a(t+1) = max(q_a + s_a - f_a, 0).
+    Differs: ``ageing_gcycles_per_s`` is ours; a task that waited adds the wait to its delay.
+    """
+
+    def __init__(self, scenario: Scenario, n_episodes: int = 1, ageing_gcycles_per_s: float | None = None) -> None:
+        if ageing_gcycles_per_s is not None and not ageing_gcycles_per_s >= 0:
+            raise ValueError(f"ageing_gcycles_per_s is {ageing_gcycles_per_s}: use None or a number >= 0")
+        self.scenario = scenario
+        self.n_episodes = n_episodes
+        self.ageing_gcycles_per_s = ageing_gcycles_per_s
+        self.capacity, self.rate = scenario.capacity, scenario.rate
+        self._rows = np.arange(n_episodes)
+        shape = (n_episodes, scenario.n_servers)
+        self.backlog_slot_start = np.zeros(shape)
+        self.backlog = np.zeros(shape)
+        self.slot = np.zeros(n_episodes, dtype=np.int64)
+        self._agenda = np.zeros((n_episodes, 0), dtype=np.int64)
+        self._cursor = np.zeros(n_episodes, dtype=np.int64)
+        self._length = np.zeros(n_episodes, dtype=np.int64)
+        self._tasks: Arrivals | None = None
+
+    @property
+    def tasks(self) -> Arrivals:
+        """The tasks being played; ``begin`` sets them."""
+        if self._tasks is None:
+            raise RuntimeError("no tasks to play: call begin() first")
+        return self._tasks
+
+    def begin(self, arrivals: Arrivals) -> None:
+        """Start all E episodes on ``arrivals``."""
+        if arrivals.n_episodes != self.n_episodes:
+            raise ValueError(f"got tasks of {arrivals.n_episodes} episodes, this core plays {self.n_episodes}")
+        self._tasks = arrivals.padded()
+        self._agenda = np.zeros(self._tasks.work.shape, dtype=np.int64)
+        for e in range(self.n_episodes):
+            self._begin_episode(e)
+
+    def replace(self, e: int, arrivals: Arrivals) -> None:
+        """Start episode ``e`` anew on the single episode of ``arrivals``; the others go on."""
+        self.tasks.overwrite(e, arrivals)
+        self._begin_episode(e)
+
+    def decision(self) -> Decision:
+        """Return what is known of the task to place next in every episode."""
+        task = self._agenda[self._rows, self._cursor]
+        tasks, rows = self.tasks, self._rows
+        return Decision(
+            task=task,
+            slot=self.slot,
+            waited_s=np.asarray((self.slot - tasks.slot[rows, task]) * SLOT_S, dtype=np.float64),
+            station=tasks.station[rows, task],
+            number=tasks.number[rows, task],
+            data_mbit=tasks.data_mbit[rows, task],
+            work=tasks.work[rows, task],
+            result_mbit=tasks.result_mbit[rows, task],
+            backlog_slot_start=self.backlog_slot_start,
+            backlog=self.backlog,
+            has_room=self._has_room(),
+        )
+
+    def step(self, server: IntArray) -> tuple[FloatArray, BoolArray]:
+        """Place the current task of every episode.
+
+        Args:
+            server: chosen servers, shape (E,).
+
+        Returns:
+            Service delays in seconds and which episodes have ended, both of shape (E,). An ended episode shows the
+            first task of the slot that is not scheduled, if it has one, until ``replace`` starts another.
+
+        Raises:
+            ValueError: a server that does not exist or has no room.
+        """
+        rows, now = self._rows, self.decision()
+        if server.min() < 0 or server.max() >= self.scenario.n_servers:
+            raise ValueError(f"servers {server} are out of range: there are {self.scenario.n_servers}")
+        if not now.has_room[rows, server].all():
+            raise ValueError(f"servers {server} include one without room")
+        delay = now.waited_s + service_delay(self.scenario, now, now.backlog[rows, server], server)
+        self.backlog[rows, server] += now.work
+        self._cursor += 1
+        finished = self._cursor >= self._length
+        if self.ageing_gcycles_per_s is not None:
+            finished |= ~self._has_room().any(axis=1)
+        ended = np.zeros(self.n_episodes, dtype=np.bool_)
+        for e in np.flatnonzero(finished):
+            ended[e] = self._next_slot(int(e))
+        return delay, ended
+
+    def _has_room(self) -> BoolArray:
+        if self.ageing_gcycles_per_s is None:
+            return np.ones_like(self.backlog, dtype=np.bool_)
+        has_room: BoolArray = self.backlog < self.capacity * SLOT_S
+        return has_room
+
+    def _begin_episode(self, e: int) -> None:
+        self.backlog[e] = self.backlog_slot_start[e] = 0.0
+        self.slot[e] = -1
+        self._length[e] = self._cursor[e] = 0
+        self._next_slot(e)
+
+    def _next_slot(self, e: int) -> bool:
+        """Move episode ``e`` to the next slot with something to place; return whether its tasks are used up."""
+        agenda = self._agenda[e, self._cursor[e] : self._length[e]].copy()
+        while True:
+            if self.slot[e] >= 0:
+                self.backlog[e] = np.maximum(self.backlog[e] - self.capacity * SLOT_S, 0.0)
+            self.slot[e] += 1
+            agenda = np.concatenate([agenda, self._arriving(e)])
+            if len(agenda) == 0 or self._has_room()[e].any():
+                break
+        self.backlog_slot_start[e] = self.backlog[e]
+        self._cursor[e], self._length[e] = 0, len(agenda)
+        self._agenda[e, : len(agenda)] = self._in_order(e, agenda)
+        if len(agenda) == 0:
+            self._agenda[e, 0] = self.tasks.offsets[e, self.scenario.n_slots]
+        return len(agenda) == 0
+
+    def _arriving(self, e: int) -> IntArray:
+        if self.slot[e] >= self.scenario.n_slots:
+            return np.zeros(0, dtype=np.int64)
+        return np.arange(self.tasks.offsets[e, self.slot[e]], self.tasks.offsets[e, self.slot[e] + 1])
+
+    def _in_order(self, e: int, task: IntArray) -> IntArray:
+        c = self.ageing_gcycles_per_s
+        if c is None or math.isinf(c):
+            return np.sort(task)
+        return task[np.argsort(self.tasks.work[e, task] + c * SLOT_S * self.tasks.slot[e, task], kind="stable")]
+
+
+def service_delay(scenario: Scenario, now: Decision, ahead: FloatArray, server: IntArray) -> FloatArray:
+    """Return the delays, without past waiting, of placing E tasks behind ``ahead`` Gcycles on ``server``; seconds."""
+    capacity, rate = scenario.capacity[server], scenario.rate[server]
+    input_s = np.where(server != now.station, now.data_mbit / rate, 0.0)
+    delay: FloatArray = (ahead + now.work) / capacity + now.result_mbit / rate + input_s
+    return delay

@@ -1,0 +1,134 @@
+"""The observation of the paper mode: one row per server, columns in seconds rather than cycles."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_agent.edge_offloading.core import Decision
+from rl_agent.edge_offloading.rules import planned_servers
+from rl_agent.edge_offloading.scenario import FloatArray, Scenario
+
+ObservationKind = Literal["slot_start", "in_slot"]
+
+SCORE_S = 0.02
+LOWEST_SCORE = -10.0
+BACKLOG_UNIT_S = 10.0
+
+
+class Column(IntEnum):
+    """Columns of the observation; what concerns the task is repeated in every row."""
+
+    ELIGIBLE = 0
+    SCORE = 1
+    KEY = 2
+    WORK_GCYCLES = 3
+    DATA_MBIT = 4
+    WAITED_S = 5
+    BACKLOG_10S = 6
+    BACKLOG_GCYCLES = 7
+    EXCESS_S = 8
+    SERVICE_S = 9
+    TRANSFER_S = 10
+    RELATIVE_CAPACITY = 11
+
+
+class Features:
+    """Builds observations, shape (E, B, len(Column)), from decisions.
+
+    Args:
+        scenario: parameters.
+        kind: ``slot_start`` sees backlogs as they were at slot start, as the paper's agents do; its scores are those of
+            the common plan. ``in_slot`` sees what has been placed within the slot too; its scores are those of
+            earliest completion.
+        n_episodes: E.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
+    """
+
+    def __init__(self, scenario: Scenario, kind: ObservationKind, n_episodes: int) -> None:
+        if kind not in get_args(ObservationKind):
+            raise ValueError(f"observation {kind!r} is unknown: use one of {get_args(ObservationKind)}")
+        self.scenario = scenario
+        self.kind = kind
+        self.capacity, self.rate = scenario.capacity, scenario.rate
+        self._rows = np.arange(n_episodes)
+        self._servers = np.arange(scenario.n_servers)
+        self._relative_capacity = self.capacity / self.capacity.mean()
+        self._planned_slot = np.full(n_episodes, -1)
+        self._planned_backlog = np.full((n_episodes, scenario.n_servers), -1.0)
+        self._plan = np.zeros((n_episodes, scenario.n_servers, scenario.n_tasks), dtype=np.int64)
+
+    def __call__(self, now: Decision) -> NDArray[np.float32]:
+        """Return the observation of every episode's decision."""
+        scenario = self.scenario
+        backlog = now.backlog if self.kind == "in_slot" else now.backlog_slot_start
+        backlog_s = backlog / self.capacity
+        service_s = now.work[:, None] / self.capacity
+        mbit = now.result_mbit[:, None] + (now.station[:, None] != self._servers) * now.data_mbit[:, None]
+        transfer_s = mbit / self.rate
+        completion = np.where(now.has_room, backlog_s + service_s + transfer_s, np.inf)
+        excess_s = np.minimum(completion - completion.min(axis=1, keepdims=True), BACKLOG_UNIT_S)
+        observation = np.empty((*backlog.shape, len(Column)), dtype=np.float32)
+        observation[..., Column.ELIGIBLE] = now.has_room
+        observation[..., Column.SCORE] = self._score(now, excess_s)
+        observation[..., Column.KEY] = latent_key(scenario, now)[:, None]
+        observation[..., Column.WORK_GCYCLES] = now.work[:, None]
+        observation[..., Column.DATA_MBIT] = now.data_mbit[:, None]
+        observation[..., Column.WAITED_S] = now.waited_s[:, None]
+        observation[..., Column.BACKLOG_10S] = backlog_s / BACKLOG_UNIT_S
+        observation[..., Column.BACKLOG_GCYCLES] = backlog
+        observation[..., Column.EXCESS_S] = excess_s
+        observation[..., Column.SERVICE_S] = service_s
+        observation[..., Column.TRANSFER_S] = transfer_s
+        observation[..., Column.RELATIVE_CAPACITY] = self._relative_capacity
+        return observation
+
+    def _score(self, now: Decision, excess_s: FloatArray) -> FloatArray:
+        if self.kind == "in_slot":
+            return np.maximum(excess_s / -SCORE_S, LOWEST_SCORE)
+        stale = (now.slot != self._planned_slot) | (now.backlog_slot_start != self._planned_backlog).any(axis=1)
+        if stale.any():
+            self._plan[stale] = planned_servers(self.scenario, now.backlog_slot_start[stale])
+            self._planned_slot[stale] = now.slot[stale]
+            self._planned_backlog[stale] = now.backlog_slot_start[stale]
+        planned = self._plan[self._rows, now.station, now.number]
+        return np.where(planned[:, None] == self._servers, 0.0, LOWEST_SCORE)
+
+
+def latent_key(scenario: Scenario, now: Decision) -> NDArray[np.int64]:
+    """Return the number under which a task's latent action is kept: its slot, station and task number, shape (E,)."""
+    slot = np.minimum(now.slot, scenario.n_slots - 1)
+    return (slot * scenario.n_servers + now.station) * scenario.n_tasks + now.number
+
+
+def n_latent_keys(scenario: Scenario) -> int:
+    """Return how many different keys there are."""
+    return scenario.n_slots * scenario.n_servers * scenario.n_tasks
+
+
+def bounds(scenario: Scenario) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the lowest and highest value of every entry, both of shape (B, len(Column)).
+
+    The backlogs' bound is reached if every task of an episode is as long as possible and goes to the slowest server.
+    """
+    slowest, lowest_rate = float(scenario.capacity.min()), float(scenario.rate.min())
+    most_gcycles = scenario.n_servers * scenario.n_tasks * scenario.n_slots * scenario.max_work
+    low, high = np.zeros(len(Column)), np.ones(len(Column))
+    low[Column.SCORE], high[Column.SCORE] = LOWEST_SCORE, 0.0
+    high[Column.KEY] = n_latent_keys(scenario)
+    high[Column.WORK_GCYCLES] = scenario.max_work
+    high[Column.DATA_MBIT] = 5.0
+    high[Column.WAITED_S] = scenario.n_slots + most_gcycles / slowest
+    high[Column.BACKLOG_10S] = most_gcycles / slowest / BACKLOG_UNIT_S
+    high[Column.BACKLOG_GCYCLES] = most_gcycles
+    high[Column.EXCESS_S] = BACKLOG_UNIT_S
+    high[Column.SERVICE_S] = scenario.max_work / slowest
+    high[Column.TRANSFER_S] = 6.0 / lowest_rate
+    high[Column.RELATIVE_CAPACITY] = float(scenario.n_servers)
+    shape = (scenario.n_servers, len(Column))
+    return np.broadcast_to(low, shape).astype(np.float32), np.broadcast_to(high, shape).astype(np.float32)
