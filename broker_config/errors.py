@@ -1,0 +1,66 @@
+"""What can go wrong between Ladle and its surroundings.
+
+LadleError
+├── ConfigurationError        a setting is missing or wrong; the message names its variable
+├── RequestRefusedError       a request breaks a limit; the message names the field and the limit
+├── BrokerUnavailableError    the broker does not answer or does not confirm
+└── UnroutableError           nothing consumes what was published
+"""
+
+from __future__ import annotations
+
+import re
+
+_CREDENTIALS = re.compile(r"(?<=://)([^:/@]*)(:[^@/]*)?@")
+
+
+def without_password(url: str) -> str:
+    """Return `url` with the password, if any, replaced by stars."""
+    return _CREDENTIALS.sub(lambda match: f"{match[1]}:***@" if match[2] else match[0], url)
+
+
+class LadleError(Exception):
+    """Any error that Ladle raises on purpose. `str()` of it is a sentence for the person at the terminal."""
+
+
+class ConfigurationError(LadleError):
+    """A setting is missing or wrong."""
+
+
+class RequestRefusedError(LadleError):
+    """A request breaks a limit or has an unknown field; nothing was queued."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message, field)
+        self.field = field
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class BrokerUnavailableError(LadleError):
+    """The broker does not answer, or did not confirm in time."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"no broker at {without_password(self.url)} ({self.reason}): start it, or set LADLE_BROKER_URL to one that runs"
+
+
+class UnroutableError(LadleError):
+    """A mandatory message found no queue."""
+
+    def __init__(self, exchange: str, routing_key: str) -> None:
+        super().__init__(exchange, routing_key)
+        self.exchange = exchange
+        self.routing_key = routing_key
+
+    def __str__(self) -> str:
+        if self.routing_key.startswith("node."):
+            hint = f"start a worker with --node {self.routing_key.removeprefix('node.')}"
+        else:
+            hint = "start a planner with `ladle planner`"
+        return f"no queue takes {self.routing_key!r} on exchange {self.exchange!r}: {hint}"

@@ -1,0 +1,342 @@
+"""Everything that crosses the wire, as frozen classes with checked JSON forms.
+
+A class is one kind of message; `docs/glossary.md` explains the words. Unknown fields are refused everywhere. Times are
+durations measured on one machine's monotonic clock: no message carries a wall-clock time that another machine trusts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Le, Len
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from broker_config.errors import RequestRefusedError
+from broker_config.settings import Settings
+
+SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+SIZE_MULTIPLE_PX = 8
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL bytes")
+    return text
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    return number
+
+
+def _identifier(text: str) -> str:
+    if not ID.fullmatch(text):
+        raise ValueError("must be 1-128 letters, digits or any of _ . : -, beginning with a letter or digit")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_no_nul)]
+Finite = Annotated[float, AfterValidator(_finite)]
+Seconds = Annotated[Finite, Ge(0)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Field(multiple_of=SIZE_MULTIPLE_PX)]
+
+
+class Message(BaseModel):
+    """Base of all messages: frozen, strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON-ready form."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class Priority(IntEnum):
+    """Class of a job: a lower number is served first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+class JobState(StrEnum):
+    """Where a job is. The last four are terminal: every accepted job reaches exactly one of them."""
+
+    WAITING = "WAITING"  #: accepted; the planner has not given it to a node, or took it back
+    PLACED = "PLACED"  #: in one node's queue
+    RUNNING = "RUNNING"  #: the node reports that it generates
+    DONE = "DONE"  #: images stored
+    FAILED = "FAILED"  #: gave up: bad request, or every attempt failed
+    CANCELLED = "CANCELLED"  #: the client asked for that
+    EXPIRED = "EXPIRED"  #: its deadline passed before a node could finish it
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when nothing will happen to the job any more."""
+        return self in TERMINAL_STATES
+
+
+TERMINAL_STATES = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+
+class ImageRequest(Message):
+    """What to draw, in the words of diffusers and the OpenAI Images API.
+
+    Attributes:
+        n: number of images; image i is drawn with seed + i.
+        image: PNG or JPEG as base64: the picture to start from (img2img); `strength` says how far to leave it.
+    """
+
+    model: Annotated[Text, Len(1, 256)]
+    prompt: Annotated[Text, Len(1)]
+    negative_prompt: Text = ""
+    width_px: Pixels
+    height_px: Pixels
+    num_inference_steps: Annotated[int, Ge(1)] = 8
+    guidance_scale: Annotated[Finite, Ge(0), Le(100)] = 2.0
+    n: Annotated[int, Ge(1)] = 1
+    seed: Annotated[int, Ge(0), Le(2**63 - 1)]
+    adapter: Annotated[Text, Len(1, 128)] | None = None
+    image: str | None = None
+    strength: Annotated[Finite, Gt(0), Le(1)] | None = None
+
+    @model_validator(mode="after")
+    def _strength_needs_image(self) -> Self:
+        if self.strength is not None and self.image is None:
+            raise ValueError("strength: goes only with image")
+        return self
+
+
+class Submission(Message):
+    """A job on its way from the client to the planner.
+
+    Attributes:
+        job: UUIDv7 made by the client, or the caller's idempotency key: the same id is the same job.
+    """
+
+    job: Identifier
+    client: Identifier
+    request: ImageRequest
+    ingress: Annotated[Text, Len(1, 63)] | None = None
+    priority: Priority = Priority.NORMAL
+    deadline_s: Annotated[Finite, Gt(0)] | None = None
+
+
+class Assignment(Message):
+    """One attempt of a job on its way to a node."""
+
+    job: Identifier
+    attempt: Annotated[int, Ge(1)]
+    node: str
+    client: Identifier
+    request: ImageRequest
+    limit_s: Annotated[Finite, Gt(0)]
+    ingress: str | None = None
+
+
+class FailureKind(StrEnum):
+    """Why an attempt did not succeed. Only the first is never retried."""
+
+    BAD_REQUEST = "bad_request"
+    OUT_OF_MEMORY = "out_of_memory"
+    MODEL_MISSING = "model_missing"
+    TIME_LIMIT = "time_limit"
+    WORKER_DIED = "worker_died"
+    NODE_LOST = "node_lost"
+    INTERNAL = "internal"
+
+
+class Failure(Message):
+    """What went wrong, for a program and for a person."""
+
+    kind: FailureKind
+    message: str
+
+
+class StoredImage(Message):
+    """One image: inline as base64 PNG, or lying in the store at `url`."""
+
+    seed: int
+    sha256: str
+    data: str | None = None
+    url: str | None = None
+
+    @classmethod
+    def inline(cls, png: bytes, seed: int) -> Self:
+        """Return an image that travels in the message."""
+        return cls(seed=seed, sha256=hashlib.sha256(png).hexdigest(), data=base64.b64encode(png).decode())
+
+    def png(self) -> bytes:
+        """Return the bytes of an inline image."""
+        return base64.b64decode(self.data or "", validate=True)
+
+
+class Timings(Message):
+    """Measured parts of one attempt on its node, in seconds of the node's monotonic clock."""
+
+    transfer_in_s: Seconds = 0.0
+    load_s: Seconds = 0.0
+    generation_s: Seconds = 0.0
+    transfer_out_s: Seconds = 0.0
+
+
+class Outcome(Message):
+    """What became of one attempt, sent by its worker before it acknowledges the assignment."""
+
+    job: Identifier
+    attempt: Annotated[int, Ge(1)]
+    node: str
+    result: Literal["done", "failed", "cancelled", "returned"]
+    failure: Failure | None = None
+    images: tuple[StoredImage, ...] = ()
+    timings: Timings = Timings()
+    warnings: tuple[str, ...] = ()
+    resident: tuple[str, ...] = ()
+
+
+class ModelSpeed(Message):
+    """What a worker measured of one model while warming up."""
+
+    load_s: Seconds
+    s_per_unit: Annotated[Finite, Gt(0)]
+    overhead_units: Seconds = 0.0
+
+
+class NodeReport(Message):
+    """A node's heartbeat.
+
+    Attributes:
+        instance: random name of the worker process: a new one means that the process was restarted.
+        running: job and attempt in work, and the image step it has reached.
+        models: models the node serves; None means any.
+        emulated: free text that says what about this node is emulated; empty on real hardware.
+    """
+
+    node: str
+    instance: str
+    hostname: str
+    state: Literal["ready", "draining", "stopped", "unfit"]
+    reason: str = ""
+    device: str = ""
+    resident: tuple[str, ...] = ()
+    models: tuple[str, ...] | None = None
+    speeds: dict[str, ModelSpeed] = {}
+    running: tuple[str, int] | None = None
+    image_step: int = 0
+    emulated: str = ""
+    interval_s: Annotated[Finite, Gt(0)]
+
+
+class EventKind(StrEnum):
+    """What an event tells a client about its job."""
+
+    ACCEPTED = "accepted"
+    PLACED = "placed"
+    WAITING = "waiting"
+    STARTED = "started"
+    STEP = "step"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    STATUS = "status"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+TERMINAL_EVENTS = frozenset(
+    {EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED, EventKind.EXPIRED, EventKind.REFUSED}
+)
+
+
+class Delays(Message):
+    """Service delay of a finished job, part by part, in seconds."""
+
+    transfer_in_s: float
+    waiting_s: float
+    load_s: float
+    generation_s: float
+    transfer_out_s: float
+
+    @property
+    def service_delay_s(self) -> float:
+        """Return the sum of the parts: submit to result."""
+        return self.transfer_in_s + self.waiting_s + self.load_s + self.generation_s + self.transfer_out_s
+
+
+class Event(Message):
+    """One thing that happened to a job, for the client that submitted it.
+
+    Attributes:
+        eta_p50_s: predicted seconds from now to the result, median; `eta_p90_s` likewise.
+        reason: why a job waits or failed.
+    """
+
+    job: Identifier
+    kind: EventKind
+    state: JobState | None = None
+    attempt: int = 0
+    node: str | None = None
+    step: int | None = None
+    of: int | None = None
+    eta_p50_s: float | None = None
+    eta_p90_s: float | None = None
+    reason: str | None = None
+    failure: Failure | None = None
+    images: tuple[StoredImage, ...] = ()
+    delays: Delays | None = None
+    warnings: tuple[str, ...] = ()
+    model: str | None = None
+    placer: str | None = None
+    policy_version: str | None = None
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """Return width and height in pixels of a size such as "64x64".
+
+    Raises:
+        RequestRefusedError: it has another form.
+    """
+    match = SIZE.fullmatch(size)
+    if match is None:
+        raise RequestRefusedError(f"size: {size[:40]!r} is not of the form WIDTHxHEIGHT, such as 64x64", "size")
+    return int(match[1]), int(match[2])
+
+
+def check_limits(request: ImageRequest, settings: Settings) -> None:
+    """Refuse a request that is larger than this installation allows.
+
+    Raises:
+        RequestRefusedError: the message names the field, the value and the limit.
+    """
+    megapixels = request.width_px * request.height_px * 1e-6
+    limits: tuple[tuple[str, float, float, str], ...] = (
+        ("prompt", len(request.prompt.encode()), settings.max_prompt_bytes, "bytes"),
+        ("negative_prompt", len(request.negative_prompt.encode()), settings.max_prompt_bytes, "bytes"),
+        ("size", megapixels, settings.max_megapixels, "megapixels"),
+        ("num_inference_steps", request.num_inference_steps, settings.max_image_steps, "image steps"),
+        ("n", request.n, settings.max_images, "images"),
+        ("image", len(request.image or ""), settings.message_limit_mib * 2**20, "bytes of base64"),
+    )
+    for field, value, limit, unit in limits:
+        if value > limit:
+            raise RequestRefusedError(f"{field}: {value:g} {unit} is over the limit of {limit:g}", field)
+    if not request.prompt.strip():
+        raise RequestRefusedError("prompt: is empty; say what to draw", "prompt")
+
+
+def refusal(error: ValidationError) -> RequestRefusedError:
+    """Translate pydantic's first complaint into a sentence that names the field."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part != "request")
+    shown = repr(first["input"])[:60] if first["loc"] else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return RequestRefusedError(f"{field}: {message} (got {shown})" if field else message, field)

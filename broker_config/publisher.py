@@ -1,0 +1,201 @@
+"""Publishing with a promise: every message of a batch is confirmed by the broker, or reported as not sent.
+
+Celery's own `apply_async` waits for one confirm per message. The planner sends many messages at once, so this channel
+writes all of them and then waits for the confirms together (RabbitMQ: publisher confirms, mandatory publishes).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery
+from kombu import Connection, Producer
+from kombu.exceptions import OperationalError
+
+from broker_config.errors import BrokerUnavailableError
+from broker_config.topology import EXCHANGES
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """One message to publish.
+
+    Attributes:
+        task: name of the Celery task it calls; None for a plain JSON message (an event).
+        body: the task's keyword arguments, or the plain message.
+        mandatory: report it as unroutable when no queue takes it.
+        expires_s: seconds after which the broker may drop it.
+    """
+
+    exchange: str
+    routing_key: str
+    body: Mapping[str, Any]
+    task: str | None = None
+    mandatory: bool = False
+    durable: bool = True
+    expires_s: float | None = None
+
+
+class Publisher:
+    """A connection that only publishes. Safe to use from several threads; connects on first use and after errors."""
+
+    def __init__(self, app: Celery, *, confirm_timeout_s: float) -> None:
+        self._app = app
+        self._confirm_timeout_s = confirm_timeout_s
+        self._lock = threading.Lock()
+        self._channel: _ConfirmingChannel | None = None
+
+    def publish(self, posts: Sequence[Post]) -> list[Post]:
+        """Publish all `posts`, wait until the broker has them, and return the unroutable ones.
+
+        Raises:
+            BrokerUnavailableError: not all were confirmed in time. Some may have arrived: sending again is safe, since
+                every receiver recognises what it has already seen.
+        """
+        if not posts:
+            return []
+        with self._lock:
+            fresh = self._channel is None
+            try:
+                return self._publish(posts)
+            except BrokerUnavailableError:
+                if fresh:
+                    raise
+                logger.info("publishing again over a new connection to %s", self._app.connection_for_write().as_uri())
+            return self._publish(posts)
+
+    def close(self) -> None:
+        """Close the connection; the next `publish` opens a new one."""
+        with self._lock:
+            self._drop()
+
+    def _publish(self, posts: Sequence[Post]) -> list[Post]:
+        try:
+            if self._channel is None:
+                self._channel = _ConfirmingChannel(self._app, self._confirm_timeout_s)
+            return self._channel.publish(posts)
+        except BrokerUnavailableError:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+
+class _ConfirmingChannel:
+    """One connection and channel; of no use after its first error."""
+
+    def __init__(self, app: Celery, confirm_timeout_s: float) -> None:
+        self._app = app
+        self._confirm_timeout_s = confirm_timeout_s
+        options = {**app.conf.broker_transport_options, "confirm_publish": False}
+        # A heartbeat needs a reader; a publisher that sits idle has none, and its confirm timeout notices a dead peer.
+        self._connection: Connection = app.connection_for_write(heartbeat=0, transport_options=options)
+        self._errors = (
+            *self._connection.connection_errors,
+            *self._connection.channel_errors,
+            OperationalError,
+            OSError,
+        )
+        self._outstanding: set[int] = set()
+        self._nacked: list[int] = []
+        self._returned: set[str] = set()
+        try:
+            self._connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=confirm_timeout_s)
+            self._channel = self._connection.channel()
+            self._pipelines = hasattr(self._channel, "confirm_select")
+            if self._pipelines:
+                self._channel.confirm_select()
+                self._channel.events["basic_ack"].add(self._on_ack)
+                self._channel.events["basic_nack"].add(self._on_nack)
+                self._channel.events["basic_return"].add(self._on_return)
+            self._producer = Producer(self._channel, serializer="json", auto_declare=False)
+            for exchange in EXCHANGES:
+                exchange(self._channel).declare()
+        except self._errors as exc:
+            self.close()
+            raise BrokerUnavailableError(self._connection.as_uri(), str(exc)) from exc
+        self._sent = 0
+
+    def publish(self, posts: Sequence[Post]) -> list[Post]:
+        names = [str(uuid.uuid4()) for _ in posts]
+        try:
+            for name, post in zip(names, posts, strict=True):
+                self._send(name, post)
+            self._wait_for_confirms()
+        except self._errors as exc:
+            raise BrokerUnavailableError(self._connection.as_uri(), str(exc) or type(exc).__name__) from exc
+        unroutable = [post for name, post in zip(names, posts, strict=True) if name in self._returned]
+        self._returned.clear()
+        return unroutable
+
+    def close(self) -> None:
+        try:
+            self._connection.release()
+        except self._errors as exc:
+            logger.debug("closing a broken connection: %s", exc)
+
+    def _send(self, name: str, post: Post) -> None:
+        headers: Mapping[str, Any] | None = None
+        properties: dict[str, Any] = {"message_id": name}
+        body: Any = post.body
+        if post.task is not None:
+            message = self._app.amqp.create_task_message(name, post.task, (), dict(post.body))
+            headers, body = message.headers, message.body
+            properties |= message.properties
+        if post.expires_s is not None:
+            properties["expiration"] = post.expires_s
+        if self._pipelines:
+            self._sent += 1
+            self._outstanding.add(self._sent)
+        try:
+            self._producer.publish(
+                body,
+                exchange=post.exchange,
+                routing_key=post.routing_key,
+                headers=headers,
+                mandatory=post.mandatory,
+                delivery_mode="persistent" if post.durable else "transient",
+                retry=False,
+                **properties,
+            )
+        except self._connection.channel_errors as exc:
+            if getattr(exc, "reply_code", None) != NO_ROUTE:
+                raise
+            self._returned.add(name)
+
+    def _wait_for_confirms(self) -> None:
+        give_up = time.monotonic() + self._confirm_timeout_s
+        while self._outstanding:
+            left_s = give_up - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError(f"no confirm within {self._confirm_timeout_s:g} s (disk or memory alarm?)")
+            self._connection.drain_events(timeout=left_s)
+        if self._nacked:
+            raise OSError(f"the broker refused {len(self._nacked)} messages")
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:
+        if multiple:
+            self._outstanding = {sent for sent in self._outstanding if sent > tag}
+        else:
+            self._outstanding.discard(tag)
+
+    def _on_nack(self, tag: int, multiple: bool) -> None:
+        self._nacked.append(tag)
+        self._on_ack(tag, multiple)
+
+    def _on_return(self, _exc: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
+        self._returned.add(message.properties["message_id"])
+
+
+NO_ROUTE = 312

@@ -1,0 +1,173 @@
+"""Every setting of Ladle, read from `LADLE_*` environment variables (and `.env`) once, then frozen."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from broker_config.errors import ConfigurationError, without_password
+from broker_config.sqlite_transport import SCHEME
+
+BROKER_SCHEMES = ("amqp", "amqps", "pyamqp", SCHEME)
+DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
+PLACERS = (
+    "random",
+    "round-robin",
+    "weighted-round-robin",
+    "local-only",
+    "least-backlog",
+    "two-choices",
+    "earliest-completion",
+    "lad-ts",
+)
+
+
+def _default_data_dir() -> Path:
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "ladle"
+
+
+def _known_scheme(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if url and url.split("://", 1)[0] not in schemes:
+            raise ValueError(
+                f"{without_password(url)!r} must start with one of {', '.join(s + '://' for s in schemes)}"
+            )
+        return url
+
+    return AfterValidator(check)
+
+
+class Settings(BaseSettings):
+    """The settings, each with its variable `LADLE_<NAME>`, default and unit.
+
+    Nothing set means the embedded default: a SQLite broker and a SQLite ledger in `data_dir`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LADLE_", env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Annotated[Path, Field(description="where the embedded broker, ledger and images lie")] = Field(
+        default_factory=_default_data_dir
+    )
+    broker_url: Annotated[
+        str, _known_scheme(*BROKER_SCHEMES), Field(description="amqp://user:password@host:5672/vhost; empty: embedded")
+    ] = ""
+    database_url: Annotated[
+        str, _known_scheme(*DATABASE_SCHEMES), Field(description="postgresql://user:password@host/name; empty: SQLite")
+    ] = ""
+    store_url: Annotated[str, Field(description="fsspec URL of the image store; empty: data_dir/images")] = ""
+
+    placer: Annotated[str, Field(description=f"rule that places: {', '.join(PLACERS)}")] = "earliest-completion"
+    window: Annotated[float, Ge(1), Field(description="unfinished attempts a node may hold; inf: place on arrival")] = 2
+    ageing: Annotated[
+        float, Ge(0), Field(description="seconds of work that one second of waiting makes up for; inf: first come")
+    ] = 2.0
+    max_attempts: Annotated[int, Ge(1), Le(100), Field(description="attempts of a job before it is FAILED")] = 3
+    lookahead: Annotated[int, Ge(1), Field(description="WAITING jobs put to the placer beyond the free places")] = 32
+
+    heartbeat_s: Annotated[float, Gt(0), Field(description="seconds between two reports of a node")] = 2.0
+    node_timeout_s: Annotated[float, Gt(0), Field(description="silence after which a node is GONE")] = 15.0
+    confirm_timeout_s: Annotated[float, Gt(0), Field(description="how long a publish waits for the broker")] = 10.0
+    attempt_limit_s: Annotated[float, Gt(0), Field(description="longest time one attempt may generate")] = 1200.0
+    grace_s: Annotated[float, Gt(0), Field(description="time a stopping worker gives its running job")] = 30.0
+    delivery_limit: Annotated[int, Ge(0), Field(description="redeliveries of one attempt before it is given up")] = 3
+
+    default_model: Annotated[str, Field(description="model of a request that names none")] = "tiny"
+    max_prompt_bytes: Annotated[int, Ge(1), Field(description="longest prompt, in UTF-8 bytes")] = 4096
+    max_megapixels: Annotated[float, Gt(0), Field(description="largest image")] = 4.2
+    max_image_steps: Annotated[int, Ge(1), Field(description="most image steps")] = 500
+    max_images: Annotated[int, Ge(1), Field(description="most images of one request")] = 16
+    max_waiting: Annotated[int, Ge(1), Field(description="WAITING jobs above which submits are refused")] = 100_000
+    message_limit_mib: Annotated[float, Gt(0), Field(description="images up to this size travel in the message")] = 1.0
+
+    engine: Annotated[
+        Literal["diffusers", "emulated"], Field(description="what makes the images; emulated: waits and paints a colour")
+    ] = "diffusers"
+    models: Annotated[str, Field(description="models a node loads at start, comma-separated; more load when asked for")] = (
+        "tiny"
+    )
+    only_these_models: Annotated[bool, Field(description="serve no model but those of LADLE_MODELS")] = False
+    resident_models: Annotated[int, Ge(1), Field(description="models a node keeps in memory")] = 1
+    device: Annotated[str, Field(description="torch device of a node: cpu, cuda:0, mps")] = "cpu"
+    dtype: Annotated[str, Field(description="torch dtype of the weights; auto: what the device does best")] = "auto"
+    drop_t5: Annotated[bool, Field(description="load SD3 models without their T5 text encoder")] = True
+    adapters_folder: Annotated[str, Field(description="folder of LoRA adapters, one safetensors file each")] = ""
+    layerwise_fp8: Annotated[bool, Field(description="keep the transformer's weights in 8-bit floats")] = False
+    group_offload: Annotated[bool, Field(description="keep weights in main memory, move groups to the device")] = False
+    int8_weights: Annotated[bool, Field(description="quantise the transformer's weights to 8-bit integers")] = False
+    vae_tiling: Annotated[bool, Field(description="decode images tile by tile")] = False
+    memory_limit_mib: Annotated[float, Ge(0), Field(description="memory a node may use; 0: all of the device's")] = 0
+
+    emulated_slowdown: Annotated[float, Ge(1), Field(description="emulated: every image step takes this much longer")] = 1
+    emulated_s_per_unit: Annotated[float, Ge(0), Field(description="emulated engine: seconds per megapixel step")] = 1
+    emulated_load_s: Annotated[float, Ge(0), Field(description="emulated engine: seconds to load a model")] = 0
+    emulated_drift: Annotated[
+        str, Field(description="emulated engine: SECONDS:FACTOR, ... after the start its speed changes by")
+    ] = ""
+    time_scale: Annotated[float, Gt(0), Field(description="emulated engine: all its seconds are multiplied by this")] = 1
+
+    @field_validator("placer")
+    @classmethod
+    def _placer_exists(cls, placer: str) -> str:
+        if placer == "shared-queue":
+            raise ValueError("'shared-queue' is a rival without a planner: run `ladle bench --placer shared-queue`")
+        if placer not in PLACERS:
+            raise ValueError(f"{placer!r} is none of {', '.join(PLACERS)}")
+        return placer
+
+    @property
+    def broker(self) -> str:
+        """Return the broker's URL, the embedded one when none is set."""
+        return self.broker_url or f"{SCHEME}:///{self.data_dir.absolute()}/broker.db"
+
+    @property
+    def database(self) -> str:
+        """Return the ledger's SQLAlchemy URL, the embedded one when none is set."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir.absolute()}/ledger.db"
+        scheme, rest = self.database_url.split("://", 1)
+        return f"postgresql+psycopg://{rest}" if scheme == "postgresql" else self.database_url
+
+    @property
+    def store(self) -> str:
+        """Return the fsspec URL of the image store, without a slash at its end."""
+        return (self.store_url or f"file://{self.data_dir.absolute()}/images").rstrip("/")
+
+    @property
+    def node_models(self) -> tuple[str, ...]:
+        """Return the models a node loads at start."""
+        return tuple(model.strip() for model in self.models.split(",") if model.strip())
+
+    @property
+    def is_embedded(self) -> bool:
+        """True when the broker is the SQLite file."""
+        return self.broker.startswith(SCHEME)
+
+    def with_changes(self, **changes: Any) -> Self:
+        """Return a copy with `changes`, checked like the originals."""
+        return type(self)(**{**self.model_dump(), **changes})
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the `LADLE_*` variables that make a child process read equal settings."""
+    return {f"LADLE_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+
+
+@cache
+def load_settings() -> Settings:
+    """Read the settings of this process.
+
+    Raises:
+        ConfigurationError: a value is bad; the message names its variable and never shows a password.
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        problems = [f"LADLE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
+        raise ConfigurationError("; ".join(problems)) from None

@@ -1,0 +1,94 @@
+"""Exchanges, queues and routing keys: who talks to whom.
+
+    exchange         routing key                   queue
+    ladle.jobs       submit, cancel, reconcile ... planner
+    ladle.nodes      node.<name>                   node.<name>
+    ladle.outcomes   outcome.<node>.<kind>         outcomes
+    ladle.dead       dead.<queue>                  dead
+    ladle.events     job.<client>.<kind>           client.<id>       transient, one per client connection
+    ladle.control    node.<name>, node.all         control.<name>    transient, one per worker process
+    ladle.train      train.<kind>                  train
+
+Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
+the broker's policy (`rabbitmq.POLICIES`), because a changed argument would make RabbitMQ refuse the worker (406).
+"""
+
+from __future__ import annotations
+
+import re
+
+from kombu import Exchange, Queue
+
+from broker_config.errors import ConfigurationError
+
+JOBS = Exchange("ladle.jobs", type="topic", durable=True)
+NODES = Exchange("ladle.nodes", type="topic", durable=True)
+OUTCOMES = Exchange("ladle.outcomes", type="topic", durable=True)
+DEAD = Exchange("ladle.dead", type="topic", durable=True)
+EVENTS = Exchange("ladle.events", type="topic", durable=True)
+CONTROL = Exchange("ladle.control", type="topic", durable=True)
+TRAIN = Exchange("ladle.train", type="topic", durable=True)
+EXCHANGES = (JOBS, NODES, OUTCOMES, DEAD, EVENTS, CONTROL, TRAIN)
+
+QUORUM = {"x-queue-type": "quorum"}
+PLANNER_QUEUE = Queue(
+    "planner", JOBS, routing_key="#", queue_arguments={**QUORUM, "x-single-active-consumer": True}, durable=True
+)
+OUTCOMES_QUEUE = Queue(
+    "outcomes", OUTCOMES, routing_key="#", queue_arguments={**QUORUM, "x-single-active-consumer": True}, durable=True
+)
+DEAD_QUEUE = Queue("dead", DEAD, routing_key="#", queue_arguments=QUORUM, durable=True)
+TRAIN_QUEUE = Queue("train", TRAIN, routing_key="#", queue_arguments=QUORUM, durable=True)
+PLANNER_QUEUES = (PLANNER_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
+
+NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+CLIENT_QUEUE_EXPIRY_S = 600
+
+
+def check_node_name(name: str) -> str:
+    """Return `name` if it can be a node's name.
+
+    Raises:
+        ConfigurationError: it can not; dots would be read as levels of a routing key.
+    """
+    if not NODE_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"node name {name!r}: use 1-63 of a-z, 0-9, '-' and '_', beginning and ending with a letter or digit"
+        )
+    return name
+
+
+def node_key(node: str) -> str:
+    """Return the queue name and routing key of `node`."""
+    return f"node.{node}"
+
+
+def node_queue(node: str) -> Queue:
+    """Return the one queue that `node` owns."""
+    return Queue(
+        node_key(node), NODES, routing_key=node_key(check_node_name(node)), queue_arguments=QUORUM, durable=True
+    )
+
+
+def control_queue(node: str) -> Queue:
+    """Return the transient queue on which the worker of `node` hears of cancelled jobs."""
+    return Queue(
+        f"control.{node}",
+        CONTROL,
+        routing_key=node_key(check_node_name(node)),
+        durable=False,
+        auto_delete=True,
+        expires=CLIENT_QUEUE_EXPIRY_S,
+    )
+
+
+def client_queue(client: str, connection: int) -> Queue:
+    """Return the transient queue of a client's `connection`-th connection; a half-open older one is left to expire."""
+    return Queue(
+        f"client.{client}.{connection}",
+        EVENTS,
+        routing_key=f"job.{client}.#",
+        durable=False,
+        auto_delete=True,
+        expires=CLIENT_QUEUE_EXPIRY_S,
+    )

@@ -1,0 +1,151 @@
+"""The planner as a Celery app: `celery -A planner worker -Q planner,outcomes,dead -P threads -c 1`."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery import bootsteps
+from celery.signals import worker_init, worker_shutting_down
+
+from broker_config.app import make_app
+from broker_config.errors import LadleError
+from broker_config.publisher import Publisher
+from broker_config.settings import load_settings
+from broker_config.topology import PLANNER_QUEUES
+from planner import intake, recorder, watch
+from planner.batch import BatchTask
+from planner.core import Planner
+from planner.ledger import Ledger
+from planner.placer import make_placer
+from planner.store import Store
+
+logger = logging.getLogger(__name__)
+
+MESSAGES_AT_ONCE = 128
+TICK_S = 1.0
+
+settings = load_settings()
+app = make_app("planner", settings, queues=PLANNER_QUEUES, include=[], prefetch=MESSAGES_AT_ONCE)
+app.conf.worker_pool = "threads"
+app.conf.worker_concurrency = 1
+
+
+class Running:
+    """What a running planner process is made of; made when its worker starts."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger(settings.database)
+        self.ledger.migrate()
+        self.store = Store(settings.store, inline_mib=settings.message_limit_mib)
+        self.publisher = Publisher(app, confirm_timeout_s=settings.confirm_timeout_s)
+        self.planner = Planner(settings, self.ledger, self.publisher, make_placer(settings))
+
+
+_running: Running | None = None
+
+
+def running() -> Running:
+    """Return the parts of this process, made at the first call."""
+    global _running  # noqa: PLW0603
+    if _running is None:
+        _running = Running()
+    return _running
+
+
+@worker_init.connect
+def _start(**_: Any) -> None:
+    try:
+        running()
+    except LadleError as exc:
+        raise SystemExit(f"ladle planner: {exc}") from exc
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    BatchTask.stopping.set()
+
+
+def _bury(task: str, kwargs: Mapping[str, Any], reason: str) -> None:
+    letter = {"reason": reason, "queue": task, "headers": {"task": task}, "body": str(dict(kwargs))[:65536]}
+    recorder.record_dead_letters(running().planner, [letter])
+
+
+BatchTask.bury = staticmethod(_bury)
+
+
+class Tick(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
+    """Looks at the time once a second, in the same pool thread as the tasks.
+
+    Source: https://docs.celeryq.dev/en/stable/userguide/extending.html
+    """
+
+    requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
+
+    def start(self, worker: Any) -> None:
+        """Begin to tick."""
+        self._timer = worker.timer.call_repeatedly(TICK_S, worker.pool.apply_async, (_tick,))
+
+    def stop(self, _worker: Any) -> None:
+        """Stop ticking."""
+        self._timer.cancel()
+
+
+app.steps["worker"].add(Tick)
+
+
+def _tick() -> None:
+    try:
+        watch.tick(running().planner)
+    except LadleError as exc:
+        logger.error("%s", exc)
+
+
+Calls = Sequence[Mapping[str, Any]]
+
+
+@app.task(base=BatchTask, name="planner.submit")
+def submit(calls: Calls) -> None:
+    """Accept the `jobs` of each message."""
+    jobs = list(itertools.chain.from_iterable(call["jobs"] for call in calls))
+    intake.submit(running().planner, running().store, jobs)
+
+
+@app.task(base=BatchTask, name="planner.cancel")
+def cancel(calls: Calls) -> None:
+    """Cancel the `jobs` of each message."""
+    intake.cancel(running().planner, list(itertools.chain.from_iterable(call["jobs"] for call in calls)))
+
+
+@app.task(base=BatchTask, name="planner.reconcile")
+def reconcile(calls: Calls) -> None:
+    """Tell each message's `client` where its `jobs` are."""
+    for call in calls:
+        intake.reconcile(running().planner, running().store, call["client"], call["jobs"])
+
+
+@app.task(base=BatchTask, name="planner.drain")
+def drain(calls: Calls) -> None:
+    """Drain each message's `node`, or end its drain (`on`)."""
+    for call in calls:
+        watch.drain(running().planner, call["node"], on=call["on"])
+
+
+@app.task(base=BatchTask, name="planner.record")
+def record(calls: Calls) -> None:
+    """Record the `outcome` of each message."""
+    recorder.record(running().planner, running().store, [call["outcome"] for call in calls])
+
+
+@app.task(base=BatchTask, name="planner.report")
+def report(calls: Calls) -> None:
+    """Take the `report` of each message: a node's heartbeat."""
+    watch.report(running().planner, [call["report"] for call in calls])
+
+
+@app.task(base=BatchTask, name="planner.record_dead_letter")
+def record_dead_letter(calls: Calls) -> None:
+    """Keep each message: a dead letter, wrapped by a consumer's guard."""
+    recorder.record_dead_letters(running().planner, calls)

@@ -1,0 +1,185 @@
+"""The planner's picture of its nodes: what each holds, how long that will take, whether it still answers.
+
+It lives in memory and is rebuilt from the ledger (`core`); nothing here is the only copy of anything. Times are seconds
+of the planner's own clock (`Clock`); no time of another machine enters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from broker_config.messages import NodeReport
+from rl_agent.estimates import Estimates
+from rl_agent.observation import NodeView
+
+LEAST_REMAINING_SHARE = 0.1
+OVERDUE_FACTOR = 3.0
+OVERDUE_SLACK_S = 5.0
+
+
+AttemptKey = tuple[str, int]
+
+
+class Clock:
+    """Unix seconds that never jump: the wall clock at start plus the monotonic clock since."""
+
+    def __init__(self) -> None:
+        self._offset_s = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Return seconds since 1970."""
+        return self._offset_s + time.monotonic()
+
+
+class NodeState(StrEnum):
+    """Whether a node gets jobs."""
+
+    READY = "READY"  #: reports, and takes jobs
+    DRAINING = "DRAINING"  #: reports, finishes what it holds, takes nothing new
+    UNFIT = "UNFIT"  #: reports that it cannot serve (a model is missing, say)
+    GONE = "GONE"  #: has not reported for too long, or said goodbye
+
+
+@dataclass(kw_only=True)
+class LiveAttempt:
+    """One attempt that a node has not finished.
+
+    Attributes:
+        begins_at: when the node turned to it, as far as the planner can tell; None while others are before it.
+        withdrawn: the job was taken back or cancelled; the place stays taken until the node says so.
+    """
+
+    job: str
+    number: int
+    model: str
+    units: float
+    predicted_s: float
+    spread_log: float
+    placed_at: float
+    begins_at: float | None = None
+    published: bool = False
+    withdrawn: bool = False
+
+    @property
+    def key(self) -> AttemptKey:
+        """Return job id and attempt number."""
+        return self.job, self.number
+
+
+@dataclass(kw_only=True)
+class Node:
+    """One node: its last report, and the attempts it holds in the order it will take them."""
+
+    name: str
+    state: NodeState
+    seen_at: float
+    report: NodeReport
+    draining: bool = False
+    attempts: dict[AttemptKey, LiveAttempt] = field(default_factory=dict)
+    idle_reports: int = 0
+
+    @property
+    def accepts_jobs(self) -> bool:
+        """True when the placer may choose it."""
+        return self.state is NodeState.READY
+
+    @property
+    def head(self) -> LiveAttempt | None:
+        """Return the attempt the node works on now, or would take next."""
+        return next(iter(self.attempts.values()), None)
+
+    def room(self, window: float) -> float:
+        """Return how many more attempts the window takes."""
+        return max(window - len(self.attempts), 0.0) if self.accepts_jobs else 0.0
+
+    def add(self, attempt: LiveAttempt, now: float) -> None:
+        """Put one more attempt at the end of what the node holds."""
+        if not self.attempts:
+            attempt.begins_at = now
+        self.attempts[attempt.key] = attempt
+
+    def remove(self, key: AttemptKey, now: float) -> LiveAttempt | None:
+        """Take an attempt away; the next one begins now if it was the first."""
+        attempt = self.attempts.pop(key, None)
+        head = self.head
+        if head is not None and head.begins_at is None:
+            head.begins_at = now
+        return attempt
+
+    def backlog_s(self, now: float) -> float:
+        """Return the predicted seconds of work the node still has.
+
+        A running attempt that exceeds its prediction is expected to need a share of what it has taken so far: the
+        longer it overruns, the slower the node is believed to be.
+        """
+        total_s = 0.0
+        for attempt in self.attempts.values():
+            if attempt.begins_at is None:
+                total_s += attempt.predicted_s
+            else:
+                elapsed_s = max(now - attempt.begins_at, 0.0)
+                overrun_s = max(elapsed_s - attempt.predicted_s, 0.0)
+                total_s += max(attempt.predicted_s - elapsed_s, LEAST_REMAINING_SHARE * attempt.predicted_s, overrun_s)
+        return total_s
+
+    def backlog_std_s(self) -> float:
+        """Return the standard deviation of `backlog_s`, attempts taken as independent."""
+        variance = sum((attempt.predicted_s * attempt.spread_log) ** 2 for attempt in self.attempts.values())
+        return float(variance**0.5)
+
+    def is_overdue(self, now: float) -> bool:
+        """True when the head attempt has taken far longer than predicted."""
+        head = self.head
+        if head is None or head.begins_at is None:
+            return False
+        return now - head.begins_at > OVERDUE_FACTOR * head.predicted_s + OVERDUE_SLACK_S
+
+    def resident_after_backlog(self) -> tuple[str, ...]:
+        """Return the models in memory once all attempts are done, least recently used first.
+
+        The node keeps as many as it holds now, at least one.
+        """
+        order = list(self.report.resident)
+        capacity = max(len(order), 1)
+        for attempt in self.attempts.values():
+            if attempt.model in order:
+                order.remove(attempt.model)
+            order.append(attempt.model)
+        return tuple(order[-capacity:])
+
+    def view(self, window: float, now: float) -> NodeView:
+        """Return what a placer sees of the node."""
+        room = self.room(window)
+        return NodeView(
+            node=self.name,
+            backlog_s=self.backlog_s(now),
+            room=int(min(room, 2**31)),
+            resident=self.resident_after_backlog(),
+            models=None if self.report.models is None else frozenset(self.report.models),
+            accepts_jobs=self.accepts_jobs,
+        )
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """All nodes by name, and the running estimates of what they need for a job."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    estimates: Estimates = field(default_factory=Estimates)
+
+    def ready(self) -> list[Node]:
+        """Return the nodes a placer may choose, by name."""
+        return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]
+
+    def room(self, window: float) -> float:
+        """Return the free places of all nodes together."""
+        return sum(node.room(window) for node in self.nodes.values())
+
+    def attempts(self) -> Iterator[tuple[Node, LiveAttempt]]:
+        """Yield every unfinished attempt with its node."""
+        for node in self.nodes.values():
+            for attempt in list(node.attempts.values()):
+                yield node, attempt

@@ -1,0 +1,377 @@
+"""The planner: handles batches of messages in turns, and places every WAITING job it can at the end of each.
+
+`core` holds the state and the turn; what a message means is in `intake` (clients), `recorder` (outcomes) and `watch`
+(nodes and time). All of them change memory and collect rows in a `Turn`. If the transaction fails, memory is thrown
+away and read again from the ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from broker_config.errors import BrokerUnavailableError
+from broker_config.messages import (
+    Assignment,
+    Event,
+    EventKind,
+    Failure,
+    FailureKind,
+    JobState,
+    NodeReport,
+)
+from broker_config.publisher import Publisher
+from broker_config.settings import Settings
+from planner.cluster import Clock, Cluster, LiveAttempt, Node, NodeState
+from planner.eta import Eta, eta_when_placed, eta_when_waiting
+from planner.jobs import LiveJob, WaitingJobs
+from planner.ledger import Ledger
+from planner.tables import AttemptState
+from planner.turn import Turn, attempt_row
+from rl_agent.observation import Observation, observe
+from rl_agent.ordering import order_key
+from rl_agent.placers import Placement, Placer
+
+logger = logging.getLogger(__name__)
+
+PLACEMENTS_PER_FAILURE = 10
+
+
+class Planner:
+    """The state of one planner process and the turns that change it.
+
+    Args:
+        settings: window, ageing, limits.
+        ledger: the truth; migrated by the caller.
+        publisher: sends assignments and events.
+        placer: the rule that chooses nodes.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, publisher: Publisher, placer: Placer) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.placer = placer
+        self.clock = Clock()
+        self.identity = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.cluster = Cluster()
+        self.jobs: dict[str, LiveJob] = {}
+        self.waiting = WaitingJobs()
+        self._publisher = publisher
+        self._lock = threading.RLock()
+        self._is_current = False
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """Open a turn: at its end jobs are placed, all rows are committed, then all messages are published.
+
+        Raises:
+            DatabaseUnavailableError: nothing was committed and nothing was published.
+        """
+        with self._lock:
+            try:
+                with self.ledger.transaction() as connection:
+                    self._become_current(connection)
+                    turn = Turn(connection=connection, now=self.clock.now())
+                    yield turn
+                    self._place(turn)
+                    turn.write(self.ledger, self.cluster.estimates)
+            except BaseException:
+                self._is_current = False  # memory is ahead of the ledger: read it again
+                raise
+            self._publish(turn)
+
+    def unpublished(self) -> list[tuple[Node, LiveAttempt]]:
+        """Return the attempts that were committed and whose message is not known to have left (the outbox)."""
+        return [(node, attempt) for node, attempt in self.cluster.attempts() if not attempt.published]
+
+    def publish_outbox(self, turn: Turn) -> None:
+        """Send again what an earlier turn committed and could not publish."""
+        for node, attempt in self.unpublished():
+            job = self.jobs.get(attempt.job)
+            if job is not None and not attempt.withdrawn:
+                turn.assign(node.name, attempt, self._assignment(job, attempt.number, node.name))
+
+    # Jobs change state only through the following methods
+
+    def accept(self, turn: Turn, job: LiveJob) -> None:
+        """Take a new job: WAITING."""
+        self.jobs[job.id] = job
+        turn.new_jobs[job.id] = job
+        self._wait(job)
+        self.tell(turn, job, EventKind.ACCEPTED, eta=eta_when_waiting(self.cluster, self.waiting, job, turn.now))
+
+    def take_back(self, turn: Turn, job: LiveJob, reason: str, *, failed: bool) -> None:
+        """Make a placed job WAITING again; `failed` counts against `max_attempts`.
+
+        When the attempts are used up, the job is FAILED with `reason`. Attempts that never ran (a node was drained, a
+        queue was gone) are not held against the job, but they are bounded too.
+        """
+        job.failures += failed
+        most = self.settings.max_attempts
+        if job.failures >= most or job.attempts >= most * PLACEMENTS_PER_FAILURE:
+            failure = Failure(kind=FailureKind.INTERNAL, message=f"gave up after {job.attempts} attempts: {reason}")
+            self.finish(turn, job, JobState.FAILED, failure=failure)
+            return
+        job.state, job.node = JobState.WAITING, None
+        turn.moved_jobs[job.id] = job
+        self._wait(job)
+        self.tell(turn, job, EventKind.WAITING, reason=reason)
+
+    def finish(
+        self, turn: Turn, job: LiveJob, state: JobState, *, failure: Failure | None = None, **columns: Any
+    ) -> None:
+        """Bring a job to a terminal state and forget it; `columns` are those of a DONE job."""
+        self.jobs.pop(job.id, None)
+        self.waiting.remove(job.id)
+        turn.moved_jobs.pop(job.id, None)
+        turn.finished_jobs[job.id] = {
+            "of_job": job.id,
+            "state": state,
+            "finished_at": turn.now,
+            "failures": job.failures,
+            "failure": None if failure is None else failure.to_wire(),
+            "node": job.node,
+            **columns,
+        }
+        job.state = state
+        if state is not JobState.DONE:
+            self.tell(turn, job, EventKind(state.lower()), failure=failure, reason=failure.message if failure else None)
+            logger.info(
+                "job %s %s attempts=%d node=%s%s",
+                job.id,
+                state,
+                job.attempts,
+                job.node,
+                f" {failure.kind}: {failure.message}" if failure else "",
+            )
+
+    def withdraw(self, turn: Turn, node: Node, attempt: LiveAttempt, result: str) -> None:
+        """Close an attempt whose node may still run it; its place stays taken until the node says it has let go."""
+        attempt.withdrawn = True
+        turn.close_attempt(attempt, result)
+        turn.withdraw(node.name, attempt)
+
+    def tell(
+        self,
+        turn: Turn,
+        job: LiveJob,
+        kind: EventKind,
+        *,
+        eta: Eta | None = None,
+        reason: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Send the job's client an event."""
+        turn.tell(
+            job.client,
+            Event(
+                job=job.id,
+                kind=kind,
+                state=job.state,
+                attempt=job.attempts,
+                node=job.node,
+                eta_p50_s=None if eta is None else round(eta.p50_s, 3),
+                eta_p90_s=None if eta is None else round(eta.p90_s, 3),
+                reason=reason,
+                **more,
+            ),
+        )
+
+    # Placement
+
+    def _wait(self, job: LiveJob) -> None:
+        job.order = order_key(
+            job=job.id,
+            priority=int(job.priority),
+            predicted_work_s=self.cluster.estimates.fleet_generation_s(job.request.model, job.units),
+            arrival_s=job.created_at,
+            ageing=self.settings.ageing,
+        )
+        self.waiting.push(job)
+
+    def _place(self, turn: Turn) -> None:
+        """Put the first WAITING jobs to the placer, in order, and give out what it places."""
+        room = self.cluster.room(self.settings.window)
+        if room < 1 or not len(self.waiting):
+            return
+        candidates = self.waiting.take(int(min(room + self.settings.lookahead, len(self.waiting))))
+        nodes = self.cluster.ready()
+        observation = observe(
+            [job.view(turn.now) for job in candidates],
+            [node.view(self.settings.window, turn.now) for node in nodes],
+            self.cluster.estimates,
+        )
+        placement = self.placer.place(observation)
+        for row, job in enumerate(candidates):
+            chosen = int(placement.node[row])
+            if chosen < 0:
+                job.latent_action = _by_node(observation, placement, row)
+                self.waiting.push(job)
+            else:
+                self._give(turn, job, nodes[chosen], observation, placement, row, chosen)
+
+    def _give(
+        self,
+        turn: Turn,
+        job: LiveJob,
+        node: Node,
+        observation: Observation,
+        placement: Placement,
+        row: int,
+        chosen: int,
+    ) -> None:
+        eta = eta_when_placed(observation, node, row, chosen, turn.now)
+        job.attempts += 1
+        job.state, job.node = JobState.PLACED, node.name
+        job.latent_action = None
+        turn.moved_jobs[job.id] = job
+        attempt = LiveAttempt(
+            job=job.id,
+            number=job.attempts,
+            model=job.request.model,
+            units=job.units,
+            predicted_s=float(observation.service_s[row, chosen]),
+            spread_log=float(observation.generation_log_std[row, chosen]),
+            placed_at=turn.now,
+        )
+        decision = {
+            "placer": self.placer.name,
+            "policy_version": self.placer.policy_version,
+            "probabilities": _by_node(observation, placement, row),
+            "eta_p50_s": eta.p50_s,
+            "eta_p90_s": eta.p90_s,
+        }
+        node.add(attempt, turn.now)
+        turn.new_attempts.append(attempt_row(attempt, node=node.name, decision=decision))
+        turn.assign(node.name, attempt, self._assignment(job, attempt.number, node.name))
+        self.tell(turn, job, EventKind.PLACED, eta=eta, placer=self.placer.name)
+
+    def _assignment(self, job: LiveJob, number: int, node: str) -> Assignment:
+        return Assignment(
+            job=job.id,
+            attempt=number,
+            node=node,
+            client=job.client,
+            request=job.request,
+            limit_s=self.settings.attempt_limit_s,
+            ingress=job.ingress,
+        )
+
+    # After the commit
+
+    def _publish(self, turn: Turn) -> None:
+        posts = [post for _, _, post in turn.assignments]
+        try:
+            unroutable = {id(post) for post in self._publisher.publish([*posts, *turn.posts()])}
+        except BrokerUnavailableError as exc:
+            logger.warning("%d assignments stay in the outbox: %s", len(posts), exc)
+            return
+        sent, lost = [], []
+        for node, attempt, post in turn.assignments:
+            (lost if id(post) in unroutable else sent).append((node, attempt))
+        for _, attempt in sent:
+            attempt.published = True
+        if sent:
+            with self.ledger.transaction() as connection:
+                self.ledger.mark_published(connection, [attempt.key for _, attempt in sent])
+        if lost:
+            self._lose_route({node for node, _ in lost})
+
+    def _lose_route(self, names: set[str]) -> None:
+        """A node's queue does not exist: nobody consumes it, so the node is GONE until it reports again."""
+        with self.turn() as turn:
+            for name in names:
+                lose_node(self, turn, self.cluster.nodes[name], "its queue does not exist")
+
+    # Memory from the ledger
+
+    def _become_current(self, connection: Any) -> None:
+        """Make sure that memory reflects the ledger, whichever planner process wrote last."""
+        if self.ledger.holder(connection) != self.identity:
+            self._is_current = False
+        if not self._is_current:
+            self.ledger.take_over(connection, self.identity)
+            self._load(connection)
+            self._is_current = True
+
+    def _load(self, connection: Any) -> None:
+        now = self.clock.now()
+        self.cluster = Cluster(estimates=self.ledger.estimates(connection))
+        for row in self.ledger.nodes(connection):
+            self.cluster.nodes[row["name"]] = Node(
+                name=row["name"],
+                state=NodeState(row["state"]),
+                draining=row["draining"],
+                seen_at=now,  # a planner that starts gives every node one whole timeout to report
+                report=NodeReport(**row["report"]),
+            )
+        self.jobs = {row["id"]: LiveJob.from_row(row) for row in self.ledger.open_jobs(connection)}
+        self.waiting = WaitingJobs()
+        for row in self.ledger.open_attempts(connection):
+            self._restore_attempt(row, now)
+        for job in self.jobs.values():
+            if job.state is JobState.WAITING:
+                self._wait(job)
+        logger.info("planner %s is current: %d open jobs, %d waiting", self.identity, len(self.jobs), len(self.waiting))
+
+    def _restore_attempt(self, row: Mapping[str, Any], now: float) -> None:
+        job, node = self.jobs.get(row["job"]), self.cluster.nodes.get(row["node"])
+        if job is None or node is None:
+            return
+        attempt = LiveAttempt(
+            job=job.id,
+            number=row["number"],
+            model=job.request.model,
+            units=job.units,
+            predicted_s=row["predicted_service_s"],
+            spread_log=self.cluster.estimates.of(node.name, job.request.model).s_per_unit.std_log,
+            placed_at=row["created_at"],
+            published=row["state"] == AttemptState.PUBLISHED,
+        )
+        node.add(attempt, now)
+
+
+def lose_node(planner: Planner, turn: Turn, node: Node, reason: str) -> None:
+    """Mark a node GONE and place elsewhere what it held; only the attempt it may have been running counts as failed."""
+    node.state = NodeState.GONE
+    logger.warning("node %s is gone: %s; %d attempts go elsewhere", node.name, reason, len(node.attempts))
+    for attempt in list(node.attempts.values()):
+        was_running = attempt.key == node.report.running
+        node.remove(attempt.key, turn.now)
+        job = planner.jobs.get(attempt.job)
+        if attempt.withdrawn or job is None:
+            continue
+        failure = Failure(kind=FailureKind.NODE_LOST, message=f"node {node.name}: {reason}")
+        turn.close_attempt(attempt, "lost", failure)
+        turn.withdraw(node.name, attempt)
+        planner.take_back(turn, job, failure.message, failed=was_running)
+    turn.nodes[node.name] = node_row(node, turn.now, reason)
+
+
+def node_row(node: Node, now: float, reason: str = "") -> dict[str, Any]:
+    """Return the ledger row of a node."""
+    return {
+        "name": node.name,
+        "state": node.state,
+        "draining": node.draining,
+        "reason": reason,
+        "report": node.report.to_wire(),
+        "seen_at": now,
+    }
+
+
+def _by_node(observation: Observation, placement: Placement, row: int) -> dict[str, float]:
+    """Return the probabilities of one job by node name, zeros left out."""
+    probabilities = placement.probabilities[row]
+    return {observation.nodes[k]: round(float(probabilities[k]), 6) for k in np.flatnonzero(probabilities)}
+
+
+__all__ = ["Planner", "lose_node", "node_row"]

@@ -1,0 +1,100 @@
+"""What can go wrong in the planner and its client.
+
+LadleError (broker_config.errors)
+├── DatabaseUnavailableError   the ledger cannot be reached or read
+├── StoreUnavailableError      the image store cannot be written or read
+├── PlannerSilentError         no planner answers
+├── ResultTimeoutError         a result did not arrive in the time given
+└── JobFailedError             the job ended without images
+    ├── JobRefusedError        the planner did not accept it
+    ├── JobCancelledError      somebody cancelled it
+    └── JobExpiredError        its deadline passed
+"""
+
+from __future__ import annotations
+
+from broker_config.errors import LadleError, without_password
+
+
+class DatabaseUnavailableError(LadleError):
+    """The ledger cannot be reached or read."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"no ledger at {without_password(self.url)} ({self.reason}): start the database, or set LADLE_DATABASE_URL"
+        )
+
+
+class StoreUnavailableError(LadleError):
+    """The image store cannot be written or read."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"image store {without_password(self.url)} failed ({self.reason}): make it writable, or set LADLE_STORE_URL"
+        )
+
+
+class PlannerSilentError(LadleError):
+    """No planner answered in time; nothing is lost, what was submitted waits in its queue."""
+
+    def __init__(self, waited_s: float) -> None:
+        super().__init__(waited_s)
+        self.waited_s = waited_s
+
+    def __str__(self) -> str:
+        return f"no planner answered within {self.waited_s:g} s: start one with `ladle planner`"
+
+
+class ResultTimeoutError(LadleError, TimeoutError):
+    """The result did not arrive in the time given; the job goes on."""
+
+    def __init__(self, job: str, waited_s: float, last: str) -> None:
+        super().__init__(job, waited_s, last)
+        self.job = job
+
+    def __str__(self) -> str:
+        job, waited_s, last = self.args
+        return f"job {job}: no result within {waited_s:g} s (last heard: {last}); it goes on, ask again later"
+
+
+class JobFailedError(LadleError):
+    """The job ended without images."""
+
+    verb = "failed"
+
+    def __init__(self, job: str, reason: str, kind: str = "") -> None:
+        super().__init__(job, reason, kind)
+        self.job = job
+        self.reason = reason
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return f"job {self.job} {self.verb}: {self.reason}"
+
+
+class JobRefusedError(JobFailedError):
+    """The planner did not accept the job."""
+
+    verb = "was refused"
+
+
+class JobCancelledError(JobFailedError):
+    """Somebody cancelled the job."""
+
+    verb = "was cancelled"
+
+
+class JobExpiredError(JobFailedError):
+    """The job's deadline passed."""
+
+    verb = "expired"

@@ -1,0 +1,160 @@
+"""The open jobs in memory, and the WAITING ones in the planner's order."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker_config.messages import ImageRequest, JobState, Priority, Submission
+from rl_agent.estimates import work_units
+from rl_agent.observation import JobView
+from rl_agent.ordering import OrderKey
+
+MBIT_PER_BASE64_CHARACTER = 6e-6
+OUTPUT_MBIT_PER_MEGAPIXEL = 12.0
+
+
+@dataclass(kw_only=True)
+class LiveJob:
+    """One job that has not ended.
+
+    Attributes:
+        attempts: how often it was placed.
+        failures: how many of these count against `max_attempts`; a node that hands a job back does not.
+        latent_action: probabilities of its last time before the placer, by node.
+        order: its place among WAITING jobs, least first.
+    """
+
+    id: str
+    client: str
+    request: ImageRequest
+    units: float
+    ingress: str | None
+    priority: Priority
+    created_at: float
+    deadline_at: float | None
+    state: JobState = JobState.WAITING
+    node: str | None = None
+    attempts: int = 0
+    failures: int = 0
+    latent_action: Mapping[str, float] | None = None
+    order: OrderKey = (0, 0.0, "")
+
+    @classmethod
+    def of(cls, submission: Submission, now: float) -> LiveJob:
+        """Return the job a submission asks for, accepted `now`."""
+        deadline_s = submission.deadline_s
+        return cls(
+            id=submission.job,
+            client=submission.client,
+            request=submission.request,
+            units=units_of(submission.request),
+            ingress=submission.ingress,
+            priority=submission.priority,
+            created_at=now,
+            deadline_at=None if deadline_s is None else now + deadline_s,
+        )
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> LiveJob:
+        """Return the job of a ledger row that is not terminal."""
+        return cls(
+            id=row["id"],
+            client=row["client"],
+            request=ImageRequest(**row["request"]),
+            units=row["units"],
+            ingress=row["ingress"],
+            priority=Priority(row["priority"]),
+            created_at=row["created_at"],
+            deadline_at=row["deadline_at"],
+            state=JobState(row["state"]),
+            node=row["node"],
+            attempts=row["attempts"],
+            failures=row["failures"],
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Return the ledger row of a new job."""
+        return {
+            "id": self.id,
+            "client": self.client,
+            "request": self.request.to_wire(),
+            "model": self.request.model,
+            "units": self.units,
+            "ingress": self.ingress,
+            "priority": int(self.priority),
+            "state": self.state,
+            "node": self.node,
+            "attempts": self.attempts,
+            "failures": self.failures,
+            "created_at": self.created_at,
+            "deadline_at": self.deadline_at,
+        }
+
+    def view(self, now: float) -> JobView:
+        """Return what a placer sees of the job."""
+        request = self.request
+        megapixels = request.width_px * request.height_px * 1e-6 * request.n
+        return JobView(
+            job=self.id,
+            model=request.model,
+            units=self.units,
+            ingress=self.ingress,
+            input_mbit=len(request.image or "") * MBIT_PER_BASE64_CHARACTER,
+            output_mbit=megapixels * OUTPUT_MBIT_PER_MEGAPIXEL,
+            waited_s=now - self.created_at,
+            latent_action=self.latent_action,
+        )
+
+
+def units_of(request: ImageRequest) -> float:
+    """Return the work of `request` in megapixel steps."""
+    return work_units(
+        num_inference_steps=request.num_inference_steps,
+        width_px=request.width_px,
+        height_px=request.height_px,
+        n=request.n,
+    )
+
+
+class WaitingJobs:
+    """A priority queue of WAITING jobs: logarithmic push and pop, removal in constant time."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[OrderKey, str]] = []
+        self._jobs: dict[str, LiveJob] = {}
+        self.units = 0.0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def push(self, job: LiveJob) -> None:
+        """Add a job, ordered by its `order`; one that is there already stays as it is."""
+        if job.id not in self._jobs:
+            self._jobs[job.id] = job
+            self.units += job.units
+            heapq.heappush(self._heap, (job.order, job.id))
+
+    def remove(self, job: str) -> None:
+        """Take a job out; its place in the heap is skipped when it comes up."""
+        removed = self._jobs.pop(job, None)
+        if removed is not None:
+            self.units = self.units - removed.units if self._jobs else 0.0
+
+    def take(self, count: int) -> list[LiveJob]:
+        """Take out and return the first `count` jobs in order."""
+        taken: list[LiveJob] = []
+        while self._heap and len(taken) < count:
+            order, job_id = heapq.heappop(self._heap)
+            job = self._jobs.get(job_id)
+            if job is not None and job.order == order:
+                self.remove(job_id)
+                taken.append(job)
+        return taken
+
+    def push_all(self, jobs: Iterable[LiveJob]) -> None:
+        """Add several jobs."""
+        for job in jobs:
+            self.push(job)

@@ -1,0 +1,16 @@
+"""Alembic's entry: runs the migrations on the connection that `Ledger.migrate` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlmodel import SQLModel
+
+from planner import tables
+
+target_metadata = SQLModel.metadata if tables else None
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=target_metadata, render_as_batch=True
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,203 @@
+"""What nodes answer: outcomes of attempts, and messages that nobody could take."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from broker_config.messages import Delays, EventKind, Failure, FailureKind, JobState, Outcome, StoredImage, refusal
+from planner.cluster import LiveAttempt, Node
+from planner.core import Planner
+from planner.jobs import LiveJob
+from planner.store import Store
+from planner.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def record(planner: Planner, store: Store, outcomes: Sequence[Mapping[str, Any]]) -> None:
+    """Close the attempts of `outcomes` and their jobs; late and repeated ones are fenced."""
+    with planner.turn() as turn:
+        for raw in outcomes:
+            try:
+                outcome = Outcome(**raw)
+            except ValidationError as exc:
+                _bury(turn, raw, f"malformed outcome: {refusal(exc)}", queue="outcomes")
+                continue
+            _record_one(planner, store, turn, outcome)
+
+
+def record_dead_letters(planner: Planner, letters: Sequence[Mapping[str, Any]]) -> None:
+    """Keep messages nobody could take, and fail the attempts whose assignments are among them."""
+    with planner.turn() as turn:
+        for letter in letters:
+            logger.error("dead letter from %s: %s", letter.get("queue"), letter.get("reason"))
+            turn.dead_letters.append(
+                {
+                    "received_at": turn.now,
+                    "reason": str(letter.get("reason", "")),
+                    "queue": str(letter.get("queue", "")),
+                    "headers": letter.get("headers") or {},
+                    "content_type": letter.get("content_type"),
+                    "body": str(letter.get("body", "")),
+                    "body_bytes": int(letter.get("body_bytes", 0)),
+                }
+            )
+            _fail_dead_assignment(planner, turn, letter)
+
+
+def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) -> None:
+    node = planner.cluster.nodes.get(outcome.node)
+    attempt = node.attempts.get((outcome.job, outcome.attempt)) if node else None
+    job = planner.jobs.get(outcome.job)
+    if node is None or attempt is None:
+        _fence(store, outcome)
+        return
+    node.remove(attempt.key, turn.now)
+    if outcome.resident:
+        node.report = node.report.model_copy(update={"resident": outcome.resident})
+    _learn(planner, turn, attempt, outcome)
+    if attempt.withdrawn or job is None:
+        _fence(store, outcome)
+    elif outcome.result == "done":
+        _finish_done(planner, store, turn, job, node, attempt, outcome)
+    elif outcome.result == "failed":
+        failure = outcome.failure or Failure(kind=FailureKind.INTERNAL, message="no reason given")
+        _fail(planner, turn, job, attempt, failure)
+    else:
+        turn.close_attempt(attempt, outcome.result)
+        planner.take_back(turn, job, f"node {node.name} gave it back", failed=False)
+
+
+def _fence(store: Store, outcome: Outcome) -> None:
+    """Refuse the outcome of an attempt that is closed: log it, keep nothing of it."""
+    if outcome.result == "done":
+        logger.warning("fenced: late result of job %s attempt %d from %s", outcome.job, outcome.attempt, outcome.node)
+        for image in outcome.images:
+            store.delete(image)
+
+
+def _learn(planner: Planner, turn: Turn, attempt: LiveAttempt, outcome: Outcome) -> None:
+    if outcome.result == "done":
+        planner.cluster.estimates.observe_outcome(
+            outcome.node,
+            attempt.model,
+            units=attempt.units,
+            generation_s=outcome.timings.generation_s,
+            load_s=outcome.timings.load_s,
+        )
+        turn.learned.add((outcome.node, attempt.model))
+
+
+def _fail(planner: Planner, turn: Turn, job: LiveJob, attempt: LiveAttempt, failure: Failure) -> None:
+    turn.close_attempt(attempt, "failed", failure)
+    if failure.kind is FailureKind.BAD_REQUEST:
+        planner.finish(turn, job, JobState.FAILED, failure=failure)
+    else:
+        planner.take_back(turn, job, f"{failure.kind} on {job.node}: {failure.message}", failed=True)
+
+
+def _finish_done(
+    planner: Planner, store: Store, turn: Turn, job: LiveJob, node: Node, attempt: LiveAttempt, outcome: Outcome
+) -> None:
+    problem = _problem_with(outcome.images, job.request.n)
+    if problem is not None:
+        _fail(planner, turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=problem))
+        return
+    images = [store.put(job.id, index, image) for index, image in enumerate(outcome.images)]
+    turn.close_attempt(attempt, "done")
+    timings = outcome.timings
+    on_node_s = timings.transfer_in_s + timings.load_s + timings.generation_s + timings.transfer_out_s
+    delays = Delays(waiting_s=max(turn.now - job.created_at - on_node_s, 0.0), **timings.model_dump())
+    placer, version = planner.placer.name, planner.placer.policy_version
+    planner.finish(
+        turn,
+        job,
+        JobState.DONE,
+        images=[image.to_wire() for image in images],
+        warnings=list(outcome.warnings) or None,
+        placer=placer,
+        policy_version=version,
+        **delays.model_dump(),
+    )
+    planner.tell(
+        turn,
+        job,
+        EventKind.DONE,
+        images=tuple(image if image.data else stored for image, stored in zip(outcome.images, images, strict=True)),
+        delays=delays,
+        warnings=outcome.warnings,
+        model=job.request.model,
+        placer=placer,
+        policy_version=version,
+    )
+    logger.info(
+        "job %s DONE ingress=%s node=%s attempts=%d transfer_in=%.3fs waiting=%.3fs load=%.3fs generation=%.3fs "
+        "transfer_out=%.3fs placer=%s policy=%s",
+        job.id,
+        job.ingress,
+        node.name,
+        job.attempts,
+        delays.transfer_in_s,
+        delays.waiting_s,
+        delays.load_s,
+        delays.generation_s,
+        delays.transfer_out_s,
+        placer,
+        version,
+    )
+
+
+def _problem_with(images: Sequence[StoredImage], wanted: int) -> str | None:
+    """Say what is wrong with the images of a DONE outcome, if anything."""
+    if len(images) != wanted:
+        return f"{len(images)} images came instead of {wanted}"
+    for image in images:
+        if image.data is None and image.url is None:
+            return "an image came without data"
+        if image.data is not None:
+            try:
+                png = image.png()
+            except binascii.Error:
+                return "an image is not base64"
+            if not png.startswith(PNG_SIGNATURE) or hashlib.sha256(png).hexdigest() != image.sha256:
+                return "an image is not the PNG its hash names"
+    return None
+
+
+def _bury(turn: Turn, raw: Mapping[str, Any], reason: str, *, queue: str) -> None:
+    logger.error("dead letter from %s: %s", queue, reason)
+    turn.dead_letters.append(
+        {
+            "received_at": turn.now,
+            "reason": reason,
+            "queue": queue,
+            "headers": {},
+            "content_type": "application/json",
+            "body": str(dict(raw))[: 64 * 1024],
+            "body_bytes": 0,
+        }
+    )
+
+
+def _fail_dead_assignment(planner: Planner, turn: Turn, letter: Mapping[str, Any]) -> None:
+    """Fail the attempt that a dead-lettered assignment stood for, so that its job is not lost with it."""
+    node = planner.cluster.nodes.get(str(letter.get("queue", "")).removeprefix("node."))
+    key = letter.get("attempt")
+    if node is None or not key:
+        return
+    attempt = node.attempts.get((str(key[0]), int(key[1])))
+    job = planner.jobs.get(str(key[0]))
+    if attempt is None or job is None:
+        return
+    node.remove(attempt.key, turn.now)
+    if not attempt.withdrawn:
+        failure = Failure(kind=FailureKind.WORKER_DIED, message=str(letter.get("reason", "dead-lettered")))
+        _fail(planner, turn, job, attempt, failure)

@@ -1,0 +1,156 @@
+"""What time and nodes bring: reports, silence, drains, deadlines, overdue attempts, the outbox."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from broker_config.errors import ConfigurationError
+from broker_config.messages import JobState, NodeReport
+from broker_config.topology import check_node_name
+from planner.cluster import Node, NodeState
+from planner.core import Planner, lose_node, node_row
+from planner.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+SAVE_SEEN_EVERY_S = 30.0
+IDLE_REPORTS_BEFORE_RESEND = 3
+
+
+def report(planner: Planner, reports: Sequence[Mapping[str, Any]]) -> None:
+    """Take heartbeats: new nodes, changed states, measured speeds, what runs."""
+    with planner.turn() as turn:
+        for raw in reports:
+            try:
+                parsed = NodeReport(**raw)
+                check_node_name(parsed.node)
+            except (ValidationError, ConfigurationError) as exc:
+                logger.warning("ignored a malformed report of node %.60s: %s", raw.get("node"), exc)
+                continue
+            _report_one(planner, turn, parsed)
+
+
+def drain(planner: Planner, name: str, *, on: bool) -> None:
+    """Stop giving a node jobs (or start again); what it has not begun is placed elsewhere, what it runs it finishes."""
+    with planner.turn() as turn:
+        node = planner.cluster.nodes.get(name)
+        if node is None:
+            logger.warning("cannot drain %r: no such node", name)
+            return
+        node.draining = on
+        node.state = _state_of(node)
+        if on:
+            take_back_queued(planner, turn, node, f"node {name} is draining")
+        turn.nodes[name] = node_row(node, turn.now)
+        logger.info("node %s: %s", name, node.state)
+
+
+def tick(planner: Planner) -> None:
+    """Once a second: notice silence, deadlines, overdue attempts and unsent assignments."""
+    with planner.turn() as turn:
+        for node in list(planner.cluster.nodes.values()):
+            _watch_node(planner, turn, node)
+        for job in [job for job in planner.jobs.values() if job.deadline_at is not None]:
+            if job.deadline_at is not None and job.deadline_at < turn.now and job.state is JobState.WAITING:
+                planner.finish(turn, job, JobState.EXPIRED)
+        planner.publish_outbox(turn)
+
+
+def take_back_queued(planner: Planner, turn: Turn, node: Node, reason: str) -> None:
+    """Make the attempts that `node` has not begun WAITING again."""
+    head = node.head
+    for attempt in list(node.attempts.values()):
+        job = planner.jobs.get(attempt.job)
+        if attempt is head or attempt.withdrawn or job is None:
+            continue
+        planner.withdraw(turn, node, attempt, "taken back")
+        planner.take_back(turn, job, reason, failed=False)
+
+
+def _report_one(planner: Planner, turn: Turn, report: NodeReport) -> None:
+    node = planner.cluster.nodes.get(report.node)
+    is_new = node is None
+    if node is None:
+        node = Node(name=report.node, state=NodeState.GONE, seen_at=turn.now, report=report)
+        planner.cluster.nodes[report.node] = node
+    was, old = node.state, node.report
+    node.report, node.seen_at = report, turn.now
+    for model, speed in report.speeds.items():
+        if is_new or report.instance != old.instance:
+            planner.cluster.estimates.observe_warm_up(
+                report.node,
+                model,
+                load_s=speed.load_s,
+                s_per_unit=speed.s_per_unit,
+                overhead_units=speed.overhead_units,
+            )
+            turn.learned.add((report.node, model))
+    if report.state == "stopped":
+        if was is not NodeState.GONE:
+            lose_node(planner, turn, node, "its worker was stopped")
+        return
+    node.state = _state_of(node)
+    _compare_running(planner, turn, node)
+    if node.state is not was or is_new:
+        logger.info("node %s: %s%s", node.name, node.state, f" ({report.reason})" if report.reason else "")
+        if node.state in (NodeState.UNFIT, NodeState.DRAINING):
+            take_back_queued(planner, turn, node, f"node {node.name} is {node.state}")
+        turn.nodes[node.name] = node_row(node, turn.now, report.reason)
+    elif old.resident != report.resident or int(turn.now / SAVE_SEEN_EVERY_S) != int(
+        (turn.now - report.interval_s) / SAVE_SEEN_EVERY_S
+    ):
+        turn.nodes[node.name] = node_row(node, turn.now, report.reason)
+
+
+def _state_of(node: Node) -> NodeState:
+    if node.report.state == "unfit":
+        return NodeState.UNFIT
+    if node.draining or node.report.state == "draining":
+        return NodeState.DRAINING
+    return NodeState.READY
+
+
+def _compare_running(planner: Planner, turn: Turn, node: Node) -> None:
+    """Let what the node says it runs correct what the planner believes."""
+    running = node.report.running
+    if running is None:
+        node.idle_reports += 1
+        if node.attempts and node.idle_reports >= IDLE_REPORTS_BEFORE_RESEND:
+            _resend(planner, node)
+        return
+    node.idle_reports = 0
+    attempt = node.attempts.get(running)
+    job = planner.jobs.get(running[0])
+    if attempt is None or attempt.withdrawn:
+        turn.withdrawals[node.name].append(running)  # it works for nothing: cancelled, or placed elsewhere meanwhile
+    elif job is not None and job.state is JobState.PLACED:
+        job.state = JobState.RUNNING
+        turn.moved_jobs[job.id] = job
+
+
+def _resend(planner: Planner, node: Node) -> None:
+    """An idle node that should be busy has lost its messages (its queue was deleted): send the same attempts again.
+
+    The worker recognises an attempt that it has finished before and answers with the stored outcome.
+    """
+    node.idle_reports = 0
+    for attempt in list(node.attempts.values()):
+        if attempt.withdrawn:
+            node.remove(attempt.key, planner.clock.now())
+        else:
+            attempt.published = False
+    logger.warning("node %s is idle: %d attempts are sent again", node.name, len(node.attempts))
+
+
+def _watch_node(planner: Planner, turn: Turn, node: Node) -> None:
+    if node.state is NodeState.GONE:
+        return
+    silence_s = turn.now - node.seen_at
+    if silence_s > planner.settings.node_timeout_s:
+        lose_node(planner, turn, node, f"no report for {silence_s:.0f} s")
+    elif node.is_overdue(turn.now):
+        take_back_queued(planner, turn, node, f"node {node.name} is far behind its prediction")
