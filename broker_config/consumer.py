@@ -15,13 +15,15 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import uuid
 from collections.abc import Callable, Container
 from typing import Any
 
 from celery import signals
 from celery.worker.consumer import Consumer
 from kombu import compression
-from kombu.exceptions import ContentDisallowed, OperationalError
+from kombu.exceptions import ContentDisallowed
+from kombu.messaging import Producer
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ RECORD_TASK = "planner.record_dead_letter"
 DEAD_EXCHANGE = "ladle.dead"
 CONTENT_TYPE = "application/json"
 BODY_LIMIT_BYTES = 8 * 2**20
+CONNECT_TIMEOUT_S = 10.0
 KEPT_BYTES = 64 * 2**10  # how much of a dead message's body and headers is kept
 EMBED_KEYS = frozenset({"callbacks", "errbacks", "chain", "chord"})
 
@@ -205,26 +208,28 @@ class GuardedConsumer(Consumer):  # type: ignore[misc]  # celery ships no types
         logger.error("message in queue %r goes to the dead letters: %s", queue, reason)
         letter = dead_letter(message, reason=reason, queue=queue)
         try:
-            # A connection of its own: a returned publish leaves the confirms of its channel out of step.
-            with self.app.connection_for_write() as connection:
-                connection.ensure_connection(max_retries=1, timeout=10.0)
-                self.app.send_task(
-                    RECORD_TASK,
-                    kwargs=letter,
-                    connection=connection,
-                    exchange=DEAD_EXCHANGE,
-                    routing_key=f"dead.{queue}"[:255],
-                    serializer="json",
-                    mandatory=True,
-                    retry=False,
-                    ignore_result=True,
-                )
-        except (*self.connection_errors, *self.channel_errors, OperationalError) as exc:
-            logger.critical("dead letter not stored, the message goes back into queue %r: %s", queue, exc)
+            self._publish(letter)
+        except Exception:
+            logger.critical("dead letter not stored, the message goes back into queue %r", queue, exc_info=True)
             message.reject_log_error(logger, self.connection_errors, requeue=True)
             return
         message.ack_log_error(logger, self.connection_errors)
         signals.task_rejected.send(sender=self, message=message, exc=None)
+
+    def _publish(self, letter: dict[str, Any]) -> None:
+        call = self.app.amqp.create_task_message(str(uuid.uuid4()), RECORD_TASK, (), letter)
+        # A connection of its own: a returned publish leaves the confirms of its channel out of step.
+        with self.app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_S)
+            Producer(connection.channel(), serializer="json", auto_declare=False).publish(
+                call.body,
+                exchange=DEAD_EXCHANGE,
+                routing_key=f"dead.{letter['queue']}"[:255],
+                headers=call.headers,
+                delivery_mode="persistent",
+                mandatory=True,
+                **call.properties,
+            )
 
     def _queue_of(self, message: Any) -> str:
         info = message.delivery_info or {}
