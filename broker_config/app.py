@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 
 from broker_config import sqlite_transport
 from broker_config.settings import Settings
 
 BROKER_HEARTBEAT_S = 15
-CONSUMER_TIMEOUT_S = 1800
 
 
 def make_app(

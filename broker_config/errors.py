@@ -47,7 +47,8 @@ class BrokerUnavailableError(LadleError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"no broker at {without_password(self.url)} ({self.reason}): start it, or set LADLE_BROKER_URL to one that runs"
+        where = without_password(self.url)
+        return f"no broker at {where} ({self.reason}): start it, or set LADLE_BROKER_URL to one that runs"
 
 
 class UnroutableError(LadleError):

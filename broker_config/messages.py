@@ -227,6 +227,7 @@ class NodeReport(Message):
     reason: str = ""
     device: str = ""
     resident: tuple[str, ...] = ()
+    resident_limit: Annotated[int, Ge(1)] = 1
     models: tuple[str, ...] | None = None
     speeds: dict[str, ModelSpeed] = {}
     running: tuple[str, int] | None = None

@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from kombu import Connection, Producer
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
+from kombu.messaging import Producer
 
 from broker_config.errors import BrokerUnavailableError
 from broker_config.topology import EXCHANGES
 
 logger = logging.getLogger(__name__)
+
+NO_ROUTE = 312
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +104,8 @@ class _ConfirmingChannel:
         options = {**app.conf.broker_transport_options, "confirm_publish": False}
         # A heartbeat needs a reader; a publisher that sits idle has none, and its confirm timeout notices a dead peer.
         self._connection: Connection = app.connection_for_write(heartbeat=0, transport_options=options)
-        self._errors = (
-            *self._connection.connection_errors,
-            *self._connection.channel_errors,
-            OperationalError,
-            OSError,
-        )
+        self._channel_errors = self._connection.channel_errors
+        self._errors = (*self._connection.connection_errors, *self._channel_errors, OperationalError, OSError)
         self._outstanding: set[int] = set()
         self._nacked: list[int] = []
         self._returned: set[str] = set()
@@ -169,7 +168,7 @@ class _ConfirmingChannel:
                 retry=False,
                 **properties,
             )
-        except self._connection.channel_errors as exc:
+        except self._channel_errors as exc:
             if getattr(exc, "reply_code", None) != NO_ROUTE:
                 raise
             self._returned.add(name)
@@ -196,6 +195,3 @@ class _ConfirmingChannel:
 
     def _on_return(self, _exc: Exception, _exchange: str, _routing_key: str, message: Any) -> None:
         self._returned.add(message.properties["message_id"])
-
-
-NO_ROUTE = 312

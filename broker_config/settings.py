@@ -87,11 +87,12 @@ class Settings(BaseSettings):
     message_limit_mib: Annotated[float, Gt(0), Field(description="images up to this size travel in the message")] = 1.0
 
     engine: Annotated[
-        Literal["diffusers", "emulated"], Field(description="what makes the images; emulated: waits and paints a colour")
+        Literal["diffusers", "emulated"],
+        Field(description="what makes the images; emulated waits and paints"),
     ] = "diffusers"
-    models: Annotated[str, Field(description="models a node loads at start, comma-separated; more load when asked for")] = (
-        "tiny"
-    )
+    models: Annotated[
+        str, Field(description="models a node loads at start, comma-separated; more load when asked for")
+    ] = "tiny"
     only_these_models: Annotated[bool, Field(description="serve no model but those of LADLE_MODELS")] = False
     resident_models: Annotated[int, Ge(1), Field(description="models a node keeps in memory")] = 1
     device: Annotated[str, Field(description="torch device of a node: cpu, cuda:0, mps")] = "cpu"
@@ -104,13 +105,15 @@ class Settings(BaseSettings):
     vae_tiling: Annotated[bool, Field(description="decode images tile by tile")] = False
     memory_limit_mib: Annotated[float, Ge(0), Field(description="memory a node may use; 0: all of the device's")] = 0
 
-    emulated_slowdown: Annotated[float, Ge(1), Field(description="emulated: every image step takes this much longer")] = 1
+    emulated_slowdown: Annotated[
+        float, Ge(1), Field(description="emulated: each image step takes this many times longer")
+    ] = 1
     emulated_s_per_unit: Annotated[float, Ge(0), Field(description="emulated engine: seconds per megapixel step")] = 1
     emulated_load_s: Annotated[float, Ge(0), Field(description="emulated engine: seconds to load a model")] = 0
     emulated_drift: Annotated[
         str, Field(description="emulated engine: SECONDS:FACTOR, ... after the start its speed changes by")
     ] = ""
-    time_scale: Annotated[float, Gt(0), Field(description="emulated engine: all its seconds are multiplied by this")] = 1
+    time_scale: Annotated[float, Gt(0), Field(description="emulated engine: its seconds are multiplied by this")] = 1
 
     @field_validator("placer")
     @classmethod

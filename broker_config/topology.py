@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from broker_config.errors import ConfigurationError
 

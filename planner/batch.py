@@ -38,7 +38,7 @@ class Delivery:
     requeue: Callable[[], None]
 
 
-class BatchTask(Task):  # type: ignore[misc]  # celery ships no types
+class BatchTask(Task):
     """Base class: `run` gets the keyword arguments of every message of the batch as a list.
 
     `bury` is called with a message's arguments and a reason when that message alone makes `run` fail.

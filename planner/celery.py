@@ -49,7 +49,7 @@ _running: Running | None = None
 
 def running() -> Running:
     """Return the parts of this process, made at the first call."""
-    global _running  # noqa: PLW0603
+    global _running
     if _running is None:
         _running = Running()
     return _running
@@ -76,7 +76,7 @@ def _bury(task: str, kwargs: Mapping[str, Any], reason: str) -> None:
 BatchTask.bury = staticmethod(_bury)
 
 
-class Tick(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types
+class Tick(bootsteps.StartStopStep):
     """Looks at the time once a second, in the same pool thread as the tasks.
 
     Source: https://docs.celeryq.dev/en/stable/userguide/extending.html

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from broker_config.messages import NodeReport
+from rl_agent.backlog import AttemptView, backlog_s
 from rl_agent.estimates import Estimates
 from rl_agent.observation import NodeView
+from rl_agent.residency import resident_after
 
-LEAST_REMAINING_SHARE = 0.1
 OVERDUE_FACTOR = 3.0
 OVERDUE_SLACK_S = 5.0
 
@@ -110,20 +111,17 @@ class Node:
         return attempt
 
     def backlog_s(self, now: float) -> float:
-        """Return the predicted seconds of work the node still has.
-
-        A running attempt that exceeds its prediction is expected to need a share of what it has taken so far: the
-        longer it overruns, the slower the node is believed to be.
-        """
-        total_s = 0.0
-        for attempt in self.attempts.values():
-            if attempt.begins_at is None:
-                total_s += attempt.predicted_s
-            else:
-                elapsed_s = max(now - attempt.begins_at, 0.0)
-                overrun_s = max(elapsed_s - attempt.predicted_s, 0.0)
-                total_s += max(attempt.predicted_s - elapsed_s, LEAST_REMAINING_SHARE * attempt.predicted_s, overrun_s)
-        return total_s
+        """Return the predicted seconds of work the node still has."""
+        return backlog_s(
+            [
+                AttemptView(
+                    model=attempt.model,
+                    predicted_s=attempt.predicted_s,
+                    running_s=None if attempt.begins_at is None else max(now - attempt.begins_at, 0.0),
+                )
+                for attempt in self.attempts.values()
+            ]
+        )
 
     def backlog_std_s(self) -> float:
         """Return the standard deviation of `backlog_s`, attempts taken as independent."""
@@ -137,19 +135,6 @@ class Node:
             return False
         return now - head.begins_at > OVERDUE_FACTOR * head.predicted_s + OVERDUE_SLACK_S
 
-    def resident_after_backlog(self) -> tuple[str, ...]:
-        """Return the models in memory once all attempts are done, least recently used first.
-
-        The node keeps as many as it holds now, at least one.
-        """
-        order = list(self.report.resident)
-        capacity = max(len(order), 1)
-        for attempt in self.attempts.values():
-            if attempt.model in order:
-                order.remove(attempt.model)
-            order.append(attempt.model)
-        return tuple(order[-capacity:])
-
     def view(self, window: float, now: float) -> NodeView:
         """Return what a placer sees of the node."""
         room = self.room(window)
@@ -157,7 +142,10 @@ class Node:
             node=self.name,
             backlog_s=self.backlog_s(now),
             room=int(min(room, 2**31)),
-            resident=self.resident_after_backlog(),
+            resident=resident_after(
+                self.report.resident, (a.model for a in self.attempts.values()), self.report.resident_limit
+            ),
+            resident_limit=self.report.resident_limit,
             models=None if self.report.models is None else frozenset(self.report.models),
             accepts_jobs=self.accepts_jobs,
         )

@@ -274,16 +274,15 @@ class Planner:
         except BrokerUnavailableError as exc:
             logger.warning("%d assignments stay in the outbox: %s", len(posts), exc)
             return
-        sent, lost = [], []
-        for node, attempt, post in turn.assignments:
-            (lost if id(post) in unroutable else sent).append((node, attempt))
-        for _, attempt in sent:
+        sent = [attempt for _, attempt, post in turn.assignments if id(post) not in unroutable]
+        for attempt in sent:
             attempt.published = True
         if sent:
             with self.ledger.transaction() as connection:
-                self.ledger.mark_published(connection, [attempt.key for _, attempt in sent])
+                self.ledger.mark_published(connection, [attempt.key for attempt in sent])
+        lost = {node for node, _, post in turn.assignments if id(post) in unroutable}
         if lost:
-            self._lose_route({node for node, _ in lost})
+            self._lose_route(lost)
 
     def _lose_route(self, names: set[str]) -> None:
         """A node's queue does not exist: nobody consumes it, so the node is GONE until it reports again."""

@@ -39,9 +39,8 @@ class StoreUnavailableError(LadleError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return (
-            f"image store {without_password(self.url)} failed ({self.reason}): make it writable, or set LADLE_STORE_URL"
-        )
+        where = without_password(self.url)
+        return f"image store {where} failed ({self.reason}): make it writable, or set LADLE_STORE_URL"
 
 
 class PlannerSilentError(LadleError):

@@ -133,19 +133,19 @@ class Ledger:
         if not ids:
             return {}
         rows = connection.execute(select(JobRow).where(col(JobRow.id).in_(ids))).mappings()
-        return {row["id"]: row for row in rows}
+        return {row["id"]: dict(row) for row in rows}
 
     def open_jobs(self, connection: Connection) -> list[Row]:
         """Return every job that is not in a terminal state, oldest first."""
         statement = select(JobRow).where(col(JobRow.finished_at).is_(None)).order_by(col(JobRow.created_at))
-        return list(connection.execute(statement).mappings())
+        return [dict(row) for row in connection.execute(statement).mappings()]
 
     def recent_jobs(self, connection: Connection, limit: int, states: Sequence[str] = ()) -> list[Row]:
         """Return the newest `limit` jobs, newest first, in `states` if any are named."""
         statement = select(JobRow).order_by(col(JobRow.created_at).desc()).limit(limit)
         if states:
             statement = statement.where(col(JobRow.state).in_(states))
-        return list(connection.execute(statement).mappings())
+        return [dict(row) for row in connection.execute(statement).mappings()]
 
     def count_by_state(self, connection: Connection) -> dict[str, int]:
         """Return how many jobs are in each state."""
@@ -173,12 +173,12 @@ class Ledger:
     def open_attempts(self, connection: Connection) -> list[Row]:
         """Return every attempt that is not closed, oldest first."""
         statement = select(AttemptRow).where(col(AttemptRow.closed_at).is_(None)).order_by(col(AttemptRow.created_at))
-        return list(connection.execute(statement).mappings())
+        return [dict(row) for row in connection.execute(statement).mappings()]
 
     def attempts_of(self, connection: Connection, job: str) -> list[Row]:
         """Return all attempts of `job`, first to last."""
         statement = select(AttemptRow).where(col(AttemptRow.job) == job).order_by(col(AttemptRow.number))
-        return list(connection.execute(statement).mappings())
+        return [dict(row) for row in connection.execute(statement).mappings()]
 
     def insert_attempts(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Write new attempts with their decisions."""
@@ -199,7 +199,7 @@ class Ledger:
 
     def nodes(self, connection: Connection) -> list[Row]:
         """Return every node that ever reported, by name."""
-        return list(connection.execute(select(NodeRow).order_by(col(NodeRow.name))).mappings())
+        return [dict(row) for row in connection.execute(select(NodeRow).order_by(col(NodeRow.name))).mappings()]
 
     def save_nodes(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Insert or replace the rows of nodes."""
@@ -251,7 +251,9 @@ class Ledger:
 
     def dead_letters(self, connection: Connection) -> list[Row]:
         """Return the dead letters, oldest first."""
-        return list(connection.execute(select(DeadLetterRow).order_by(col(DeadLetterRow.id))).mappings())
+        return [
+            dict(row) for row in connection.execute(select(DeadLetterRow).order_by(col(DeadLetterRow.id))).mappings()
+        ]
 
     def _save(self, connection: Connection, table: Any, keys: Sequence[str], rows: Sequence[Row]) -> None:
         if not rows:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from broker_config.messages import Delays, EventKind, Failure, FailureKind, JobState, Outcome, StoredImage, refusal
+from broker_config.messages import (
+    Assignment,
+    Delays,
+    EventKind,
+    Failure,
+    FailureKind,
+    JobState,
+    Outcome,
+    StoredImage,
+    refusal,
+)
 from planner.cluster import LiveAttempt, Node
 from planner.core import Planner
 from planner.jobs import LiveJob
@@ -189,13 +201,14 @@ def _bury(turn: Turn, raw: Mapping[str, Any], reason: str, *, queue: str) -> Non
 
 def _fail_dead_assignment(planner: Planner, turn: Turn, letter: Mapping[str, Any]) -> None:
     """Fail the attempt that a dead-lettered assignment stood for, so that its job is not lost with it."""
-    node = planner.cluster.nodes.get(str(letter.get("queue", "")).removeprefix("node."))
-    key = letter.get("attempt")
-    if node is None or not key:
-        return
-    attempt = node.attempts.get((str(key[0]), int(key[1])))
-    job = planner.jobs.get(str(key[0]))
-    if attempt is None or job is None:
+    try:
+        _args, kwargs, _embed = json.loads(base64.b64decode(str(letter.get("body", ""))))
+        assignment = Assignment(**kwargs["assignment"])
+    except (ValueError, TypeError, KeyError):
+        return  # not an assignment, or not whole: the node's reports will show that nobody works on it
+    node, job = planner.cluster.nodes.get(assignment.node), planner.jobs.get(assignment.job)
+    attempt = node.attempts.get((assignment.job, assignment.attempt)) if node else None
+    if node is None or attempt is None or job is None:
         return
     node.remove(attempt.key, turn.now)
     if not attempt.withdrawn:

@@ -12,6 +12,12 @@ from sqlalchemy import JSON, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 
+def _index_of_open(name: str, end: str) -> Index:
+    """Return an index of the few rows that have not ended, so that reading them costs nothing however long the log."""
+    where = text(f"{end} IS NULL")
+    return Index(name, "state", sqlite_where=where, postgresql_where=where)
+
+
 class AttemptState(StrEnum):
     """Where one attempt is."""
 
@@ -24,14 +30,7 @@ class JobRow(SQLModel, table=True):
     """One accepted job. `attempts` numbers its placements; `failures` counts those that bound it."""
 
     __tablename__ = "job"
-    __table_args__ = (
-        Index(
-            "ix_job_open",
-            "state",
-            sqlite_where=text("finished_at IS NULL"),
-            postgresql_where=text("finished_at IS NULL"),
-        ),
-    )
+    __table_args__ = (_index_of_open("ix_job_open", "finished_at"),)
 
     id: str = Field(primary_key=True)
     client: str
@@ -63,14 +62,7 @@ class AttemptRow(SQLModel, table=True):
     """One placement of a job and the decision behind it. `probabilities` maps node names to propensities."""
 
     __tablename__ = "attempt"
-    __table_args__ = (
-        Index(
-            "ix_attempt_open",
-            "state",
-            sqlite_where=text("closed_at IS NULL"),
-            postgresql_where=text("closed_at IS NULL"),
-        ),
-    )
+    __table_args__ = (_index_of_open("ix_attempt_open", "closed_at"),)
 
     job: str = Field(primary_key=True, foreign_key="job.id")
     number: int = Field(primary_key=True)

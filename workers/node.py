@@ -1,0 +1,234 @@
+"""One node at work: runs attempts one at a time, and answers each with exactly one outcome."""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from typing import Literal
+
+from broker_config.messages import Assignment, Failure, FailureKind, ModelSpeed, NodeReport, Outcome, Timings
+from broker_config.publisher import Post, Publisher
+from broker_config.settings import Settings
+from broker_config.topology import OUTCOMES
+from workers.done_ledger import DoneLedger
+from workers.errors import WorkerError
+from workers.image_store import ImageStore
+from workers.images import GeneratedImages, ImageEngine
+from workers.reporter import Reporter
+
+logger = logging.getLogger(__name__)
+
+WITHDRAWN_KEPT = 4096
+AttemptKey = tuple[str, int]
+
+
+class Stopped(Exception):  # a signal, not an error
+    """Raised in the step callback to end a generation; `result` says how the outcome calls it."""
+
+    def __init__(self, result: Literal["cancelled", "returned", "failed"], failure: Failure | None = None) -> None:
+        super().__init__(result, failure)
+        self.result = result
+        self.failure = failure
+
+
+class Node:
+    """The state of one worker process.
+
+    Args:
+        name: the node's name.
+        settings: limits and reporting interval.
+        engine: makes the images.
+        publisher: for outcomes.
+        reporter_publisher: for heartbeats and progress.
+        done: what was finished here before.
+        store: takes images that are too large for a message.
+        speeds: measured while warming up; empty with `problems` means that the node is unfit.
+        problems: sentences about models that do not work.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        settings: Settings,
+        engine: ImageEngine,
+        publisher: Publisher,
+        reporter_publisher: Publisher,
+        done: DoneLedger,
+        store: ImageStore,
+        speeds: dict[str, ModelSpeed],
+        problems: list[str],
+        emulated: str = "",
+    ) -> None:
+        self.name = name
+        self.reporter = Reporter(reporter_publisher, self.report, settings.heartbeat_s)
+        self._settings = settings
+        self._engine = engine
+        self._publisher = publisher
+        self._done = done
+        self._store = store
+        self._speeds = speeds
+        self._problems = problems
+        self._emulated = emulated
+        self._instance = uuid.uuid4().hex
+        self._withdrawn: OrderedDict[AttemptKey, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._running: AttemptKey | None = None
+        self._image_step = 0
+        self._state: Literal["ready", "draining", "stopped", "unfit"] = "ready" if speeds or not problems else "unfit"
+        self._give_back_at: float | None = None
+
+    def report(self) -> NodeReport:
+        """Return the node's present report."""
+        return NodeReport(
+            node=self.name,
+            instance=self._instance,
+            hostname=socket.gethostname(),
+            state=self._state,
+            reason="; ".join(self._problems),
+            device=self._settings.device,
+            resident=self._engine.resident,
+            resident_limit=self._settings.resident_models,
+            models=tuple(self._speeds) if self._settings.only_these_models or self._problems else None,
+            speeds=self._speeds,
+            running=self._running,
+            image_step=self._image_step,
+            emulated=self._emulated,
+            interval_s=self._settings.heartbeat_s,
+        )
+
+    def withdraw(self, attempts: list[AttemptKey]) -> None:
+        """Drop attempts: a running one stops at its next image step, a queued one is answered without being drawn."""
+        with self._lock:
+            for key in attempts:
+                self._withdrawn[key] = None
+            while len(self._withdrawn) > WITHDRAWN_KEPT:
+                self._withdrawn.popitem(last=False)
+
+    def begin_shutdown(self) -> None:
+        """Take nothing more; a running attempt may finish within the grace time, then it is given back."""
+        self._state = "draining"
+        self._give_back_at = time.monotonic() + self._settings.grace_s
+        self.reporter.report_now()
+
+    def end(self) -> None:
+        """Say goodbye and close everything."""
+        self._state = "stopped"
+        self.reporter.stop()
+        self._publisher.close()
+        self._done.close()
+
+    def run(self, assignment: Assignment, earlier_deliveries: int) -> None:
+        """Answer one assignment with one outcome, confirmed by the broker.
+
+        Args:
+            assignment: what to draw.
+            earlier_deliveries: how often the broker has delivered this message before: each time, the process died.
+
+        Raises:
+            BrokerUnavailableError: the outcome could not be sent; it is kept and sent when the message comes again.
+        """
+        stored = self._done.get(assignment.job, assignment.attempt)
+        if stored is None:
+            outcome = self._outcome(assignment, earlier_deliveries).to_wire()
+            self._done.put(assignment.job, assignment.attempt, outcome)
+        else:
+            logger.info("job %s attempt %d was done here before", assignment.job, assignment.attempt)
+            outcome = stored
+        self._publisher.publish(
+            [
+                Post(
+                    exchange=OUTCOMES.name,
+                    routing_key=f"outcome.{self.name}.{outcome['result']}",
+                    task="planner.record",
+                    body={"outcome": outcome},
+                )
+            ]
+        )
+
+    def _outcome(self, assignment: Assignment, earlier_deliveries: int) -> Outcome:
+        key = assignment.job, assignment.attempt
+        if key in self._withdrawn:
+            return self._failed(assignment, "cancelled")
+        if earlier_deliveries > self._settings.delivery_limit:
+            message = f"the worker process died {earlier_deliveries} times at this job"
+            return self._failed(assignment, "failed", Failure(kind=FailureKind.WORKER_DIED, message=message))
+        self._running, self._image_step = key, 0
+        try:
+            return self._generate(assignment)
+        except Stopped as exc:
+            return self._failed(assignment, exc.result, exc.failure)
+        except WorkerError as exc:
+            return self._failed(assignment, "failed", Failure(kind=FailureKind(exc.kind), message=str(exc)))
+        except Exception as exc:
+            logger.exception("job %s failed", assignment.job)
+            message = f"{type(exc).__name__}: {exc}"
+            return self._failed(assignment, "failed", Failure(kind=FailureKind.INTERNAL, message=message))
+        finally:
+            self._running = None
+
+    def _generate(self, assignment: Assignment) -> Outcome:
+        request = assignment.request
+        load_s = self._engine.load(request.model)
+        steps = request.num_inference_steps
+        self.reporter.started(assignment.client, assignment.job, assignment.attempt, self.name, steps)
+        started = time.monotonic()
+
+        def on_step(image_step: int) -> None:
+            self._image_step = image_step
+            self._check_may_go_on(assignment, started)
+            self.reporter.step(assignment.client, assignment.job, assignment.attempt, self.name, image_step, steps)
+
+        generated = self._engine.generate(request, on_step)
+        drawn = time.monotonic()
+        images = self._store.put(assignment, _encode(generated))
+        return Outcome(
+            job=assignment.job,
+            attempt=assignment.attempt,
+            node=self.name,
+            result="done",
+            images=images,
+            timings=Timings(load_s=load_s, generation_s=drawn - started, transfer_out_s=time.monotonic() - drawn),
+            warnings=tuple(generated.warnings),
+            resident=self._engine.resident,
+        )
+
+    def _check_may_go_on(self, assignment: Assignment, started: float) -> None:
+        now = time.monotonic()
+        if (assignment.job, assignment.attempt) in self._withdrawn:
+            raise Stopped("cancelled")
+        if self._give_back_at is not None and now > self._give_back_at:
+            raise Stopped("returned")
+        if now - started > assignment.limit_s:
+            message = f"took longer than {assignment.limit_s:g} s (LADLE_ATTEMPT_LIMIT_S)"
+            raise Stopped("failed", Failure(kind=FailureKind.TIME_LIMIT, message=message))
+
+    def _failed(
+        self,
+        assignment: Assignment,
+        result: Literal["cancelled", "returned", "failed"],
+        failure: Failure | None = None,
+    ) -> Outcome:
+        return Outcome(
+            job=assignment.job,
+            attempt=assignment.attempt,
+            node=self.name,
+            result=result,
+            failure=failure,
+            resident=self._engine.resident,
+        )
+
+
+def _encode(generated: GeneratedImages) -> list[tuple[int, bytes]]:
+    """Return each image's seed and PNG bytes."""
+    encoded = []
+    for image, seed in zip(generated.images, generated.seeds, strict=True):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        encoded.append((seed, buffer.getvalue()))
+    return encoded
