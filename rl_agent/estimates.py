@@ -1,8 +1,8 @@
 """Running estimates of what a node needs for a job: model load time, seconds per unit of work, uncertainty.
 
 Work is measured in *megapixel steps*: image steps x megapixels x images. A node that makes a 1024x1024 image in
-28 image steps does 29.4 of them. Estimates learn from every outcome; what was never measured is borrowed from kin: other
-nodes with that model, other models on that node. Left out: links (`observation`) and the backlog (`backlog`).
+28 image steps does 29.4 of them. Estimates learn from every outcome; what was never measured is borrowed from kin:
+other nodes with that model, other models on that node. Left out: links (`observation`), the backlog (`backlog`).
 """
 
 from __future__ import annotations

@@ -80,6 +80,7 @@ class Observation:
         cold_load_s: (M, N) loading a model where it is not resident.
         resident: for each node the indices of the models that will be in memory, least recently used first.
         resident_limit: (N,) how many models a node keeps in memory.
+        waiting: how many jobs wait, those included that are not listed because they are too far behind.
     """
 
     jobs: tuple[str, ...]
@@ -100,6 +101,7 @@ class Observation:
     cold_load_s: FloatArray
     resident: tuple[tuple[int, ...], ...]
     resident_limit: NDArray[np.int64]
+    waiting: int
 
     @property
     def service_s(self) -> FloatArray:
@@ -113,8 +115,16 @@ class Observation:
         return arrival + self.service_s + self.transfer_out_s
 
 
-def observe(jobs: Sequence[JobView], nodes: Sequence[NodeView], estimates: Estimates) -> Observation:
+def observe(
+    jobs: Sequence[JobView], nodes: Sequence[NodeView], estimates: Estimates, *, waiting: int | None = None
+) -> Observation:
     """Build the observation of `jobs` (in the planner's order) over `nodes`.
+
+    Args:
+        jobs: the first WAITING jobs.
+        nodes: the nodes, by name.
+        estimates: what is known of them.
+        waiting: how many jobs wait in all; None: those listed.
 
     Cost: O(models x N) look-ups when an estimate has changed and O(J x N) vectorised arithmetic.
     """
@@ -148,6 +158,7 @@ def observe(jobs: Sequence[JobView], nodes: Sequence[NodeView], estimates: Estim
         cold_load_s=table.load_s,
         resident=resident,
         resident_limit=np.array([node.resident_limit for node in nodes], dtype=np.int64),
+        waiting=len(jobs) if waiting is None else waiting,
     )
 
 
@@ -159,9 +170,7 @@ def held(resident: Sequence[Sequence[int]], models: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _transfers(
-    jobs: Sequence[JobView], nodes: Sequence[NodeView]
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+def _transfers(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """(J, N) seconds of moving each job's input and result between its ingress and each node; whether it is there."""
     ingresses = sorted({job.ingress or "" for job in jobs})
     row_of = {ingress: row for row, ingress in enumerate(ingresses)}
@@ -180,9 +189,9 @@ def _transfers(
 
 
 def _latent_actions(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> FloatArray:
-    """(J, N) last probabilities; a node unknown to a job's last decision gets 0, a new job NaN."""
+    """(J, N) last probabilities; a node unknown to a job's last decision gets 0, a job never asked about NaN."""
     latent = np.full((len(jobs), len(nodes)), np.nan)
     for row, job in enumerate(jobs):
-        if job.latent_action is not None:
+        if job.latent_action is not None and any(job.latent_action.values()):
             latent[row] = [job.latent_action.get(node.node, 0.0) for node in nodes]
     return latent

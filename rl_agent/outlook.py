@@ -7,6 +7,7 @@ The planner's own record of backlogs is elsewhere (`backlog`); an outlook lives 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rl_agent.estimates import FloatArray
 from rl_agent.observation import Observation, held
@@ -29,6 +30,13 @@ class Outlook:
         self.room = observation.room.copy()
         self.held = held(observation.resident, len(observation.models))
         self._resident = list(observation.resident)
+        self._next_out = np.array(
+            [
+                models[0] if models and len(models) >= limit else -1
+                for models, limit in zip(observation.resident, observation.resident_limit, strict=True)
+            ],
+            dtype=np.int64,
+        )
 
     def load_s(self, job: int) -> FloatArray:
         """(N,) seconds each node needs to load the job's model."""
@@ -45,19 +53,15 @@ class Outlook:
         arrival_s = np.maximum(observation.transfer_in_s[job], self.backlog_s)
         return arrival_s + self.service_s(job) + observation.transfer_out_s[job]
 
-    def evicted_s(self, job: int) -> FloatArray:
-        """(N,) seconds it takes to load again what loading the job's model would push out of memory; 0 for nothing."""
-        model = self.observation.model[job]
-        cold_load_s = self.observation.cold_load_s
-        limits = self.observation.resident_limit
-        return np.array(
-            [
-                cold_load_s[resident[0], node]
-                if not self.held[model, node] and resident and len(resident) >= limits[node]
-                else 0.0
-                for node, resident in enumerate(self._resident)
-            ]
-        )
+    def eviction(self, job: int) -> tuple[FloatArray, NDArray[np.int64]]:
+        """What loading the job's model would push out of each node's memory.
+
+        Returns:
+            (N,) seconds it takes to load that again, 0 where nothing is pushed out; (N,) which model it is.
+        """
+        evicts = ~self.held[self.observation.model[job]] & (self._next_out >= 0)
+        out = np.maximum(self._next_out, 0)
+        return np.where(evicts, self.observation.cold_load_s[out, np.arange(len(out))], 0.0), out
 
     def take(self, job: int, node: int) -> bool:
         """Give the job to the node, or let it wait for the node when that has no room.
@@ -77,7 +81,9 @@ class Outlook:
         return True
 
     def _keep(self, model: int, node: int) -> None:
-        kept = resident_after(self._resident[node], [model], int(self.observation.resident_limit[node]))
+        limit = int(self.observation.resident_limit[node])
+        kept = resident_after(self._resident[node], [model], limit)
         self._resident[node] = kept
+        self._next_out[node] = kept[0] if len(kept) >= limit else -1
         self.held[:, node] = False
         self.held[list(kept), node] = True

@@ -210,9 +210,7 @@ def _log_uniform(generator: np.random.Generator, low: float, high: float) -> flo
     return float(np.exp(generator.uniform(np.log(low), np.log(high))))
 
 
-def _phases(
-    generator: np.random.Generator, every_s: float, for_s: float, end_s: float
-) -> list[tuple[float, float]]:
+def _phases(generator: np.random.Generator, every_s: float, for_s: float, end_s: float) -> list[tuple[float, float]]:
     """Return (begin, end) of phases that last `for_s` on average with `every_s` between them, up to `end_s`."""
     phases = []
     now_s = float(generator.exponential(every_s))

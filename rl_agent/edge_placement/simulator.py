@@ -1,13 +1,14 @@
 """Event-driven simulation of a planner and its nodes: what `EdgePlacement-v1` and the rivals' table run on.
 
-The planner's side is the real thing: `observe`, `Estimates`, `order_key`, `backlog_s` and any `Placer`. Only time, nodes
-and links are emulated. Left out: broker latency, crashes other than a node's leaving, cancellations and deadlines.
+The planner's side is the real thing: `observe`, `Estimates`, `order_key`, `backlog_s` and any `Placer`. Only time,
+nodes and links are emulated. Left out: broker latency, crashes other than a node's leaving, cancellations and deadlines.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -17,12 +18,12 @@ from rl_agent.backlog import AttemptView, backlog_s
 from rl_agent.edge_placement.scenario import Job, Node, Scenario
 from rl_agent.estimates import Estimates, FloatArray
 from rl_agent.observation import JobView, NodeView, Observation, observe
-from rl_agent.ordering import order_key
+from rl_agent.ordering import OrderKey, order_key
 from rl_agent.placers import WAITING, Placement, Placer
 from rl_agent.residency import resident_after
 
-CONSIDERED_JOBS = 64
-"""At most this many WAITING jobs, first in order, are put to the placer at one event."""
+LOOKAHEAD = 32
+"""As many WAITING jobs, first in order, are put to the placer at one event as there is room, and so many more."""
 
 
 @dataclass(kw_only=True)
@@ -69,7 +70,7 @@ class Simulator:
         delay_s: service delay of every job that is done, by name.
     """
 
-    def __init__(self, scenario: Scenario, *, window: float = 2, ageing: float = 0.5) -> None:
+    def __init__(self, scenario: Scenario, *, window: float = 2, ageing: float = 2.0) -> None:
         self.scenario = scenario
         self.window = window
         self.ageing = ageing
@@ -79,10 +80,10 @@ class Simulator:
         self.delay_s: dict[str, float] = {}
         self.load_s = 0.0
         self.nodes = [NodeState(spec=node) for node in scenario.nodes]
-        self.waiting: dict[str, Job] = {}
+        self.waiting: list[tuple[OrderKey, Job]] = []
         self.latent_actions: dict[str, dict[str, float]] = {}
         self._unfinished = 0
-        self._offered: list[Job] = []
+        self._offered: list[tuple[OrderKey, Job]] = []
         self._events: list[tuple[float, int, str, int, int]] = []
         self._count = 0
         for n, job in enumerate(scenario.jobs):
@@ -94,11 +95,6 @@ class Simulator:
             for begin_s, end_s in node.absences:
                 self._push(begin_s, "leave", k)
                 self._push(end_s, "return", k)
-
-    @property
-    def pressure(self) -> float:
-        """WAITING jobs per node."""
-        return len(self.waiting) / len(self.nodes)
 
     def run(self, placer: Placer) -> FloatArray:
         """Run to the end under `placer` and return every job's service delay in seconds, in order of arrival."""
@@ -115,33 +111,33 @@ class Simulator:
 
     def place(self, placement: Placement) -> None:
         """Carry out the placer's answer to the last observation."""
-        for row, job in enumerate(self._offered):
+        names = [state.spec.name for state in self.nodes]
+        placed = set()
+        for row, (_, job) in enumerate(self._offered):
             probabilities = placement.probabilities[row]
             node = int(placement.node[row])
             if node != WAITING:
-                del self.waiting[job.name]
+                placed.add(job.name)
                 self.latent_actions.pop(job.name, None)
                 self._give(node, job)
             elif probabilities.any():
-                names = [state.spec.name for state in self.nodes]
                 self.latent_actions[job.name] = dict(zip(names, probabilities.tolist(), strict=True))
+        behind = self.waiting[len(self._offered) :]
+        self.waiting = [entry for entry in self._offered if entry[1].name not in placed] + behind
+
+    def _wait(self, job: Job) -> None:
+        key = order_key(
+            job=job.name,
+            priority=0,
+            predicted_work_s=self.estimates.fleet_generation_s(job.model, job.units),
+            arrival_s=job.arrival_s,
+            ageing=self.ageing,
+        )
+        insort(self.waiting, (key, job))
 
     def _observe(self) -> Observation:
-        estimates = self.estimates
-        keyed = sorted(
-            (
-                order_key(
-                    job=job.name,
-                    priority=0,
-                    predicted_work_s=estimates.fleet_generation_s(job.model, job.units),
-                    arrival_s=job.arrival_s,
-                    ageing=self.ageing,
-                ),
-                job,
-            )
-            for job in self.waiting.values()
-        )
-        self._offered = [job for _, job in keyed[:CONSIDERED_JOBS]]
+        room = sum(self._room(state) for state in self.nodes)
+        self._offered = self.waiting[: int(min(room + LOOKAHEAD, len(self.waiting)))]
         jobs = [
             JobView(
                 job=job.name,
@@ -153,9 +149,10 @@ class Simulator:
                 waited_s=self.now_s - job.arrival_s,
                 latent_action=self.latent_actions.get(job.name),
             )
-            for job in self._offered
+            for _, job in self._offered
         ]
-        return observe(jobs, [self._view(state) for state in self.nodes], estimates)
+        nodes = [self._view(state) for state in self.nodes]
+        return observe(jobs, nodes, self.estimates, waiting=len(self.waiting))
 
     def _view(self, state: NodeState) -> NodeView:
         node = state.spec
@@ -200,7 +197,7 @@ class Simulator:
         self.now_s = at_s
         if kind == "arrive":
             job = self.scenario.jobs[subject]
-            self.waiting[job.name] = job
+            self._wait(job)
             self._unfinished += 1
             return True
         state = self.nodes[subject]
@@ -285,5 +282,5 @@ class Simulator:
         state.present = False
         state.resident = ()
         for attempt in state.attempts:
-            self.waiting[attempt.job.name] = attempt.job
+            self._wait(attempt.job)
         state.attempts.clear()
