@@ -20,6 +20,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from celery import signals
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import compression
 from kombu.exceptions import ContentDisallowed
@@ -142,17 +143,30 @@ def refuse_compression() -> None:
         compression.register(encoder, refuse, content_type)
 
 
-class GuardedConsumer(Consumer):  # type: ignore[misc]  # celery ships no types
+def is_stopping() -> bool:
+    """Whether this worker was told to stop; Celery keeps the exit code there, and 0 is one."""
+    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
+
+
+class GuardedConsumer(Consumer):
     """Celery's consumer with a guard before it.
 
     A message with a fault, and any message that came through the dead-letter exchange, is published as a call of
     ``planner.record_dead_letter`` to exchange ``ladle.dead`` under ``dead.<queue>``, and only then acknowledged. When
-    that publish fails the message goes back into its queue. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
+    that publish fails the message goes back into its queue. Once the worker is told to stop, what still arrives is
+    left for others. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         refuse_compression()
         super().__init__(*args, **kwargs)
+        signals.worker_shutting_down.connect(self._stop_waiting)
+
+    def _stop_waiting(self, **_: Any) -> None:
+        # Celery would sit out two drain timeouts of 2 s before it notices the signal.
+        interrupt = getattr(self.connection.transport, "interrupt", None) if self.connection else None
+        if interrupt is not None:
+            interrupt()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Celery's handler of one message, behind the guard."""
@@ -160,6 +174,8 @@ class GuardedConsumer(Consumer):  # type: ignore[misc]  # celery ships no types
         limit_bytes = self.app.conf.get("ladle_body_limit_bytes", BODY_LIMIT_BYTES)
 
         def guard(message: Any) -> None:
+            if is_stopping():
+                return  # unacknowledged, so the closing connection gives it back
             came_from_dead = (message.delivery_info or {}).get("exchange") == DEAD_EXCHANGE
             is_record = isinstance(message.headers, dict) and message.headers.get("task") == RECORD_TASK
             fault = fault_of(message, self.strategies, limit_bytes)

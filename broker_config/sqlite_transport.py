@@ -267,6 +267,7 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **options: Any) -> None:
         super().__init__(client, **options)
         self._wakeup = threading.Event()
+        self._interrupted = False
 
     def driver_version(self) -> str:
         """Version of the SQLite library."""
@@ -302,13 +303,17 @@ class Transport(virtual.Transport):
         self.session.file.touch()
         self._wakeup.set()
 
+    def interrupt(self) -> None:
+        """Deliver nothing more; a ``drain_events`` under way ends. Only a flag, as signal handlers may take no lock."""
+        self._interrupted = True
+
     def drain_events(self, connection: Transport, timeout: float | None = None) -> None:
         """Deliver one message, waiting for it up to ``timeout`` seconds.
 
         Looks for commits of other processes every 1 ms after work and every 5 ms when idle.
 
         Raises:
-            TimeoutError: Nothing came.
+            TimeoutError: Nothing came, or it was interrupted.
             ConsumerCancelled: A queue was deleted under its consumer; connecting again declares it again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -316,7 +321,7 @@ class Transport(virtual.Transport):
         while True:
             self._wakeup.clear()
             self.session.reap_if_due()
-            if self.session.file.changed():
+            if self.session.file.changed() and not self._interrupted:
                 try:
                     self.cycle.get(self._deliver)
                 except Empty:
@@ -327,7 +332,7 @@ class Transport(virtual.Transport):
                 if not self.session.consumers_are_known():
                     raise ConsumerCancelled("a queue was deleted under its consumer")
             remaining_s = pause_s if deadline is None else min(pause_s, deadline - time.monotonic())
-            if remaining_s <= 0:
+            if remaining_s <= 0 or self._interrupted:
                 raise TimeoutError
             self._wakeup.wait(remaining_s)
             pause_s = min(1.1 * pause_s, SLOWEST_POLL_S)
