@@ -80,7 +80,7 @@ class Node:
     report: NodeReport
     draining: bool = False
     attempts: dict[AttemptKey, LiveAttempt] = field(default_factory=dict)
-    idle_reports: int = 0
+    idle_at: tuple[AttemptKey | None, int] = (None, 0)
 
     @property
     def accepts_jobs(self) -> bool:

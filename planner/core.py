@@ -268,9 +268,9 @@ class Planner:
     # After the commit
 
     def _publish(self, turn: Turn) -> None:
-        posts = [post for _, _, post in turn.assignments]
+        posts = [post for _, _, post in turn.assignments]  # after the events: a client hears "placed" before "started"
         try:
-            unroutable = {id(post) for post in self._publisher.publish([*posts, *turn.posts()])}
+            unroutable = {id(post) for post in self._publisher.publish([*turn.posts(), *posts])}
         except BrokerUnavailableError as exc:
             logger.warning("%d assignments stay in the outbox: %s", len(posts), exc)
             return

@@ -118,11 +118,8 @@ def _compare_running(planner: Planner, turn: Turn, node: Node) -> None:
     """Let what the node says it runs correct what the planner believes."""
     running = node.report.running
     if running is None:
-        node.idle_reports += 1
-        if node.attempts and node.idle_reports >= IDLE_REPORTS_BEFORE_RESEND:
-            _resend(planner, node)
+        _count_idle_report(planner, node)
         return
-    node.idle_reports = 0
     attempt = node.attempts.get(running)
     job = planner.jobs.get(running[0])
     if attempt is None or attempt.withdrawn:
@@ -132,12 +129,17 @@ def _compare_running(planner: Planner, turn: Turn, node: Node) -> None:
         turn.moved_jobs[job.id] = job
 
 
-def _resend(planner: Planner, node: Node) -> None:
-    """An idle node that should be busy has lost its messages (its queue was deleted): send the same attempts again.
+def _count_idle_report(planner: Planner, node: Node) -> None:
+    """Send attempts again when a node stays idle in front of the same one: its queue was deleted, and its messages.
 
     The worker recognises an attempt that it has finished before and answers with the stored outcome.
     """
-    node.idle_reports = 0
+    head = node.head.key if node.head else None
+    key, count = node.idle_at
+    node.idle_at = head, count + 1 if head == key else 1
+    if head is None or node.idle_at[1] <= IDLE_REPORTS_BEFORE_RESEND:
+        return
+    node.idle_at = None, 0
     for attempt in list(node.attempts.values()):
         if attempt.withdrawn:
             node.remove(attempt.key, planner.clock.now())

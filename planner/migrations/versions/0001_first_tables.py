@@ -129,7 +129,6 @@ def upgrade() -> None:
         )
 
 
-
 def downgrade() -> None:
     """Take the change back."""
     with op.batch_alter_table("attempt", schema=None) as batch_op:

@@ -1,0 +1,142 @@
+"""From the arguments of `submit` to a checked submission: the same for `Client` and `AsyncClient`."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+import uuid
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack
+
+from pydantic import ValidationError
+
+from broker_config.errors import RequestRefusedError
+from broker_config.messages import ImageRequest, Priority, Submission, check_limits, parse_size, refusal
+from broker_config.settings import Settings
+
+LARGEST_RANDOM_SEED = 2**32
+
+
+class JobFields(TypedDict, total=False):
+    """Arguments of `submit`; only `prompt` is needed.
+
+    Attributes:
+        prompt: what to draw.
+        negative_prompt: what to avoid.
+        size: WIDTHxHEIGHT in pixels, multiples of 8; default "64x64".
+        num_inference_steps: image steps; default 8.
+        guidance_scale: how closely to follow the prompt; default 2.0.
+        n: number of images, drawn with seed, seed + 1, ...; default 1.
+        seed: default: random, and reported with the result.
+        model: name, folder or hub id; default: the setting `LADLE_DEFAULT_MODEL`.
+        adapter: name of a LoRA adapter on the node.
+        image: PNG or JPEG to start from (img2img), as bytes or a path; `strength` in (0, 1] says how far to leave it.
+        ingress: node or site where the job arrives.
+        priority: "high", "normal" or "low".
+        deadline_s: seconds after which a job that still waits is EXPIRED.
+        idempotency_key: submitting the same key again gives the same job.
+    """
+
+    prompt: str
+    negative_prompt: str
+    size: str
+    num_inference_steps: int
+    guidance_scale: float
+    n: int
+    seed: int | None
+    model: str | None
+    adapter: str | None
+    image: bytes | str | Path | None
+    strength: float | None
+    ingress: str | None
+    priority: Literal["high", "normal", "low"]
+    deadline_s: float | None
+    idempotency_key: str | None
+
+
+JOB_FIELDS = frozenset(JobFields.__annotations__)
+
+
+def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields]) -> Submission:
+    """Return the checked submission of one job.
+
+    Raises:
+        RequestRefusedError: a field is missing, unknown, malformed or over a limit; the message names it.
+    """
+    unknown = sorted(set(fields) - JOB_FIELDS)
+    if unknown:
+        raise RequestRefusedError(f"{unknown[0]}: no such field; known are {', '.join(sorted(JOB_FIELDS))}", unknown[0])
+    if "prompt" not in fields:
+        raise RequestRefusedError("prompt: is missing; say what to draw", "prompt")
+    size = fields.get("size", "64x64")
+    if not isinstance(size, str):
+        raise RequestRefusedError(f"size: {size!r} is not text such as 64x64", "size")
+    width_px, height_px = parse_size(size)
+    try:
+        submission = Submission(
+            job=fields.get("idempotency_key") or str(uuid7()),
+            client=client,
+            request=ImageRequest(
+                model=fields.get("model") or settings.default_model,
+                prompt=fields["prompt"],
+                negative_prompt=fields.get("negative_prompt", ""),
+                width_px=width_px,
+                height_px=height_px,
+                num_inference_steps=fields.get("num_inference_steps", 8),
+                guidance_scale=fields.get("guidance_scale", 2.0),
+                n=fields.get("n", 1),
+                seed=_seed(fields.get("seed")),
+                adapter=fields.get("adapter"),
+                image=_base64(fields.get("image")),
+                strength=fields.get("strength"),
+            ),
+            ingress=fields.get("ingress"),
+            priority=_priority(fields.get("priority", "normal")),
+            deadline_s=fields.get("deadline_s"),
+        )
+    except ValidationError as exc:
+        raise _renamed(refusal(exc)) from None
+    check_limits(submission.request, settings)
+    return submission
+
+
+def uuid7() -> uuid.UUID:
+    """Return a UUID whose order is the order of creation, to the millisecond.
+
+    Source: RFC 9562, section 5.7.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (2**48 - 1)) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    return uuid.UUID(int=value)
+
+
+def _seed(seed: int | None) -> int:
+    return secrets.randbelow(LARGEST_RANDOM_SEED) if seed is None else seed
+
+
+def _priority(name: str) -> Priority:
+    try:
+        return Priority[name.upper()]
+    except (KeyError, AttributeError):
+        raise RequestRefusedError(f"priority: {name!r} is none of high, normal, low", "priority") from None
+
+
+def _base64(image: bytes | str | Path | None) -> str | None:
+    if image is None:
+        return None
+    if isinstance(image, str | Path):
+        try:
+            image = Path(image).read_bytes()
+        except OSError as exc:
+            raise RequestRefusedError(f"image: cannot read {exc.filename}: {exc.strerror}", "image") from exc
+    return base64.b64encode(image).decode()
+
+
+def _renamed(refused: RequestRefusedError) -> RequestRefusedError:
+    """Say it in the caller's words: a size is one field, the job's id is the idempotency key."""
+    names = {"width_px": "size", "height_px": "size", "job": "idempotency_key"}
+    field = names.get(refused.field)
+    if field is None:
+        return refused
+    return RequestRefusedError(str(refused).replace(refused.field, field, 1), field)

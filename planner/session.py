@@ -1,0 +1,244 @@
+"""A client's two threads: one publishes, one listens. `Client` and `AsyncClient` are thin covers over it.
+
+One pair of threads serves any number of jobs. Events can be lost; a job of which nothing was heard for a while, and
+every open job after a reconnect, is asked after (`planner.reconcile`).
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.connection import Connection
+from kombu.mixins import ConsumerMixin
+from pydantic import ValidationError
+
+from broker_config.app import BROKER_HEARTBEAT_S, make_app
+from broker_config.errors import BrokerUnavailableError, LadleError, UnroutableError
+from broker_config.messages import Event, Submission
+from broker_config.publisher import Post, Publisher
+from broker_config.settings import Settings
+from broker_config.topology import JOBS, PLANNER_QUEUE, client_queue
+
+logger = logging.getLogger(__name__)
+
+SUBMISSIONS_PER_MESSAGE = 100
+ASK_AFTER_SILENCE_S = 20.0
+JOBS_PER_QUESTION = 500
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Something to send to the planner, and the future that resolves when the broker has it."""
+
+    kind: str
+    payload: Any
+    confirmed: Future[None]
+
+
+class Session:
+    """Talks to the planner through the broker.
+
+    Args:
+        settings: where the broker is.
+        on_events: called in the listening thread with each batch of events.
+    """
+
+    def __init__(self, settings: Settings, on_events: Callable[[list[Event]], None]) -> None:
+        self.settings = settings
+        self.client = uuid.uuid4().hex
+        self._app = make_app("ladle-client", settings, queues=[PLANNER_QUEUE], include=[])
+        self._publisher = Publisher(self._app, confirm_timeout_s=settings.confirm_timeout_s)
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._listener = _Listener(self, on_events)
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._heard: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Connect and start both threads, once.
+
+        Raises:
+            BrokerUnavailableError: the broker does not answer.
+        """
+        with self._lock:
+            if self._threads:
+                return
+            self._declare()
+            self._threads = [
+                threading.Thread(target=self._send, name="ladle-send", daemon=True),
+                threading.Thread(target=self._listener.run, name="ladle-listen", daemon=True),
+            ]
+            for thread in self._threads:
+                thread.start()
+        self._listener.listening.wait(self.settings.confirm_timeout_s)
+
+    def close(self) -> None:
+        """Stop both threads; what was submitted goes on."""
+        with self._lock:
+            self._listener.should_stop = True
+            self._requests.put(None)
+            for thread in self._threads:
+                thread.join(timeout=5.0)
+            self._threads = []
+        self._publisher.close()
+
+    def submit(self, submission: Submission) -> Future[None]:
+        """Send a submission; the future resolves when the broker has it durably."""
+        self._heard[submission.job] = time.monotonic()
+        return self._request("submit", submission)
+
+    def cancel(self, job: str) -> Future[None]:
+        """Ask the planner to cancel a job."""
+        return self._request("cancel", job)
+
+    def drain(self, node: str, *, on: bool) -> Future[None]:
+        """Ask the planner to drain a node, or to end its drain."""
+        return self._request("drain", {"node": node, "on": on})
+
+    def ask(self, jobs: Sequence[str]) -> list[Future[None]]:
+        """Ask the planner where jobs are; it answers with events, now and whenever something happens to them."""
+        now = time.monotonic()
+        self._heard |= dict.fromkeys(jobs, now)
+        chunks = [jobs[start : start + JOBS_PER_QUESTION] for start in range(0, len(jobs), JOBS_PER_QUESTION)]
+        return [self._request("reconcile", {"client": self.client, "jobs": list(chunk)}) for chunk in chunks]
+
+    def heard(self, job: str, *, is_over: bool) -> None:
+        """Note that an event of `job` came; nobody asks after a job that is over."""
+        if is_over:
+            self._heard.pop(job, None)
+        else:
+            self._heard[job] = time.monotonic()
+
+    def ask_after_silent_jobs(self, silence_s: float = ASK_AFTER_SILENCE_S) -> None:
+        """Ask after the open jobs of which nothing was heard for `silence_s`."""
+        now = time.monotonic()
+        silent = [job for job, heard in list(self._heard.items()) if now - heard >= silence_s]
+        self.ask(silent)
+
+    def connection(self) -> Connection:
+        """Return a new, unopened connection for listening."""
+        connection: Connection = self._app.connection_for_read(heartbeat=BROKER_HEARTBEAT_S)
+        return connection
+
+    def _declare(self) -> None:
+        """Make sure that submissions have a queue to wait in, whether or not a planner runs."""
+        connection = self._app.connection_for_write()
+        errors = (*connection.connection_errors, *connection.channel_errors, OSError)
+        try:
+            with connection:
+                connection.ensure_connection(
+                    max_retries=1, interval_start=0.1, timeout=5.0, reraise_as_library_errors=False
+                )
+                with connection.channel() as channel:
+                    PLANNER_QUEUE(channel).declare()
+        except errors as exc:
+            raise BrokerUnavailableError(self.settings.broker, str(exc)) from exc
+
+    def _request(self, kind: str, payload: Any) -> Future[None]:
+        confirmed: Future[None] = Future()
+        self._requests.put(_Request(kind, payload, confirmed))
+        return confirmed
+
+    # The sending thread
+
+    def _send(self) -> None:
+        while True:
+            requests, is_last = self._gather()
+            if requests:
+                self._publish(requests)
+            if is_last:
+                return
+
+    def _gather(self) -> tuple[list[_Request], bool]:
+        """Wait for a request and return it with all others that came meanwhile."""
+        requests = []
+        item = self._requests.get()
+        while item is not None:
+            requests.append(item)
+            try:
+                item = self._requests.get_nowait()
+            except queue.Empty:
+                return requests, False
+        return requests, True
+
+    def _publish(self, requests: list[_Request]) -> None:
+        error: LadleError | None = None
+        try:
+            unroutable = self._publisher.publish(_posts(requests))
+            if unroutable:
+                error = UnroutableError(JOBS.name, unroutable[0].routing_key)
+        except BrokerUnavailableError as exc:
+            error = exc
+        for request in requests:
+            if not request.confirmed.set_running_or_notify_cancel():
+                continue
+            if error is None:
+                request.confirmed.set_result(None)
+            else:
+                request.confirmed.set_exception(error)
+
+
+def _posts(requests: list[_Request]) -> list[Post]:
+    submissions = [request.payload.to_wire() for request in requests if request.kind == "submit"]
+    posts = [
+        _post("submit", {"jobs": submissions[start : start + SUBMISSIONS_PER_MESSAGE]})
+        for start in range(0, len(submissions), SUBMISSIONS_PER_MESSAGE)
+    ]
+    cancelled = [request.payload for request in requests if request.kind == "cancel"]
+    if cancelled:
+        posts.append(_post("cancel", {"jobs": cancelled}))
+    return posts + [_post(r.kind, r.payload) for r in requests if r.kind in ("reconcile", "drain")]
+
+
+def _post(kind: str, body: dict[str, Any]) -> Post:
+    return Post(exchange=JOBS.name, routing_key=kind, task=f"planner.{kind}", body=body, mandatory=True)
+
+
+class _Listener(ConsumerMixin):
+    """Receives events and reconnects for ever.
+
+    Source: https://docs.celeryq.dev/projects/kombu/en/stable/userguide/consumers.html
+    """
+
+    def __init__(self, session: Session, on_events: Callable[[list[Event]], None]) -> None:
+        self.connection = session.connection()
+        self.listening = threading.Event()
+        self._session = session
+        self._on_events = on_events
+        self._connections = 0
+
+    def get_consumers(self, consumer_class: Any, _channel: Any) -> list[Any]:
+        """Consume a fresh queue for each connection: the broker may still hold the old one."""
+        self._connections += 1
+        events = client_queue(self._session.client, self._connections)
+        return [consumer_class(queues=[events], callbacks=[self._on_message], no_ack=True, accept=["json"])]
+
+    def on_consume_ready(self, *_: Any, **__: Any) -> None:
+        """Ask after everything that may have happened while nobody listened."""
+        self.listening.set()
+        if self._connections > 1:
+            self._session.ask_after_silent_jobs(0.0)
+
+    def on_iteration(self) -> None:
+        """Ask after silent jobs."""
+        self._session.ask_after_silent_jobs()
+
+    def on_connection_error(self, exc: Exception, interval: float) -> None:
+        """Say so and try again."""
+        logger.warning("lost the broker (%s); trying again in %.1f s", exc, interval)
+
+    def _on_message(self, body: Any, _message: Any) -> None:
+        try:
+            events = [Event(**event) for event in body["events"]]
+        except (ValidationError, TypeError, KeyError) as exc:
+            logger.warning("ignored a malformed event: %s", exc)
+            return
+        self._on_events(events)
