@@ -7,6 +7,8 @@ and the live planner build it here; only numpy is needed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,6 +94,14 @@ class PolicyInput:
             "eligible": observation.eligible,
         }.items():
             self._fixed[:, :, COLUMN[name]] = values
+
+    def jobs(self) -> Iterator[int]:
+        """Yield the jobs to decide about, in order, until no node has room; `outlook.take` follows each."""
+        for job, mask in enumerate(self._observation.eligible):
+            if not self.outlook.room.any():
+                return
+            if mask.any():
+                yield job
 
     def rows(self, job: int) -> Rows:
         """Return the (N, columns) matrix of row `job` as things stand after what was taken so far.

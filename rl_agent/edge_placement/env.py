@@ -1,0 +1,194 @@
+"""`EdgePlacement-v1`: one decision of the planner per step, on emulated nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from rl_agent.edge_placement.scenario import Arrivals, Scenario, ScenarioSpec
+from rl_agent.edge_placement.simulator import Simulator
+from rl_agent.ladts.layout import ObservationLayout
+from rl_agent.observation import Observation
+from rl_agent.placers import WAITING, Placement
+from rl_agent.policy_input import COLUMN, JOB_COLUMNS, NODE_COLUMNS, PolicyInput
+
+KEY_COLUMN = len(COLUMN)
+
+
+class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
+    """Placing text-to-image jobs on unlike nodes whose speeds are unknown at first and drift.
+
+    **Time** is continuous. Jobs arrive at ingresses (Poisson, or in bursts); the planner puts the WAITING jobs to the
+    placer whenever a job arrives, an attempt ends, or a node leaves or returns, ordered by predicted work with ageing.
+    A node holds at most `window` unfinished attempts; a job whose chosen node is full stays WAITING and is decided
+    about again at the next event. One step is one decision about one job; those of one event follow one another and
+    see what the ones before them took.
+
+    **Nodes**: speeds 1:5, 2-4 models with loads of 2-30 s, one or two resident models (the least recently used is
+    dropped), links of 5-500 Mbit/s to each ingress; speeds throttle by 1.5-4 for a while; nodes leave and return, and
+    what they held waits again. The placer knows only running estimates (`rl_agent.estimates`).
+
+    **Observation**: Box of shape (max_nodes, columns), float32, one row per node, see
+    `rl_agent.policy_input.PolicyInput` for the columns; rows beyond the fleet are zero.
+
+    | column | unit | low | high |
+    |---|---|---|---|
+    | seconds, and seconds times pressure | log(1 + s) | 0 | 20 |
+    | relative_generation | log ratio | -20 | 20 |
+    | generation_log_std | log | 0 | 20 |
+    | shares, has_room, is_idle, eligible | - | 0 | 1 |
+    | score | logit | -10 | 0 |
+    | key | the job's number in the episode | 0 | jobs - 1 |
+
+    **Action**: Discrete(max_nodes), the node. A node that is not eligible leaves the job WAITING.
+
+    **Reward**: minus the seconds that all unfinished jobs together have spent since the last decision, so that the
+    rewards of an episode add up to minus the sum of all service delays (from the first decision on).
+
+    **End**: terminated when every job is done; never truncated.
+
+    **Info**: at the end `delay_s`, every job's service delay in order of arrival.
+
+    Args:
+        n_nodes: least and greatest number of nodes of an episode.
+        max_nodes: rows of the observation.
+        loads: offered loads an episode is drawn from.
+        arrivals: kinds of arrivals an episode is drawn from.
+        jobs_per_node: length of an episode.
+        window, ageing: as in `Simulator`.
+        scenarios: play these in turn instead of drawing them.
+
+    Raises:
+        ValueError: `max_nodes` is less than the fleet may have.
+
+    Version history: v1, the first.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        *,
+        n_nodes: tuple[int, int] = (5, 20),
+        max_nodes: int = 20,
+        loads: Sequence[float] = (0.5, 0.7, 0.9, 1.1),
+        arrivals: Sequence[Arrivals] = ("poisson", "bursty"),
+        jobs_per_node: int = 30,
+        window: float = 2,
+        ageing: float = 2.0,
+        scenarios: Sequence[Scenario] = (),
+    ) -> None:
+        self.max_jobs = max([jobs_per_node * max_nodes, *(len(scenario.jobs) for scenario in scenarios)])
+        largest = max([n_nodes[1], *(len(scenario.nodes) for scenario in scenarios)])
+        if largest > max_nodes:
+            raise ValueError(f"a fleet of {largest} nodes does not fit max_nodes={max_nodes}: raise it")
+        self.n_nodes = n_nodes
+        self.max_nodes = max_nodes
+        self.loads = tuple(loads)
+        self.arrivals = tuple(arrivals)
+        self.jobs_per_node = jobs_per_node
+        self.window = window
+        self.ageing = ageing
+        self.scenarios = tuple(scenarios)
+        self._episode = 0
+        low = np.full((max_nodes, KEY_COLUMN + 1), -20.0, dtype=np.float32)
+        high = np.full_like(low, 20.0)
+        high[:, KEY_COLUMN] = self.max_jobs
+        self.observation_space = spaces.Box(low, high, dtype=np.float32)
+        self.action_space = spaces.Discrete(max_nodes)
+        self.simulator = Simulator(Scenario(nodes=(), jobs=()))
+
+    @property
+    def layout(self) -> ObservationLayout:
+        """Return which column means what to `LADTSPolicy`."""
+        return placement_layout(self.max_jobs)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Draw the next scenario and run it to its first decision."""
+        super().reset(seed=seed)
+        if self.scenarios:
+            scenario = self.scenarios[self._episode % len(self.scenarios)]
+            self._episode += 1
+        else:
+            spec = ScenarioSpec(
+                n_nodes=int(self.np_random.integers(self.n_nodes[0], self.n_nodes[1] + 1)),
+                jobs_per_node=self.jobs_per_node,
+                load=self.loads[int(self.np_random.integers(len(self.loads)))],
+                arrivals=self.arrivals[int(self.np_random.integers(len(self.arrivals)))],
+            )
+            scenario = spec.draw(int(self.np_random.integers(2**31)))
+        self.simulator = Simulator(scenario, window=self.window, ageing=self.ageing)
+        self._number = {job.name: n for n, job in enumerate(scenario.jobs)}
+        self._batches = self.simulator.decisions()
+        self._next_batch()
+        self._advance()
+        self._spent_s = self.simulator.job_seconds
+        return self._matrix(), {}
+
+    def step(
+        self, action: np.int64 | int
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Decide about the present job and go on to the next decision."""
+        node = int(action)
+        if node < len(self._observation.nodes) and self._observation.eligible[self._job, node]:
+            self._aimed_at[self._job] = node
+            if self._input.outlook.take(self._job, node):
+                self._chosen[self._job] = node
+        over = not self._advance()
+        reward = self._spent_s - self.simulator.job_seconds
+        self._spent_s = self.simulator.job_seconds
+        if not over:
+            return self._matrix(), reward, False, False, {}
+        delay_s = [self.simulator.delay_s[job.name] for job in self.simulator.scenario.jobs]
+        return np.zeros(self.observation_space.shape, dtype=np.float32), reward, True, False, {"delay_s": delay_s}  # type: ignore[arg-type]
+
+    def _advance(self) -> bool:
+        """Go to the next job to decide about; False when every job is done."""
+        while True:
+            job = next(self._jobs, None)
+            if job is not None:
+                self._job = job
+                return True
+            probabilities = np.zeros(self._observation.eligible.shape)
+            aiming = self._aimed_at != WAITING
+            probabilities[aiming, self._aimed_at[aiming]] = 1.0
+            self.simulator.place(Placement(node=self._chosen, probabilities=probabilities))
+            if not self._next_batch():
+                return False
+
+    def _next_batch(self) -> bool:
+        observation: Observation | None = next(self._batches, None)
+        if observation is None:
+            return False
+        self._observation = observation
+        self._input = PolicyInput(observation)
+        self._jobs: Iterator[int] = self._input.jobs()
+        self._chosen = np.full(len(observation.jobs), WAITING, dtype=np.int64)
+        self._aimed_at = self._chosen.copy()
+        return True
+
+    def _matrix(self) -> NDArray[np.float32]:
+        matrix = np.zeros((self.max_nodes, KEY_COLUMN + 1), dtype=np.float32)
+        rows = self._input.rows(self._job)
+        matrix[: len(rows), :KEY_COLUMN] = rows
+        matrix[:, KEY_COLUMN] = self._number[self._observation.jobs[self._job]]
+        return matrix
+
+
+def placement_layout(n_keys: int) -> ObservationLayout:
+    """Return which column of an observation means what to `LADTSPolicy`, for episodes of `n_keys` jobs."""
+    return ObservationLayout(
+        node=tuple(COLUMN[name] for name in NODE_COLUMNS),
+        job=tuple(COLUMN[name] for name in JOB_COLUMNS),
+        eligible=COLUMN["eligible"],
+        score=COLUMN["score"],
+        key=KEY_COLUMN,
+        n_keys=n_keys,
+    )

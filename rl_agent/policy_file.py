@@ -1,0 +1,155 @@
+"""A served policy's folder: `policy.safetensors` with the weights and `policy.json` with all that describes them.
+
+Nothing in it is executed. Whatever does not fit exactly - hash, names, shapes, types, columns, observation version - is
+refused with `PolicyFileError`. Training's own checkpoints (stable-baselines3 zips) are never served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as dump_tensors
+
+from rl_agent.errors import PolicyFileError
+from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.observation import OBSERVATION_VERSION
+from rl_agent.policy_input import COLUMN
+
+FORMAT = 1
+WEIGHTS_FILE = "policy.safetensors"
+CARD_FILE = "policy.json"
+MAX_HIDDEN = 1024
+MAX_DENOISING_STEPS = 100
+MAX_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyCard:
+    """What `policy.json` says.
+
+    Attributes:
+        version: name of the policy, as logged with every decision.
+        hidden: width of the denoiser.
+        n_denoising_steps: length of its chain.
+        columns: what the rows it was trained on mean, in order.
+        observation_version: of `rl_agent.observation`.
+        sha256: of the weights file, hexadecimal.
+        training: provenance, free: command, seeds, steps, results.
+    """
+
+    version: str
+    hidden: int
+    n_denoising_steps: int
+    sha256: str
+    columns: tuple[str, ...] = tuple(COLUMN)
+    observation_version: int = OBSERVATION_VERSION
+    format: int = FORMAT
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_policy(
+    folder: Path, weights: NodePolicyWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
+) -> PolicyCard:
+    """Write a policy folder; each file appears whole or not at all, the card last.
+
+    Args:
+        folder: made if missing.
+        weights: of the denoiser.
+        version: its name.
+        n_denoising_steps: length of its chain.
+        training: provenance, anything JSON can hold.
+    """
+    data = dump_tensors({name: np.ascontiguousarray(value) for name, value in vars(weights).items()})
+    card = PolicyCard(
+        version=version,
+        hidden=len(weights.row_bias),
+        n_denoising_steps=n_denoising_steps,
+        sha256=hashlib.sha256(data).hexdigest(),
+        training=training,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS_FILE, data)
+    _write(folder / CARD_FILE, json.dumps(asdict(card), indent=2).encode() + b"\n")
+    return card
+
+
+def load_policy(folder: Path) -> tuple[PolicyCard, NodePolicyWeights]:
+    """Read and check a policy folder.
+
+    Raises:
+        PolicyFileError: a file is missing or unreadable, or anything in it does not fit.
+    """
+    card = _read_card(folder)
+    data = _read(folder, WEIGHTS_FILE)
+    found = hashlib.sha256(data).hexdigest()
+    if found != card.sha256:
+        raise PolicyFileError(str(folder), f"{WEIGHTS_FILE} has SHA-256 {found}, {CARD_FILE} says {card.sha256}")
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise PolicyFileError(str(folder), f"{WEIGHTS_FILE} is no safetensors file: {error}") from error
+    shapes = NodePolicyWeights.shapes(card.hidden)
+    if tensors.keys() != shapes.keys():
+        raise PolicyFileError(str(folder), f"tensors are {sorted(tensors)}, not {sorted(shapes)}")
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != np.float32:
+            reason = f"{name} is {tensor.dtype}{tensor.shape}, not float32{shape}"
+            raise PolicyFileError(str(folder), reason)
+        if not np.isfinite(tensor).all():
+            raise PolicyFileError(str(folder), f"{name} holds NaN or infinity")
+    return card, NodePolicyWeights(**tensors)
+
+
+def _read_card(folder: Path) -> PolicyCard:
+    try:
+        values = json.loads(_read(folder, CARD_FILE))
+    except (ValueError, RecursionError) as error:
+        raise PolicyFileError(str(folder), f"{CARD_FILE} is not JSON: {error}") from error
+    known = {name: name in PolicyCard.__dataclass_fields__ for name in values} if isinstance(values, dict) else {}
+    if not known or not all(known.values()):
+        raise PolicyFileError(str(folder), f"{CARD_FILE} is no policy card: unknown {[n for n in known if not known[n]]}")
+    wanted: dict[str, Any] = {
+        "format": FORMAT,
+        "observation_version": OBSERVATION_VERSION,
+        "columns": list(COLUMN),
+    }
+    for name, value in wanted.items():
+        if values.get(name) != value:
+            raise PolicyFileError(str(folder), f"{name} is {values.get(name)!r}, this version of Ladle reads {value!r}")
+    for name, most in {"hidden": MAX_HIDDEN, "n_denoising_steps": MAX_DENOISING_STEPS}.items():
+        value = values.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise PolicyFileError(str(folder), f"{name} is {value!r}, not an integer from 1 to {most}")
+    if not all(isinstance(values.get(name), str) for name in ("version", "sha256")):
+        raise PolicyFileError(str(folder), f"{CARD_FILE} names no version or no sha256")
+    return PolicyCard(**{**values, "columns": tuple(values["columns"])})
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        path = folder / name
+        if path.stat().st_size > MAX_BYTES:
+            raise PolicyFileError(str(folder), f"{name} is larger than {MAX_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise PolicyFileError(str(folder), f"{name}: {error.strerror or error}") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).chmod(0o644)
+    os.replace(file.name, path)
