@@ -1,0 +1,88 @@
+"""`ladle jobs` and `ladle cancel`: looking after jobs."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from broker_config.messages import Delays, JobState
+from broker_config.settings import load_settings
+from planner.cli.tables import Row, ago, job_table, service_delay_s
+from planner.client import Client
+from planner.ledger import Ledger
+
+console = Console()
+
+
+@click.command()
+@click.argument("job", required=False)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="How many of the newest jobs.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([str(state) for state in JobState], case_sensitive=False),
+    help="Only jobs in this state; may be repeated.",
+)
+def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
+    """Show the newest jobs, or everything about one JOB: its delays, attempts and images."""
+    ledger = Ledger(load_settings().database)
+    try:
+        with ledger.transaction() as connection:
+            if job is None:
+                rows = ledger.recent_jobs(connection, limit, states)
+                counts = ledger.count_by_state(connection)
+                console.print(job_table(rows))
+                console.print(
+                    "  ".join(f"{state} {count}" for state, count in sorted(counts.items())) or "No jobs yet."
+                )
+                return
+            row = ledger.jobs(connection, [job]).get(job)
+            if row is None:
+                raise click.ClickException(f"no job {job!r} in the ledger: `ladle jobs` lists the newest")
+            _show(row, ledger.attempts_of(connection, job))
+    finally:
+        ledger.close()
+
+
+def _show(row: Row, attempts: list[Row]) -> None:
+    facts = Table(show_header=False, box=None)
+    facts.add_row("job", row["id"])
+    facts.add_row("state", row["state"])
+    facts.add_row("submitted", ago(row["created_at"]))
+    for name, value in row["request"].items():
+        facts.add_row(name, str(value)[:100])
+    if row["failure"]:
+        facts.add_row("failure", f"{row['failure']['kind']}: {row['failure']['message']}")
+    delay_s = service_delay_s(row)
+    if delay_s is not None:
+        parts = ", ".join(f"{name.removesuffix('_s')} {row[name]:.3f}" for name in Delays.model_fields)
+        facts.add_row("service delay", f"{delay_s:.3f} s ({parts})")
+    for image in row["images"] or ():
+        facts.add_row("image", f"{image['url']} (seed {image['seed']})")
+    console.print(facts)
+    table = Table("attempt", "node", "state", "result", "placer", "predicted p50 / p90", "why", title="Attempts")
+    for attempt in attempts:
+        failure = attempt["failure"] or {}
+        table.add_row(
+            str(attempt["number"]),
+            attempt["node"],
+            attempt["state"],
+            attempt["result"] or "",
+            attempt["placer"],
+            f"{attempt['eta_p50_s']:.2f} / {attempt['eta_p90_s']:.2f} s",
+            failure.get("message", ""),
+        )
+    console.print(table)
+
+
+@click.command()
+@click.argument("jobs", nargs=-1, required=True)
+def cancel(jobs: tuple[str, ...]) -> None:
+    """Cancel JOBS: a waiting one at once, a running one at its next image step; a finished one stays as it is."""
+    with Client() as client:
+        for job in jobs:
+            handle = client.handle(job)
+            handle.cancel()
+            console.print(f"{job}: {handle.status().kind}")

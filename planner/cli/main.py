@@ -1,0 +1,102 @@
+"""The group of all commands: this package's own, and those that other packages register.
+
+A package adds a command by an entry point in the group `ladle.commands`; it is imported only when it is called, so that
+`ladle jobs` waits for neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+from broker_config.errors import LadleError
+
+OWN_COMMANDS = {
+    "bench": "planner.cli.bench:command",
+    "cancel": "planner.cli.jobs:cancel",
+    "demo": "planner.cli.demo:command",
+    "drain": "planner.cli.nodes:drain",
+    "jobs": "planner.cli.jobs:jobs",
+    "nodes": "planner.cli.nodes:nodes",
+    "planner": "planner.cli.services:planner",
+    "submit": "planner.cli.submit:command",
+    "up": "planner.cli.services:up",
+    "worker": "planner.cli.services:worker",
+}
+EXTRA_OF_PACKAGE = {"torch": "worker", "diffusers": "worker", "stable_baselines3": "train", "matplotlib": "train"}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used.
+
+    Source: https://click.palletsprojects.com/en/stable/complex/ (lazily loading subcommands)
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names, sorted."""
+        return sorted({*OWN_COMMANDS, *(entry.name for entry in entry_points(group="ladle.commands"))})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        try:
+            if cmd_name in OWN_COMMANDS:
+                module, name = OWN_COMMANDS[cmd_name].split(":")
+                return _command(getattr(import_module(module), name))
+            for entry in entry_points(group="ladle.commands", name=cmd_name):
+                return _command(entry.load())
+        except ModuleNotFoundError as exc:
+            return _unavailable(cmd_name, exc)
+        return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error of Ladle's is one sentence, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except LadleError as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+def _command(loaded: Any) -> click.Command:
+    if not isinstance(loaded, click.Command):
+        raise TypeError(f"{loaded!r} is not a click command")
+    return loaded
+
+
+def _unavailable(name: str, exc: ModuleNotFoundError) -> click.Command:
+    extra = EXTRA_OF_PACKAGE.get((exc.name or "").split(".", 1)[0])
+    hint = f"pip install 'ladle[{extra}]'" if extra else f"pip install {exc.name}"
+    reason = f"needs {exc.name}: {hint}"
+
+    @click.command(name, help=f"Not installed: {reason}.", context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1)
+    def unavailable(arguments: tuple[str, ...]) -> None:
+        raise click.ClickException(f"`ladle {name}` {reason}")
+
+    return unavailable
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="ladle")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the libraries log, too.")
+def main(verbose: bool) -> None:
+    """Text-to-image jobs on unlike GPUs: one queue per node, placed by a learned policy.
+
+    \b
+    Try it, nothing else installed:   ladle demo
+    On one machine:                   ladle up --nodes 3     then, in another terminal:
+                                      ladle submit "a red heart" --out heart.png
+    On several machines:              export LADLE_BROKER_URL=amqp://user:password@host:5672//
+                                      ladle planner          on one of them
+                                      ladle worker --node NAME --device cuda:0     on each GPU
+
+    Settings are LADLE_* variables; docs/operations.md lists them.
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])

@@ -1,0 +1,40 @@
+"""`ladle nodes` and `ladle drain`: looking after nodes."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from broker_config.settings import load_settings
+from planner.cli.tables import node_table, read_nodes
+from planner.client import Client
+from planner.ledger import Ledger
+
+console = Console()
+
+
+@click.command()
+def nodes() -> None:
+    """Show every node: its state, models, measured speed, and what is wrong with it.
+
+    READY takes jobs; DRAINING finishes what it holds; UNFIT cannot serve (the note says why); GONE has not reported.
+    """
+    ledger = Ledger(load_settings().database)
+    try:
+        rows = read_nodes(ledger)
+    finally:
+        ledger.close()
+    if rows:
+        console.print(node_table(rows))
+    else:
+        console.print("No node has ever reported. Start one with `ladle worker --node NAME`.")
+
+
+@click.command()
+@click.argument("node")
+@click.option("--off", is_flag=True, help="End the drain: give it jobs again.")
+def drain(node: str, off: bool) -> None:
+    """Stop giving jobs to NODE: what it runs it finishes, what waits in its queue goes to other nodes."""
+    with Client() as client:
+        client.drain(node, on=not off)
+    console.print(f"Asked the planner to {'use' if off else 'drain'} {node}; see `ladle nodes`.")

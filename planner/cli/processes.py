@@ -1,0 +1,127 @@
+"""Starts Ladle's processes on this machine, starts one again that dies, and stops them all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, NoReturn, Self
+
+from broker_config.settings import Settings, environment
+from broker_config.topology import PLANNER_QUEUES, check_node_name, node_key
+
+WATCH_EVERY_S = 0.2
+RESTART_PAUSE_S = 1.0
+STOP_TIMEOUT_S = 15.0
+CELERY = (sys.executable, "-m", "celery", "--quiet")
+POOL = ("-P", "threads", "-c", "1", "--without-gossip", "--without-mingle")
+
+
+def planner_command(name: str = "planner") -> list[str]:
+    """Return the plain Celery command of a planner."""
+    queues = ",".join(queue.name for queue in PLANNER_QUEUES)
+    return [*CELERY, "-A", "planner", "worker", "-Q", queues, "-n", f"{name}@%h", *POOL, "-l", "INFO"]
+
+
+def worker_command(node: str, *, app: str = "workers", queue: str = "") -> list[str]:
+    """Return the plain Celery command of a node's worker."""
+    queue = queue or node_key(check_node_name(node))
+    return [*CELERY, "-A", app, "worker", "-Q", queue, "-n", f"{node}@%h", *POOL, "-l", "INFO"]
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One process that should run: its command, extra variables, log file, and how often it was started again."""
+
+    name: str
+    command: list[str]
+    variables: Mapping[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    started_at: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Processes:
+    """A group of processes, stopped when the `with` block ends, however it ends.
+
+    SIGTERM and SIGHUP of this process are turned into KeyboardInterrupt, so that they end the block as Ctrl-C does.
+    """
+
+    settings: Settings
+    logs: Path
+    services: dict[str, Service] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="ladle-watch", daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def start(self, name: str, command: list[str], **variables: str) -> Service:
+        """Start a process with the group's settings; `variables` are added to its environment."""
+        service = Service(name=name, command=command, variables=variables, log=self.logs / f"{name}.log")
+        self._spawn(service)
+        self.services[name] = service
+        return service
+
+    def stop(self) -> None:
+        """Ask all processes to end, and kill those that do not."""
+        self._stopping.set()
+        self._watcher.join()
+        running = [s.process for s in self.services.values() if s.process is not None and s.process.poll() is None]
+        for process in running:
+            process.terminate()
+        give_up = time.monotonic() + STOP_TIMEOUT_S
+        for process in running:
+            try:
+                process.wait(max(give_up - time.monotonic(), 0.1))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _spawn(self, service: Service) -> None:
+        variables = {**os.environ, **environment(self.settings), **service.variables}
+        log: IO[Any]
+        with service.log.open("ab") as log:
+            service.process = subprocess.Popen(
+                service.command,
+                env=variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
+            )
+        service.started_at = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(WATCH_EVERY_S):
+            for service in list(self.services.values()):
+                is_dead = service.process is not None and service.process.poll() is not None
+                if is_dead and time.monotonic() - service.started_at > RESTART_PAUSE_S:
+                    service.restarts += 1
+                    self._spawn(service)
+
+
+def replace_this_process(command: list[str], variables: Mapping[str, str]) -> NoReturn:
+    """Become `command`, so that signals and exit codes are its own."""
+    os.execve(command[0], command, {**os.environ, **variables})
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

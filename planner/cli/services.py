@@ -1,0 +1,114 @@
+"""`ladle up`, `ladle planner`, `ladle worker`: starting processes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from broker_config.settings import Settings, environment, load_settings
+from broker_config.topology import check_node_name
+from planner.cli.processes import Processes, planner_command, replace_this_process, worker_command
+from planner.cli.tables import node_table, read_nodes
+from planner.ledger import Ledger
+
+console = Console()
+
+
+@click.command()
+@click.option("--placer", help="Rule that places, instead of LADLE_PLACER.")
+@click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
+def planner(placer: str | None, celery_options: tuple[str, ...]) -> None:
+    """Start the planner: it accepts jobs, places them and records what becomes of them.
+
+    A second one on the same broker is a hot standby. CELERY_OPTIONS after -- go to the worker, as in
+    `ladle planner -- --loglevel DEBUG`. The plain command is the same:
+
+    \b
+    celery -A planner worker -Q planner,outcomes,dead -P threads -c 1
+    """
+    settings = load_settings().with_changes(placer=placer) if placer else load_settings()
+    _check_ledger(settings)
+    replace_this_process([*planner_command(), *celery_options], environment(settings))
+
+
+@click.command()
+@click.option("--node", required=True, help="Name of this node: a-z, 0-9, - and _. It owns the queue node.NAME.")
+@click.option("--device", help="Torch device: cpu, cuda:0, mps.  [LADLE_DEVICE]")
+@click.option("--model", "models", multiple=True, help="Folder or hub id to load at start; may be repeated.")
+@click.option("--drop-t5/--keep-t5", default=None, help="Load SD3 without its T5 encoder (62 % less memory).")
+@click.option("--dtype", help="Torch dtype: auto, float16, bfloat16, float32.  [LADLE_DTYPE]")
+@click.option("--memory-limit-mib", type=float, help="Refuse models that need more.  [LADLE_MEMORY_LIMIT_MIB]")
+@click.option("--layerwise-fp8", is_flag=True, default=None, help="Keep the transformer in 8-bit floats.")
+@click.option("--int8-weights", is_flag=True, default=None, help="Quantise the transformer's weights to 8 bits.")
+@click.option("--group-offload", is_flag=True, default=None, help="Keep weights off the device, move groups to it.")
+@click.option("--vae-tiling", is_flag=True, default=None, help="Decode images tile by tile.")
+@click.option("--resident-models", type=int, help="Models kept in memory.  [LADLE_RESIDENT_MODELS]")
+@click.option("--engine", type=click.Choice(["diffusers", "emulated"]), help="emulated: wait and paint a colour.")
+@click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
+def worker(node: str, models: tuple[str, ...], celery_options: tuple[str, ...], **options: object) -> None:
+    """Start this node's worker: it makes the images of the jobs placed in its queue.
+
+    \b
+    ladle worker --node attic --device cuda:0 --model stabilityai/stable-diffusion-3-medium-diffusers
+    The plain command is the same:
+    celery -A workers worker -Q node.attic -n attic@%h -P threads -c 1
+    """
+    changes = {name: value for name, value in options.items() if value is not None}
+    if models:
+        changes["models"] = ",".join(models)
+    settings = load_settings().with_changes(**changes)
+    replace_this_process([*worker_command(node), *celery_options], environment(settings))
+
+
+@click.command()
+@click.option("--nodes", default=1, show_default=True, type=click.IntRange(1, 64), help="Number of workers.")
+@click.option("--device", "devices", multiple=True, help="Device of each node in turn; default cpu. May be repeated.")
+@click.option("--model", "models", multiple=True, help="Models to load at start; may be repeated.")
+def up(nodes: int, devices: tuple[str, ...], models: tuple[str, ...]) -> None:
+    """Start a planner and workers on this machine, and keep them running until Ctrl-C.
+
+    \b
+    Two GPUs:  ladle up --nodes 2 --device cuda:0 --device cuda:1
+    """
+    settings = load_settings().with_changes(**({"models": ",".join(models)} if models else {}))
+    _check_ledger(settings)
+    with Processes(settings=settings, logs=settings.data_dir / "logs") as processes:
+        processes.start("planner", planner_command())
+        for index in range(nodes):
+            device = devices[index % len(devices)] if devices else settings.device
+            name = check_node_name(f"node-{index + 1}")
+            processes.start(name, worker_command(name), LADLE_DEVICE=device)
+        console.print(f"Planner and {nodes} workers are starting; logs in {processes.logs}. Ctrl-C stops them.")
+        _show_until_interrupted(settings, processes.logs)
+    console.print("All stopped.")
+
+
+def _show_until_interrupted(settings: Settings, logs: Path) -> None:
+    """Print the table of nodes whenever one changes its state."""
+    ledger = Ledger(settings.database)
+    shown: object = None
+    try:
+        while True:
+            nodes = read_nodes(ledger)
+            states = {row["name"]: row["state"] for row in nodes}
+            if states != shown:
+                console.print(node_table(nodes))
+                shown = states
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        console.print(f"Stopping; see {logs} for what happened.")
+    finally:
+        ledger.close()
+
+
+def _check_ledger(settings: Settings) -> None:
+    """Open and migrate the ledger here, where an error is one sentence on the terminal."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(settings.database)
+    try:
+        ledger.migrate()
+    finally:
+        ledger.close()

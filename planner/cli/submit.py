@@ -1,0 +1,117 @@
+"""`ladle submit`: one job from the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from broker_config.messages import Event, EventKind
+from planner.client import Client, JobHandle
+from planner.errors import JobFailedError
+from planner.request import JobFields
+from planner.result import Result
+
+console = Console()
+
+
+@click.command()
+@click.argument("prompt")
+@click.option("--negative-prompt", default="", help="What to avoid.")
+@click.option("--size", default="64x64", show_default=True, help="WIDTHxHEIGHT in pixels, multiples of 8.")
+@click.option("--image-steps", default=8, show_default=True, help="num_inference_steps of the image model.")
+@click.option("--guidance", default=2.0, show_default=True, help="guidance_scale: how closely to follow the prompt.")
+@click.option("-n", "--images", default=1, show_default=True, help="Number of images, drawn with seed, seed + 1, ...")
+@click.option("--seed", type=int, help="Same seed, same image; random when not given.")
+@click.option("--model", help="Model name, folder or hub id.  [LADLE_DEFAULT_MODEL]")
+@click.option("--adapter", help="LoRA adapter by name.")
+@click.option("--image", type=click.Path(path_type=Path), help="Picture to start from (img2img).")
+@click.option("--strength", type=float, help="How far to leave that picture, 0-1.")
+@click.option("--ingress", help="Node or site where the job arrives.")
+@click.option("--priority", type=click.Choice(["high", "normal", "low"]), default="normal", show_default=True)
+@click.option("--deadline", type=float, help="Seconds after which a job that still waits is given up.")
+@click.option("--key", help="Idempotency key: the same key again gives the same job.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; several images get -0, -1, ... added.")
+@click.option("--no-wait", is_flag=True, help="Print the job's id and return at once.")
+def command(
+    prompt: str,
+    image_steps: int,
+    guidance: float,
+    images: int,
+    deadline: float | None,
+    key: str | None,
+    out: Path | None,
+    no_wait: bool,
+    **options: object,
+) -> None:
+    """Submit one job, watch it, and write its images.
+
+    \b
+    ladle submit "a red heart" --image-steps 8 --seed 7 --out heart.png
+    """
+    fields: JobFields = {
+        "prompt": prompt,
+        "num_inference_steps": image_steps,
+        "guidance_scale": guidance,
+        "n": images,
+        "deadline_s": deadline,
+        "idempotency_key": key,
+        **options,  # type: ignore[typeddict-item]  # the other options bear the names of the fields
+    }
+    with Client() as client:
+        handle = client.submit(**fields)
+        if no_wait:
+            console.print(handle.job)
+            return
+        try:
+            _watch(handle)
+            result = handle.result()
+        except KeyboardInterrupt:
+            console.print(
+                f"\nThe job goes on; `ladle jobs {handle.job}` shows it, `ladle cancel {handle.job}` ends it."
+            )
+            return
+        except JobFailedError as exc:
+            raise click.ClickException(str(exc)) from exc
+    _write(result, out or Path(f"{result.job}.png"))
+
+
+def _watch(handle: JobHandle) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task("submitted", total=1)
+        for event in handle.events():
+            progress.update(bar, description=describe(event))
+            if event.of:
+                progress.update(bar, completed=event.step or 0, total=event.of)
+
+
+def describe(event: Event) -> str:
+    """Say what an event means, in a few words."""
+    eta = "" if event.eta_p50_s is None else f", about {event.eta_p50_s:.1f} s (90 %: {event.eta_p90_s:.1f} s)"
+    words = {
+        EventKind.ACCEPTED: f"waiting for a node{eta}",
+        EventKind.WAITING: f"waiting again: {event.reason}",
+        EventKind.STATUS: f"{(event.state or '').lower()}{f': {event.reason}' if event.reason else ''}",
+        EventKind.PLACED: f"in the queue of {event.node}{eta}",
+        EventKind.STARTED: f"drawing on {event.node}",
+        EventKind.STEP: f"drawing on {event.node}",
+    }
+    return words.get(event.kind, str(event.kind))
+
+
+def _write(result: Result, out: Path) -> None:
+    for index, image in enumerate(result.images):
+        path = out if len(result.images) == 1 else out.with_stem(f"{out.stem}-{index}")
+        image.save(path)
+        console.print(f"{path}  seed {image.seed}")
+    delays = result.delays
+    console.print(
+        f"{result.model} on {result.node}, placed by {result.placer}: {delays.service_delay_s:.2f} s "
+        f"(waiting {delays.waiting_s:.2f}, load {delays.load_s:.2f}, generation {delays.generation_s:.2f}, "
+        f"transfer {delays.transfer_in_s + delays.transfer_out_s:.2f})"
+    )
+    for warning in result.warnings:
+        console.print(f"[yellow]{warning}[/]")
