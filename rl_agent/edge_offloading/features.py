@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rl_agent.edge_offloading.core import Decision
 from rl_agent.edge_offloading.rules import planned_servers
 from rl_agent.edge_offloading.scenario import FloatArray, Scenario
+from rl_agent.ladts.layout import ObservationLayout
 
 ObservationKind = Literal["slot_start", "in_slot"]
 
@@ -34,6 +35,29 @@ class Column(IntEnum):
     SERVICE_S = 9
     TRANSFER_S = 10
     RELATIVE_CAPACITY = 11
+
+
+def layout(scenario: Scenario, kind: ObservationKind) -> ObservationLayout:
+    """Return the columns our policies read: seconds and relative capacity; the score too when it is a plan."""
+    node = (Column.BACKLOG_10S, Column.EXCESS_S, Column.SERVICE_S, Column.TRANSFER_S, Column.RELATIVE_CAPACITY)
+    return ObservationLayout(
+        job=(Column.WORK_GCYCLES,),
+        node=node if kind == "in_slot" else (*node, Column.SCORE),
+        eligible=Column.ELIGIBLE,
+        score=Column.SCORE,
+        key=Column.KEY,
+        n_keys=n_latent_keys(scenario),
+    )
+
+
+def published_layout(scenario: Scenario) -> ObservationLayout:
+    """Return the columns the published code reads: input size, work, and raw backlogs."""
+    return ObservationLayout(
+        job=(Column.DATA_MBIT, Column.WORK_GCYCLES),
+        node=(Column.BACKLOG_GCYCLES,),
+        key=Column.KEY,
+        n_keys=n_latent_keys(scenario),
+    )
 
 
 class Features:

@@ -1,6 +1,7 @@
 """Rules without learning, in the paper's order: tasks are placed in their slot, servers are first come first served.
 
-Each rule plays all tasks of a slot, or one task of all episodes, at once. Rules with an order of their own, or that place late, are in ``pulls``.
+Each rule plays all tasks of a slot, or one task of all episodes, at once. Rules with an order of their own, or that
+place late, are in ``pulls``.
 """
 
 from __future__ import annotations

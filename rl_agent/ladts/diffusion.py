@@ -12,11 +12,13 @@ from typing import Literal, get_args
 import torch as th
 from torch import nn
 
-Prediction = Literal["residual", "sample", "epsilon", "softmax"]
+Prediction = Literal["residual", "scored", "sample", "epsilon", "softmax"]
 """What the network's output means.
 
 ``residual``  the correction to the latent action's logits: x_0 = x_I + network. A network that answers zero leaves the
               latent action as it is, so a chain started from a rule's scores plays that rule before any learning.
+``scored``    the correction to a rule's scores: x_0 = score + network, wherever the chain starts. A network that answers
+              zero plays the rule, also for a job whose latent action is out of date.
 ``sample``    x_0 itself.
 ``epsilon``   the noise in x_i, as in the paper.
 ``softmax``   as ``epsilon``, but with a softmax on the network's output, as in the published code: the network can
@@ -94,6 +96,7 @@ class DenoisingChain(nn.Module):
         observation: th.Tensor,
         eligible: th.Tensor | None = None,
         deterministic: bool = False,
+        score: th.Tensor | None = None,
     ) -> th.Tensor:
         """Denoise ``start`` into logits.
 
@@ -103,12 +106,20 @@ class DenoisingChain(nn.Module):
             eligible: boolean, shape (batch, nodes). Ineligible nodes are zero inside the chain and get the lowest
                 finite logit at its end, hence probability exactly 0. Every row needs at least one eligible node.
             deterministic: draw no noise at all.
+            score: a rule's scores in logits, shape (batch, nodes); needed for ``scored``.
 
         Returns:
             Logits, shape (batch, nodes).
+
+        Raises:
+            ValueError: ``scored`` without a score.
         """
         origin = start if eligible is None else start * eligible
         x = origin
+        if self.prediction == "scored":
+            if score is None:
+                raise ValueError("prediction 'scored' corrects a rule's scores: the layout must name their column")
+            origin = score
         condition = self.network.encode(observation)
         for i in range(self.n_denoising_steps, 0, -1):
             x0 = self._estimate_x0(x, origin, i, condition)
@@ -121,7 +132,7 @@ class DenoisingChain(nn.Module):
 
     def _estimate_x0(self, x: th.Tensor, origin: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
         output: th.Tensor = self.network(x, i, condition)
-        if self.prediction == "residual":
+        if self.prediction in ("residual", "scored"):
             x0 = origin + output
         elif self.prediction == "sample":
             x0 = output

@@ -1,0 +1,213 @@
+"""Actors: a denoising chain (LAD-TS, D2SAC) and a plain categorical network (SAC-TS)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
+
+from rl_agent.ladts.diffusion import MAX_LOGIT, Denoiser, DenoisingChain, Prediction
+from rl_agent.ladts.layout import ObservationLayout
+from rl_agent.ladts.networks import FlatDenoiser, FlatNetwork, NodeDenoiser, NodeNetwork
+
+Network = Literal["shared", "flat"]
+
+
+class NodeFeatures(BaseFeaturesExtractor):
+    """Turns an observation of shape (batch, nodes, columns) into what a network reads.
+
+    ``shared``: rows of the layout's columns with the eligibility last, (batch, nodes, F + 1). ``flat``: one vector,
+    what concerns the job only once.
+
+    Args:
+        observation_space: Box of shape (nodes, columns).
+        layout: which column means what.
+        network: ``shared`` or ``flat``.
+    """
+
+    def __init__(self, observation_space: spaces.Box, layout: ObservationLayout, network: Network) -> None:
+        n_nodes = observation_space.shape[0]
+        n_features = len(layout.job) + len(layout.node)
+        size = n_nodes * (n_features + 1) if network == "shared" else len(layout.job) + n_nodes * len(layout.node)
+        super().__init__(observation_space, size)
+        self.layout = layout
+        self.network = network
+        self.columns = [*layout.job, *layout.node]
+
+    def forward(self, observation: th.Tensor) -> th.Tensor:
+        """Return the network's input."""
+        if self.network == "flat":
+            job = observation[:, 0, list(self.layout.job)]
+            return th.cat([job, observation[:, :, list(self.layout.node)].flatten(1)], dim=1)
+        rows = observation[..., self.columns]
+        if self.layout.eligible is None:
+            return th.nn.functional.pad(rows, (0, 1), value=1.0)
+        return th.cat([rows, observation[..., self.layout.eligible].unsqueeze(-1)], dim=-1)
+
+
+class DiffusionActor(BasePolicy):
+    """Denoises a latent action into a categorical distribution over nodes.
+
+    Args:
+        observation_space: Box of shape (nodes, columns).
+        action_space: Discrete(nodes).
+        features_extractor: turns observations into the network's input.
+        layout: which column means what.
+        network: ``shared`` (permutation-equivariant) or ``flat`` (the paper's).
+        net_arch: hidden widths; ``shared`` uses the first.
+        n_denoising_steps, prediction, max_logit: see ``DenoisingChain``.
+        normalize_images: stable-baselines3's, unused here.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        action_space: spaces.Discrete,
+        features_extractor: BaseFeaturesExtractor,
+        layout: ObservationLayout,
+        network: Network = "shared",
+        net_arch: Sequence[int] = (32,),
+        n_denoising_steps: int = 5,
+        prediction: Prediction = "residual",
+        max_logit: float | None = MAX_LOGIT,
+        normalize_images: bool = True,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+        )
+        self.layout = layout
+        self.network = network
+        self.net_arch = tuple(net_arch)
+        self.n_denoising_steps = n_denoising_steps
+        self.prediction = prediction
+        self.max_logit = max_logit
+        denoiser: Denoiser
+        if network == "shared":
+            n_features = len(layout.job) + len(layout.node)
+            denoiser = NodeDenoiser(
+                n_features, n_denoising_steps, self.net_arch[0], zero_output=prediction in ("residual", "scored")
+            )
+        else:
+            n_inputs = features_extractor.features_dim
+            denoiser = FlatDenoiser(n_inputs, int(action_space.n), n_denoising_steps, self.net_arch)
+        self.chain = DenoisingChain(denoiser, n_denoising_steps, prediction=prediction, max_logit=max_logit)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            "features_extractor": self.features_extractor,
+            "layout": self.layout,
+            "network": self.network,
+            "net_arch": self.net_arch,
+            "n_denoising_steps": self.n_denoising_steps,
+            "prediction": self.prediction,
+            "max_logit": self.max_logit,
+        }
+
+    def logits(self, observation: th.Tensor, start: th.Tensor, deterministic: bool = False) -> th.Tensor:
+        """Return logits, shape (batch, nodes); those of ineligible nodes have probability exactly 0.
+
+        Args:
+            observation: shape (batch, nodes, columns).
+            start: where the chains start, shape (batch, nodes).
+            deterministic: draw no noise within the chain.
+        """
+        features = self.extract_features(observation, self.features_extractor)
+        score = None if self.layout.score is None else observation[..., self.layout.score]
+        logits: th.Tensor = self.chain(start, features, eligible_nodes(observation, self.layout), deterministic, score)
+        return logits
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        raise NotImplementedError("an actor alone has no latent action: use the policy's predict()")
+
+
+class CategoricalActor(BasePolicy):
+    """A network from observation to logits, without a chain: plain discrete SAC.
+
+    Args:
+        observation_space, action_space, features_extractor, layout, network, net_arch, normalize_images: as in
+            ``DiffusionActor``.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        action_space: spaces.Discrete,
+        features_extractor: BaseFeaturesExtractor,
+        layout: ObservationLayout,
+        network: Network = "shared",
+        net_arch: Sequence[int] = (32,),
+        normalize_images: bool = True,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            features_extractor=features_extractor,
+            normalize_images=normalize_images,
+        )
+        self.layout = layout
+        self.network = network
+        self.net_arch = tuple(net_arch)
+        self.head = build_network(features_extractor, action_space, layout, network, self.net_arch)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            "features_extractor": self.features_extractor,
+            "layout": self.layout,
+            "network": self.network,
+            "net_arch": self.net_arch,
+        }
+
+    def logits(self, observation: th.Tensor, start: th.Tensor, deterministic: bool = False) -> th.Tensor:
+        """Return logits, shape (batch, nodes); ``start`` is not used."""
+        features = self.extract_features(observation, self.features_extractor)
+        values = run_network(self.head, features, self.network)
+        eligible = eligible_nodes(observation, self.layout)
+        return values if eligible is None else values.masked_fill(~eligible, th.finfo(values.dtype).min)
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        assert isinstance(observation, th.Tensor)
+        logits = self.logits(observation, observation[..., 0], deterministic)
+        return logits.argmax(dim=1) if deterministic else sample(th.softmax(logits, dim=1))
+
+
+def eligible_nodes(observation: th.Tensor, layout: ObservationLayout) -> th.Tensor | None:
+    """Return the mask of nodes that may be chosen, shape (batch, nodes), or None if all may."""
+    return None if layout.eligible is None else observation[..., layout.eligible] > 0.5
+
+
+def build_network(
+    features_extractor: BaseFeaturesExtractor,
+    action_space: spaces.Discrete,
+    layout: ObservationLayout,
+    network: Network,
+    net_arch: Sequence[int],
+) -> NodeNetwork | FlatNetwork:
+    """Return a network from features to one value per node."""
+    if network == "shared":
+        return NodeNetwork(len(layout.job) + len(layout.node), net_arch[0])
+    return FlatNetwork(features_extractor.features_dim, int(action_space.n), net_arch)
+
+
+def run_network(module: th.nn.Module, features: th.Tensor, network: Network) -> th.Tensor:
+    """Return one value per node, shape (batch, nodes)."""
+    values: th.Tensor
+    if network == "shared":
+        values = module(features[..., :-1].contiguous(), features[..., -1] > 0)
+    else:
+        values = module(features)
+    return values
+
+
+def sample(probabilities: th.Tensor) -> th.Tensor:
+    """Return one draw per row, shape (batch,)."""
+    return th.multinomial(probabilities, 1).squeeze(1)
