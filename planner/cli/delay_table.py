@@ -1,0 +1,38 @@
+"""The table both `ladle demo` and `ladle bench` end with: service delay by node and by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.table import Table
+
+from broker_config.messages import Delays
+
+PARTS = tuple(Delays.model_fields)
+
+
+def delay_table(rows: Sequence[tuple[str, Delays]], title: str) -> Table:
+    """Return one row per node and one for all: jobs, busy time, mean and p95 of the service delay, mean of each part.
+
+    Args:
+        rows: node and measured delays of each DONE job.
+        title: heading.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("node")
+    for heading in ("jobs", "busy", "mean", "p95", *(part.removesuffix("_s").replace("_", " ") for part in PARTS)):
+        table.add_column(heading, justify="right")
+    for node in sorted({node for node, _ in rows}):
+        table.add_row(node, *_cells([delays for name, delays in rows if name == node]))
+    table.add_section()
+    table.add_row("all", *_cells([delays for _, delays in rows]))
+    return table
+
+
+def _cells(delays: Sequence[Delays]) -> list[str]:
+    service_s = np.array([one.service_delay_s for one in delays])
+    busy_s = sum(one.load_s + one.generation_s for one in delays)
+    means = [float(np.mean([getattr(one, part) for one in delays])) for part in PARTS]
+    numbers = [busy_s, float(service_s.mean()), float(np.percentile(service_s, 95)), *means]
+    return [str(len(delays)), *(f"{number:.2f}" for number in numbers)]
