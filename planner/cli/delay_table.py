@@ -21,8 +21,8 @@ def delay_table(rows: Sequence[tuple[str, Delays]], title: str) -> Table:
     """
     table = Table(title=title, title_justify="left")
     table.add_column("node")
-    for heading in ("jobs", "busy", "mean", "p95", *(part.removesuffix("_s").replace("_", " ") for part in PARTS)):
-        table.add_column(heading, justify="right")
+    for heading in ("jobs", "busy", "mean", "p95", *(part.removesuffix("_s").replace("_", "\n") for part in PARTS)):
+        table.add_column(heading, justify="right", no_wrap=True)
     for node in sorted({node for node, _ in rows}):
         table.add_row(node, *_cells([delays for name, delays in rows if name == node]))
     table.add_section()
