@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from workers.errors import DoesNotFitError
+from workers.memory import check_fits, command, needed_mib
+from workers.model_size import SD3_MEDIUM, ComponentSize, component_sizes
+from workers.pipelines import PipelineOptions
+
+GIB = 2**30
+HALF = PipelineOptions(dtype="float16")
+
+
+def refusal(options: PipelineOptions, memory_mib: float) -> str:
+    with pytest.raises(DoesNotFitError) as caught:
+        check_fits(SD3_MEDIUM, replace(options, memory_limit_mib=memory_mib))
+    return str(caught.value)
+
+
+def test_sd3_medium_has_the_published_number_of_parameters():
+    counted = {component.name: component.parameters for component in component_sizes(SD3_MEDIUM)}
+    assert counted == {
+        "transformer": 2_028_328_000,
+        "text_encoder": 123_650_304,
+        "text_encoder_2": 694_659_840,
+        "text_encoder_3": 4_762_310_656,
+        "vae": 83_819_683,
+    }
+
+
+def test_leaving_t5_out_of_sd3_medium_saves_62_percent():
+    sizes = component_sizes(SD3_MEDIUM)
+    total = sum(component.parameters for component in sizes)
+    without = sum(component.parameters for component in sizes if not component.is_t5)
+    assert 2 * total / GIB == pytest.approx(14.33, abs=0.01)
+    assert 2 * without / GIB == pytest.approx(5.46, abs=0.01)
+    assert 1 - without / total == pytest.approx(0.62, abs=0.005)
+
+
+def test_the_need_is_the_weights_a_tenth_more_and_a_fixed_part():
+    sizes = (
+        ComponentSize(name="transformer", parameters=10 * 2**20, largest_layer=2**20),
+        ComponentSize(name="text_encoder_3", parameters=20 * 2**20, largest_layer=2**20),
+    )
+    assert needed_mib(sizes, HALF) == pytest.approx(20 * 1.1 + 400)
+    assert needed_mib(sizes, replace(HALF, drop_t5=False)) == pytest.approx(60 * 1.1 + 400)
+    assert needed_mib(sizes, PipelineOptions(device="cpu")) == pytest.approx(40 * 1.1 + 400)
+    assert needed_mib(sizes, replace(HALF, layerwise_fp8=True)) == pytest.approx(10 * 1.1 + 400)
+    assert needed_mib(sizes, replace(HALF, group_offload=True)) == pytest.approx(4 * 1.1 + 400)
+
+
+def test_sd3_medium_without_t5_fits_8_gb_and_with_it_the_refusal_names_the_option():
+    check_fits(SD3_MEDIUM, replace(HALF, memory_limit_mib=8000))
+    message = refusal(replace(HALF, drop_t5=False), 8000)
+    assert "needs 16,540 MiB and this node has 8,000 MiB; it would fit with --drop-t5 or --group-offload" in message
+
+
+def test_options_that_fit_only_together_are_named_together():
+    assert "it would fit with --layerwise-fp8 --group-offload" in refusal(HALF, 800)
+
+
+def test_a_model_that_no_option_makes_fit_is_said_to_be_too_large():
+    assert "choose a smaller model" in refusal(HALF, 500)
+
+
+def test_the_command_prints_bytes_with_and_without_t5():
+    result = CliRunner().invoke(command, [SD3_MEDIUM])
+    assert result.exit_code == 0
+    rows = {line.split("  ")[0]: line.split() for line in result.output.splitlines()}
+    assert rows["all"][-2] == "14,672.8"
+    assert rows["without T5"][-2] == "5,589.4"
+
+
+def test_the_command_counts_a_folder():
+    result = CliRunner().invoke(command, ["tiny"])
+    assert result.exit_code == 0
+    assert "2,890,896" in result.output
+
+
+def test_the_command_says_which_model_is_missing(tmp_path):
+    result = CliRunner().invoke(command, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert "has no model_index.json" in result.output

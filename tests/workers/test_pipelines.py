@@ -1,0 +1,285 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from broker_config.messages import ImageRequest
+from workers.errors import (
+    AdapterMissingError,
+    BadRequestError,
+    DoesNotFitError,
+    ModelMissingError,
+    UnsafeWeightsError,
+)
+from workers.model_source import TINY_FOLDER, find_model
+from workers.pipelines import DiffusersEngine, PipelineOptions
+
+OPTIONS = PipelineOptions()
+
+
+def a_request(**changes) -> ImageRequest:
+    fields = {
+        "model": "tiny",
+        "prompt": "a red circle on a blue background",
+        "width_px": 64,
+        "height_px": 64,
+        "num_inference_steps": 2,
+        "guidance_scale": 2.0,
+        "seed": 7,
+    }
+    return ImageRequest(**(fields | changes))
+
+
+def png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def pixels(engine: DiffusersEngine, **changes) -> np.ndarray:
+    return np.stack([np.asarray(image) for image in engine.generate(a_request(**changes), lambda step: None).images])
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return DiffusersEngine(OPTIONS)
+
+
+def test_importing_the_package_and_its_pipelines_loads_neither_torch_nor_diffusers():
+    code = "import sys, workers, workers.pipelines, workers.memory; print({'torch', 'diffusers'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_second_load_takes_no_time_and_keeps_the_model_resident(engine):
+    engine.load("tiny")
+    assert engine.load("tiny") == 0.0
+    assert engine.resident == ("tiny",)
+
+
+def test_the_shipped_folder_loads_by_the_plain_diffusers_call():
+    from diffusers import StableDiffusion3Pipeline
+
+    pipeline = StableDiffusion3Pipeline.from_pretrained(
+        TINY_FOLDER, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+    )
+    image = pipeline("a red circle", width=64, height=64, num_inference_steps=1, output_type="np").images[0]
+    assert image.shape == (64, 64, 3)
+
+
+def test_the_shipped_weights_are_at_most_8_mb_of_half_floats():
+    from safetensors import safe_open
+
+    assert sum(file.stat().st_size for file in TINY_FOLDER.rglob("*")) <= 8_000_000
+    for file in TINY_FOLDER.rglob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            assert all(weights.get_tensor(key).dtype == torch.float16 for key in weights.keys())  # noqa: SIM118
+
+
+def test_the_same_request_gives_bit_equal_images_also_after_loading_again(engine):
+    first = pixels(engine, n=2)
+    assert np.array_equal(first, pixels(engine, n=2))
+    assert np.array_equal(first, pixels(DiffusersEngine(OPTIONS), n=2))
+
+
+def test_image_i_of_a_request_has_the_seed_plus_i(engine):
+    result = engine.generate(a_request(n=3), lambda step: None)
+    assert result.seeds == [7, 8, 9]
+    alone = pixels(engine, seed=9)[0].astype(int)
+    assert np.abs(np.asarray(result.images[2]).astype(int) - alone).max() <= 1
+
+
+def test_every_image_step_is_reported_once_in_order(engine):
+    steps: list[int] = []
+    engine.generate(a_request(num_inference_steps=3, n=2), steps.append)
+    assert steps == [1, 2, 3]
+
+
+def test_an_error_raised_between_steps_reaches_the_caller_and_the_engine_still_works(engine):
+    class Stopped(Exception):
+        pass
+
+    def stop(step: int) -> None:
+        raise Stopped
+
+    before = pixels(engine)
+    with pytest.raises(Stopped):
+        engine.generate(a_request(), stop)
+    assert np.array_equal(before, pixels(engine))
+
+
+def test_unknown_words_are_named_in_a_warning(engine):
+    result = engine.generate(a_request(prompt="A red zeppelin, on a blue background!"), lambda step: None)
+    assert len(result.warnings) == 1
+    assert "zeppelin;" in result.warnings[0]
+    assert engine.generate(a_request(), lambda step: None).warnings == []
+
+
+def test_an_empty_prompt_is_refused(engine):
+    with pytest.raises(BadRequestError, match="prompt: is empty"):
+        engine.generate(a_request(prompt="  "), lambda step: None)
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 96), (64, 96)])
+def test_both_sizes_of_the_tiny_model_and_their_mixture_are_made(engine, width, height):
+    assert pixels(engine, width_px=width, height_px=height).shape == (1, height, width, 3)
+
+
+def test_another_size_is_refused_with_the_sizes_that_work(engine):
+    with pytest.raises(BadRequestError, match="256x64 is no size of 'tiny': each side must be 64 or 96 pixels"):
+        engine.generate(a_request(width_px=256), lambda step: None)
+
+
+def test_an_image_to_start_from_shows_through_the_more_the_lower_the_strength(engine):
+    start = Image.new("RGB", (32, 32), (20, 200, 30))
+    distances = []
+    for strength in (0.25, 1.0):
+        made = pixels(engine, num_inference_steps=8, image=png(start), strength=strength)
+        assert made.shape == (1, 64, 64, 3)
+        distances.append(np.abs(made.astype(int) - (20, 200, 30)).mean())
+    assert distances[0] < distances[1]
+
+
+def test_an_image_that_is_none_is_refused(engine):
+    for text in ("not base64!", base64.b64encode(b"neither").decode()):
+        with pytest.raises(BadRequestError, match="image: is neither"):
+            engine.generate(a_request(image=text, strength=0.5), lambda step: None)
+
+
+def test_a_strength_that_leaves_no_image_step_is_refused(engine):
+    with pytest.raises(BadRequestError, match="strength"):
+        engine.generate(a_request(image=png(Image.new("RGB", (8, 8))), strength=0.2), lambda step: None)
+
+
+@pytest.fixture
+def adapters(tmp_path):
+    """A folder with one adapter, made on the spot, that changes the picture."""
+    from diffusers import StableDiffusion3Pipeline
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    transformer = DiffusersEngine(OPTIONS)
+    transformer.load("tiny")
+    network = transformer._models["tiny"].pipeline.transformer
+    network.add_adapter(LoraConfig(r=2, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+    StableDiffusion3Pipeline.save_lora_weights(
+        tmp_path, transformer_lora_layers=get_peft_model_state_dict(network), weight_name="sketch.safetensors"
+    )
+    return tmp_path
+
+
+def test_an_adapter_changes_the_picture_and_leaves_no_trace(adapters):
+    engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(adapters)))
+    plain = pixels(engine)
+    adapted = pixels(engine, adapter="sketch")
+    assert not np.array_equal(plain, adapted)
+    assert np.array_equal(plain, pixels(engine))
+    assert np.array_equal(adapted, pixels(engine, adapter="sketch"))
+
+
+def test_an_unknown_adapter_and_a_path_are_refused_with_the_names_there_are(adapters):
+    engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(adapters)))
+    for name in ("watercolour", "../adapters/sketch"):
+        with pytest.raises(AdapterMissingError, match="it has: sketch"):
+            engine.generate(a_request(adapter=name), lambda step: None)
+
+
+def test_a_broken_adapter_is_refused(tmp_path, engine):
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing of the sort")
+    with pytest.raises(BadRequestError, match="'broken' does not fit this model"):
+        DiffusersEngine(replace(OPTIONS, adapters_folder=str(tmp_path))).generate(
+            a_request(adapter="broken"), lambda step: None
+        )
+
+
+def test_the_least_recently_used_model_is_evicted(tmp_path, engine):
+    names = [str(tmp_path / name) for name in ("one", "two")]
+    for name in names:
+        shutil.copytree(TINY_FOLDER, name)
+    keeper = DiffusersEngine(replace(OPTIONS, resident_models=2))
+    keeper.load(names[0])
+    keeper.load(names[1])
+    keeper.load(names[0])
+    assert keeper.load("tiny") > 0
+    assert keeper.resident == (names[0], "tiny")
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.bin", "model.ckpt", "a/b.pt", "weights.pkl"])
+def test_a_folder_with_pickle_weights_is_refused(tmp_path, file):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"")
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(UnsafeWeightsError, match=r"holds pickle weights .* convert them to safetensors"):
+        DiffusersEngine(OPTIONS).load(str(tmp_path))
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(ModelMissingError, match=r"has no model_index\.json"):
+        find_model(str(tmp_path))
+
+
+def test_a_model_with_a_broken_weights_file_is_missing_not_a_crash(tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(TINY_FOLDER, folder)
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ModelMissingError):
+        DiffusersEngine(OPTIONS).load(str(folder))
+
+
+@pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")  # diffusers' own call of the hub's client
+def test_a_model_of_the_hub_that_cannot_be_reached_is_missing(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelMissingError, match="nobody/no-such-model"):
+        DiffusersEngine(OPTIONS).load("nobody/no-such-model")
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_read():
+    with pytest.raises(DoesNotFitError, match="this node has 100 MiB"):
+        DiffusersEngine(replace(OPTIONS, memory_limit_mib=100)).load("tiny")
+
+
+@pytest.mark.parametrize("option", ["layerwise_fp8", "group_offload", "vae_tiling"])
+def test_every_memory_saving_option_gives_nearly_the_same_picture(engine, option):
+    saving = DiffusersEngine(replace(OPTIONS, **{option: True}))
+    assert np.abs(pixels(saving).astype(int) - pixels(engine).astype(int)).mean() < 12
+
+
+def test_another_text_to_image_architecture_goes_through_the_same_code(tmp_path):
+    """Stable Diffusion 1's U-Net, a few kilobytes of it, with random weights."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from workers.tiny_training import tokenizer
+
+    vocabulary, _ = tokenizer.merge_table()
+    torch.manual_seed(0)
+    StableDiffusionPipeline(
+        vae=AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
+                          up_block_types=("UpDecoderBlock2D",) * 2),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(vocab_size=len(vocabulary), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                           num_attention_heads=2, max_position_embeddings=20,
+                           eos_token_id=vocabulary[tokenizer.END], bos_token_id=vocabulary[tokenizer.START])
+        ),
+        tokenizer=tokenizer.build(),
+        unet=UNet2DConditionModel(block_out_channels=(8, 16), norm_num_groups=4, cross_attention_dim=16,
+                                  layers_per_block=1, attention_head_dim=8, sample_size=16,
+                                  down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                                  up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")),
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(tmp_path)
+    result = DiffusersEngine(OPTIONS).generate(a_request(model=str(tmp_path), n=2), lambda step: None)
+    assert [image.size for image in result.images] == [(64, 64), (64, 64)]
+    assert result.warnings == []
+    assert json.loads((tmp_path / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"

@@ -1,0 +1,57 @@
+"""The seam between a worker and whatever makes its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from broker_config.messages import ImageRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedImages:
+    """Images of one request.
+
+    `seeds[i]` is the seed of `images[i]`: the request's own plus i. `warnings` are sentences for whoever asked.
+    """
+
+    images: list[Image]
+    seeds: list[int]
+    warnings: list[str]
+
+
+class ImageEngine(Protocol):
+    """Makes images from requests, keeping models in memory between them."""
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """Names of the models in memory, least recently used first."""
+        ...
+
+    def load(self, model: str) -> float:
+        """Bring a model into memory; return the seconds it took, 0.0 if it was there already.
+
+        Raises:
+            ModelMissingError: there is no such model here.
+            UnsafeWeightsError: its weights are pickles.
+            OutOfMemoryError: it does not fit.
+        """
+        ...
+
+    def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
+        """Make the images of a request, loading its model if need be.
+
+        Args:
+            request: what to draw.
+            on_step: called with k after image step k, from 1; what it raises ends the generation and reaches the
+                caller, and the engine stays usable.
+
+        Raises:
+            BadRequestError: this model can never answer this request.
+            WorkerError: see `workers/errors.py`.
+        """
+        ...

@@ -1,0 +1,117 @@
+"""What a model takes of a node's memory: the `ladle memory` command, and the refusal of a model that does not fit.
+
+Only weights are counted, from configs, plus a tenth and a fixed part for what torch itself and a small image take; a
+large image takes more. Measured figures are in docs/model.md.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.errors import DoesNotFitError, WorkerError
+from workers.model_size import DTYPE_BYTES, ComponentSize, component_sizes
+
+if TYPE_CHECKING:
+    from workers.pipelines import PipelineOptions
+
+MIB = 2**20
+HEADROOM = 1.1
+RUNTIME_MIB = 400.0
+"""Torch, diffusers and the buffers of a small image: 330 to 420 MiB of resident memory on a CPU."""
+
+HALF = "float16"
+
+
+def needed_mib(sizes: tuple[ComponentSize, ...], options: PipelineOptions) -> float:
+    """Return the memory that a model takes with a node's options, in MiB.
+
+    Args:
+        sizes: the model's networks, T5 included if it has one.
+        options: the node's.
+    """
+    total = 0
+    for component in sizes:
+        if component.is_t5 and options.drop_t5:
+            continue
+        width = weight_bytes(options)
+        if component.name != "vae" and (options.layerwise_fp8 or options.int8_weights):
+            width = 1
+        total += width * (2 * component.largest_layer if options.group_offload else component.parameters)
+    return total * HEADROOM / MIB + RUNTIME_MIB
+
+
+def weight_bytes(options: PipelineOptions) -> int:
+    """Return the bytes of one weight in a node's dtype."""
+    if options.dtype == "auto":
+        return DTYPE_BYTES["float32" if options.device == "cpu" else HALF]
+    return DTYPE_BYTES["float32" if options.dtype == "float32" else HALF]
+
+
+def node_memory_mib(device: str) -> float:
+    """Return all memory of a device, in MiB: a CPU's is the machine's."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.get_device_properties(device).total_memory / MIB)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB
+
+
+def check_fits(model: str, options: PipelineOptions) -> None:
+    """Refuse a model that is larger than the node's memory, before any of it is read.
+
+    Raises:
+        DoesNotFitError: the message names the options, alone or together, that would make it fit.
+    """
+    memory = options.memory_limit_mib if options.memory_limit_mib is not None else node_memory_mib(options.device)
+    sizes = component_sizes(model)
+    needed = needed_mib(sizes, options)
+    if needed > memory:
+        raise DoesNotFitError(model, needed, memory, remedies(sizes, options, memory))
+
+
+def remedies(sizes: tuple[ComponentSize, ...], options: PipelineOptions, memory_mib: float) -> list[str]:
+    """Return what would make a model fit: every single option that does, or else the shortest row of them."""
+    steps: dict[str, PipelineOptions] = {}
+    together = options
+    for flag, change in (
+        ("--drop-t5", {"drop_t5": True}),
+        ("--dtype float16", {"dtype": HALF}),
+        ("--layerwise-fp8", {"layerwise_fp8": True}),
+        ("--group-offload", {"group_offload": True}),
+    ):
+        alone = replace(options, **change)
+        if needed_mib(sizes, alone) < needed_mib(sizes, options):
+            together = replace(together, **change)
+            steps[flag] = alone
+    fitting = [flag for flag, alone in steps.items() if needed_mib(sizes, alone) <= memory_mib]
+    if fitting:
+        return fitting
+    return [" ".join(steps)] if needed_mib(sizes, together) <= memory_mib else []
+
+
+@click.command("memory")
+@click.argument("model")
+def command(model: str) -> None:
+    """Show what MODEL (a folder, a hub id, or "tiny") takes of memory, by component and dtype, from its configs."""
+    try:
+        sizes = component_sizes(model)
+    except WorkerError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(table(sizes))
+
+
+def table(sizes: tuple[ComponentSize, ...]) -> str:
+    """Return the table of `ladle memory`: MiB of weights per component and dtype, with and without T5."""
+    lines = [f"{'component':<16}{'parameters':>16}" + "".join(f"{dtype + ' MiB':>14}" for dtype in DTYPE_BYTES)]
+    rows = [(component.name, component.parameters) for component in sizes]
+    rows.append(("all", sum(component.parameters for component in sizes)))
+    if any(component.is_t5 for component in sizes):
+        rows.append(("without T5", sum(component.parameters for component in sizes if not component.is_t5)))
+    for name, parameters in rows:
+        columns = "".join(f"{parameters * width / MIB:>14,.1f}" for width in DTYPE_BYTES.values())
+        lines.append(f"{name:<16}{parameters:>16,}{columns}")
+    return "\n".join(lines)

@@ -1,0 +1,130 @@
+"""Loads a model's weights into a diffusers pipeline, and applies a node's options to it.
+
+Imports torch and diffusers: `pipelines.py` imports this module when the first model is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoPipelineForText2Image, PipelineQuantizationConfig, TorchAoConfig
+from diffusers.hooks import apply_layerwise_casting
+from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
+from safetensors import SafetensorError
+
+from workers.errors import ModelMissingError
+from workers.model_source import T5_COMPONENTS, ModelSource
+
+if TYPE_CHECKING:
+    from workers.pipelines import PipelineOptions
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+QUANTIZED = ("transformer", "unet", "text_encoder", "text_encoder_2", "text_encoder_3")
+"""Components whose weights are worth shrinking; an autoencoder is small and shows it."""
+
+
+def resolve_dtype(name: str, device: str) -> torch.dtype:
+    """Return the torch dtype that an option names; "auto" is float32 on a CPU and float16 elsewhere.
+
+    Raises:
+        ValueError: there is no such dtype.
+    """
+    if name == "auto":
+        return torch.float32 if device == "cpu" else torch.float16
+    if name not in DTYPES:
+        raise ValueError(f"dtype: {name!r} is none of auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def load_pipeline(source: ModelSource, options: PipelineOptions) -> Any:
+    """Load a model from safetensors and make it ready on the node's device.
+
+    Raises:
+        ModelMissingError: a file of the model is missing or broken, or diffusers knows no such pipeline.
+    """
+    dtype = resolve_dtype(options.dtype, options.device)
+    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
+    if source.is_sd3 and (options.drop_t5 or not source.has_t5):
+        arguments |= dict.fromkeys(T5_COMPONENTS)
+    if options.int8_weights:
+        arguments["quantization_config"] = _int8(source)
+    try:
+        pipeline = AutoPipelineForText2Image.from_pretrained(source.location, **arguments)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelMissingError(source.name, str(error).splitlines()[0][:300]) from error
+    pipeline.set_progress_bar_config(disable=True)
+    if options.layerwise_fp8:
+        _store_as_fp8(pipeline, dtype)
+    if options.vae_tiling and hasattr(pipeline, "vae"):
+        tile(pipeline.vae)
+    if options.group_offload:
+        _offload(pipeline, torch.device(options.device))
+    else:
+        pipeline.to(options.device)
+    return pipeline
+
+
+def _int8(source: ModelSource) -> PipelineQuantizationConfig:
+    """Return diffusers' setting for 8-bit integer weights in every large network of a model.
+
+    Raises:
+        ModelMissingError: torchao is not installed.
+    """
+    if importlib.util.find_spec("torchao") is None:
+        raise ModelMissingError(source.name, "int8 weights need torchao: pip install torchao")
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    parts = {name: kind for name, (kind, _) in source.components().items() if name in QUANTIZED}
+    configs: dict[str, Any] = {}
+    for name, library in parts.items():
+        if library == "transformers":
+            from transformers import TorchAoConfig as TextTorchAoConfig
+
+            configs[name] = TextTorchAoConfig(Int8WeightOnlyConfig())
+        else:
+            configs[name] = TorchAoConfig(Int8WeightOnlyConfig())
+    return PipelineQuantizationConfig(quant_mapping=configs)
+
+
+def _store_as_fp8(pipeline: Any, dtype: torch.dtype) -> None:
+    for name in QUANTIZED:
+        network = pipeline.components.get(name)
+        if isinstance(network, torch.nn.Module):
+            apply_layerwise_casting(
+                network,
+                storage_dtype=torch.float8_e4m3fn,
+                compute_dtype=dtype,
+                skip_modules_pattern=(*DEFAULT_SKIP_MODULES_PATTERN, "embed", "norm"),
+            )
+
+
+def tile(vae: Any) -> None:
+    """Decode in tiles of half the size that the autoencoder was trained at.
+
+    diffusers' own tiles are of the full size: they leave an image of 1024 px, the usual one, whole.
+    """
+    vae.enable_tiling()
+    for size in ("tile_sample_min_size", "tile_latent_min_size"):
+        if hasattr(vae, size):
+            setattr(vae, size, getattr(vae, size) // 2)
+
+
+def _offload(pipeline: Any, device: torch.device) -> None:
+    """Keep weights in the machine's memory and bring each layer to the device; on a CPU, keep them on disk.
+
+    The files live as long as the pipeline.
+    """
+    folder = tempfile.mkdtemp(prefix="ladle-offload-") if device.type == "cpu" else None
+    if folder is not None:
+        weakref.finalize(pipeline, shutil.rmtree, folder, ignore_errors=True)
+    pipeline.enable_group_offload(
+        onload_device=device,
+        offload_device=torch.device("cpu"),
+        offload_type="leaf_level",
+        offload_to_disk_path=folder,
+    )

@@ -1,0 +1,129 @@
+"""Where a model comes from, and what is known of it before its weights are read.
+
+A model's name is "tiny" (the shipped one), a folder in diffusers' layout, or a hub id. Weights are safetensors only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workers.errors import ModelMissingError, UnsafeWeightsError
+
+TINY = "tiny"
+TINY_FOLDER = Path(__file__).parent / "tiny_sd3"
+FACTS_FILE = "ladle.json"
+INDEX_FILE = "model_index.json"
+PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+SD3_PREFIX = "StableDiffusion3"
+T5_COMPONENTS = ("text_encoder_3", "tokenizer_3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a model's folder may say of itself in `ladle.json`; without the file nothing is known, and all is allowed.
+
+    `words`: the only words it understands. `sizes_px`: the only widths and heights. `max_sequence_length`: how many
+    tokens the pipeline is to append for the missing T5 encoder.
+    """
+
+    words: frozenset[str] | None = None
+    sizes_px: tuple[int, ...] | None = None
+    max_sequence_length: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """A model that can be loaded: `location` is what diffusers takes, `index` its parsed `model_index.json`."""
+
+    name: str
+    location: str
+    index: dict[str, Any] = field(repr=False)
+    facts: ModelFacts = ModelFacts()
+
+    @property
+    def pipeline_class(self) -> str:
+        """Name of the diffusers class that the model was saved from."""
+        return str(self.index.get("_class_name", ""))
+
+    @property
+    def is_sd3(self) -> bool:
+        """Whether this is a Stable Diffusion 3 pipeline, whose T5 encoder can be left out."""
+        return self.pipeline_class.startswith(SD3_PREFIX)
+
+    @property
+    def has_t5(self) -> bool:
+        """Whether the model was saved with a T5 encoder."""
+        return self.is_sd3 and self.index.get(T5_COMPONENTS[0], [None])[0] is not None
+
+    def components(self) -> dict[str, tuple[str, str]]:
+        """Return library and class of every component that the model was saved with."""
+        return {
+            name: (entry[0], entry[1])
+            for name, entry in self.index.items()
+            if isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
+        }
+
+
+def find_model(name: str) -> ModelSource:
+    """Find a model by name, reading its index only.
+
+    Raises:
+        ModelMissingError: it is no folder with a `model_index.json`, and the hub gives none of that name.
+        UnsafeWeightsError: the folder holds pickle weights.
+    """
+    folder = TINY_FOLDER if name == TINY else Path(name)
+    if folder.is_dir():
+        refuse_pickles(folder)
+        return ModelSource(name=name, location=str(folder), index=_read_index(name, folder), facts=_read_facts(folder))
+    if name == TINY:
+        raise ModelMissingError(name, f"its folder {folder} is not there: train it, see docs/model.md")
+    return ModelSource(name=name, location=name, index=_hub_index(name))
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a model folder in which any file is a pickle by its name.
+
+    Raises:
+        UnsafeWeightsError: the message names up to three of them.
+    """
+    found = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.suffix in PICKLE_SUFFIXES)
+    if found:
+        raise UnsafeWeightsError(str(folder), found)
+
+
+def _read_index(name: str, folder: Path) -> dict[str, Any]:
+    try:
+        index = json.loads((folder / INDEX_FILE).read_text())
+    except FileNotFoundError:
+        raise ModelMissingError(name, f"{folder} has no {INDEX_FILE}, so it is no diffusers pipeline") from None
+    except (OSError, ValueError) as error:
+        raise ModelMissingError(name, f"{folder / INDEX_FILE} cannot be read: {error}") from error
+    if not isinstance(index, dict):
+        raise ModelMissingError(name, f"{folder / INDEX_FILE} is not a JSON object")
+    return index
+
+
+def _read_facts(folder: Path) -> ModelFacts:
+    file = folder / FACTS_FILE
+    if not file.exists():
+        return ModelFacts()
+    facts = json.loads(file.read_text())
+    words, sizes = facts.get("words"), facts.get("sizes_px")
+    return ModelFacts(
+        words=None if words is None else frozenset(words),
+        sizes_px=None if sizes is None else tuple(sizes),
+        max_sequence_length=facts.get("max_sequence_length"),
+    )
+
+
+def _hub_index(name: str) -> dict[str, Any]:
+    from diffusers import DiffusionPipeline
+
+    try:
+        return dict(DiffusionPipeline.load_config(name))
+    except (OSError, ValueError) as error:  # what diffusers makes of every failed look-up, offline included
+        reason = "no folder of that name is here, and the hub gives no such model (or cannot be reached)"
+        raise ModelMissingError(name, reason) from error

@@ -1,0 +1,220 @@
+"""Makes images with diffusers: any text-to-image model, loaded and called in one way.
+
+Torch and diffusers are imported when the first model is loaded, not before. Loading itself is in `model_loading.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import inspect
+import io
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers.adapters import apply_adapter
+from workers.errors import BadRequestError, OutOfMemoryError
+from workers.images import GeneratedImages
+from workers.model_source import ModelFacts, ModelSource, find_model
+from workers.prompt_words import unknown_words
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from broker_config.messages import ImageRequest
+
+DEFAULT_STRENGTH = 0.6
+OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineOptions:
+    """How a node loads its models.
+
+    Attributes:
+        device: where torch computes: "cpu", "cuda", "cuda:1", "mps".
+        dtype: "float32", "float16", "bfloat16", or "auto": float32 on a CPU and float16 elsewhere.
+        drop_t5: leave the T5 encoder out of Stable Diffusion 3: 62 % less memory.
+        adapters_folder: where LoRA adapters are; None means the node has none.
+        resident_models: how many models stay in memory; the least recently used goes first.
+        layerwise_fp8: keep weights as 8-bit floats, and compute in `dtype`.
+        group_offload: keep weights off the device (on a CPU: on disk) but for the layers at work.
+        int8_weights: keep the weights of linear layers as 8-bit integers; needs torchao.
+        vae_tiling: decode large images tile by tile.
+        memory_limit_mib: what a model may take; None means what the device has.
+    """
+
+    device: str = "cpu"
+    dtype: str = "auto"
+    drop_t5: bool = True
+    adapters_folder: str | None = None
+    resident_models: int = 1
+    layerwise_fp8: bool = False
+    group_offload: bool = False
+    int8_weights: bool = False
+    vae_tiling: bool = False
+    memory_limit_mib: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    source: ModelSource
+    pipeline: Any
+
+
+class DiffusersEngine:
+    """The `ImageEngine` of a real node. One thread at a time may call it.
+
+    The same request on the same node with the same number of threads gives bit-equal images: every image has a
+    generator of its own, seeded on the CPU.
+    """
+
+    def __init__(self, options: PipelineOptions) -> None:
+        self._options = options
+        self._models: OrderedDict[str, _Loaded] = OrderedDict()
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """Names of the models in memory, least recently used first."""
+        return tuple(self._models)
+
+    def load(self, model: str) -> float:
+        """Bring a model into memory, see `ImageEngine.load`."""
+        if model in self._models:
+            self._models.move_to_end(model)
+            return 0.0
+        from workers.memory import check_fits
+        from workers.model_loading import load_pipeline
+
+        started = time.monotonic()
+        source = find_model(model)
+        check_fits(model, self._options)
+        while len(self._models) >= self._options.resident_models:
+            evicted, _ = self._models.popitem(last=False)
+            logger.info("model %s leaves memory for %s", evicted, model)
+        with _out_of_memory_translated(model):
+            pipeline = load_pipeline(source, self._options)
+        self._models[model] = _Loaded(source=source, pipeline=pipeline)
+        return time.monotonic() - started
+
+    def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
+        """Make the images of a request, see `ImageEngine.generate`."""
+        self.load(request.model)
+        loaded = self._models[request.model]
+        warnings = check_request(request, loaded.source.facts)
+        pipeline = loaded.pipeline
+        apply_adapter(pipeline, request.adapter, self._options.adapters_folder)
+        arguments = self._arguments(request, loaded)
+        if request.image is not None:
+            pipeline = _image_to_image(pipeline, request)
+            arguments |= {"image": _start_image(request), "strength": request.strength or DEFAULT_STRENGTH}
+
+        def after_step(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            on_step(index + 1)
+            return tensors
+
+        accepted = inspect.signature(pipeline.__call__).parameters
+        arguments["callback_on_step_end"] = after_step
+        with _out_of_memory_translated(request.model):
+            images = pipeline(**{name: value for name, value in arguments.items() if name in accepted}).images
+        return GeneratedImages(images=images, seeds=_seeds(request), warnings=warnings)
+
+    def _arguments(self, request: ImageRequest, loaded: _Loaded) -> dict[str, Any]:
+        """Return the keyword arguments of the pipeline's call; a pipeline is given those that it has."""
+        import torch
+
+        arguments: dict[str, Any] = {
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt or None,
+            "width": request.width_px,
+            "height": request.height_px,
+            "num_inference_steps": request.num_inference_steps,
+            "guidance_scale": request.guidance_scale,
+            "num_images_per_prompt": request.n,
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in _seeds(request)],
+        }
+        if loaded.source.facts.max_sequence_length is not None:
+            arguments["max_sequence_length"] = loaded.source.facts.max_sequence_length
+        return arguments
+
+
+def check_request(request: ImageRequest, facts: ModelFacts) -> list[str]:
+    """Hold a request against what is known of its model; return warnings for whoever asked.
+
+    Raises:
+        BadRequestError: the prompt is empty, or the model was not made for this size.
+    """
+    if not request.prompt.strip():
+        raise BadRequestError("prompt", "is empty; say what to draw")
+    sizes = facts.sizes_px
+    if sizes is not None and not {request.width_px, request.height_px} <= set(sizes):
+        asked, allowed = f"{request.width_px}x{request.height_px}", " or ".join(str(size) for size in sizes)
+        raise BadRequestError("size", f"{asked} is no size of {request.model!r}: each side must be {allowed} pixels")
+    if facts.words is None:
+        return []
+    unknown = unknown_words(request.prompt, facts.words)
+    if not unknown:
+        return []
+    return [f"{request.model!r} does not know: {', '.join(unknown)}; it knows {' '.join(sorted(facts.words))}"]
+
+
+def _seeds(request: ImageRequest) -> list[int]:
+    return [request.seed + index for index in range(request.n)]
+
+
+def _image_to_image(pipeline: Any, request: ImageRequest) -> Any:
+    """Return the image-to-image pipeline with the same components.
+
+    Raises:
+        BadRequestError: there is none for this model, or `strength` leaves no image step.
+    """
+    from diffusers import AutoPipelineForImage2Image
+
+    strength = request.strength or DEFAULT_STRENGTH
+    if int(request.num_inference_steps * strength) < 1:
+        raise BadRequestError(
+            "strength", f"{strength:g} of {request.num_inference_steps} image steps leaves none; raise either"
+        )
+    try:
+        converted = AutoPipelineForImage2Image.from_pipe(pipeline)
+    except ValueError as error:
+        raise BadRequestError("image", f"{type(pipeline).__name__} cannot start from an image") from error
+    converted.set_progress_bar_config(disable=True)
+    return converted
+
+
+def _start_image(request: ImageRequest) -> Image:
+    """Decode the request's image and bring it to the requested size.
+
+    Raises:
+        BadRequestError: it is not base64, or no image.
+    """
+    from PIL import Image as PillowImage
+    from PIL import UnidentifiedImageError
+
+    try:
+        data = base64.b64decode(request.image or "", validate=True)
+        image = PillowImage.open(io.BytesIO(data), formats=("PNG", "JPEG")).convert("RGB")
+    except (binascii.Error, UnidentifiedImageError, PillowImage.DecompressionBombError, OSError) as error:
+        raise BadRequestError("image", f"is neither a PNG nor a JPEG in base64: {error}") from error
+    return image.resize((request.width_px, request.height_px), PillowImage.Resampling.LANCZOS)
+
+
+@contextmanager
+def _out_of_memory_translated(model: str) -> Iterator[None]:
+    """Turn every form in which torch says that memory is short into our own error."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(model, "the system gave none") from error
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises a plain one
+        if not any(sign in str(error).lower() for sign in OUT_OF_MEMORY_SIGNS):
+            raise
+        raise OutOfMemoryError(model, str(error).splitlines()[0][:200]) from error
