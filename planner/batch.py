@@ -9,13 +9,15 @@ Source: https://docs.celeryq.dev/en/stable/reference/celery.app.task.html (Task.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from celery import Task
 from celery.worker.consumer import Consumer
@@ -57,31 +59,32 @@ class BatchTask(Task):
         """Run one batch to its end, waiting out outages, and answer the broker."""
         for pause_s in _pauses():
             try:
-                self.run([delivery.kwargs for delivery in deliveries])
+                self._run_or_bury([delivery.kwargs for delivery in deliveries])
             except OUTAGES as exc:
                 logger.error("%d %s messages wait: %s", len(deliveries), self.name, exc)
                 if self.stopping.wait(pause_s):
                     for delivery in deliveries:
                         delivery.requeue()
                     return
-            except Exception as exc:  # noqa: BLE001  # the outermost loop: whatever a message does, the planner lives
-                self._run_singly(deliveries, exc)
-                return
             else:
                 for delivery in deliveries:
                     delivery.ack()
                 return
 
-    def _run_singly(self, deliveries: Sequence[Delivery], exc: Exception) -> None:
-        """Find the message that fails: run each alone; one that still fails is buried."""
-        if len(deliveries) > 1:
-            for delivery in deliveries:
-                self.run_deliveries([delivery])
-            return
-        logger.error("%s failed", self.name, exc_info=exc)
-        reason = traceback.format_exception_only(exc)[-1].strip()
-        type(self).bury(self.name, deliveries[0].kwargs, f"{self.name} failed: {reason}")
-        deliveries[0].ack()
+    def _run_or_bury(self, calls: Sequence[Mapping[str, Any]]) -> None:
+        """Run all calls; when that fails run each alone, and bury those that still fail."""
+        try:
+            self.run(calls)
+        except OUTAGES:
+            raise
+        except Exception as exc:  # the outermost loop: whatever a message does, the planner lives
+            if len(calls) > 1:
+                for call in calls:
+                    self._run_or_bury([call])
+                return
+            logger.exception("%s failed", self.name)
+            reason = traceback.format_exception_only(exc)[-1].strip()
+            type(self).bury(self.name, calls[0], f"{self.name} failed: {reason}")
 
 
 def _pauses() -> Any:
@@ -90,19 +93,22 @@ def _pauses() -> Any:
         yield RETRY_PAUSES_S[-1]
 
 
-class _Gatherer:
-    """Collects deliveries of one task; at most one batch is in the pool at a time."""
+class _Lane:
+    """Deliveries of one exchange, in order of arrival; at most one batch is in the pool at a time.
 
-    def __init__(self, task: BatchTask, consumer: Consumer) -> None:
-        self._task = task
-        self._pool = consumer.pool
+    A `cancel` must not overtake the `submit` before it, so all tasks of an exchange share a lane, and a batch is a run
+    of messages for the same task.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
         self._lock = threading.Lock()
-        self._arrived: deque[Delivery] = deque()
+        self._arrived: deque[tuple[BatchTask, Delivery]] = deque()
         self._is_working = False
 
-    def add(self, delivery: Delivery) -> None:
+    def add(self, task: BatchTask, delivery: Delivery) -> None:
         with self._lock:
-            self._arrived.append(delivery)
+            self._arrived.append((task, delivery))
             if self._is_working:
                 return
             self._is_working = True
@@ -110,11 +116,11 @@ class _Gatherer:
 
     def _work(self) -> None:
         with self._lock:
-            deliveries = list(self._arrived)
+            arrived = list(self._arrived)
             self._arrived.clear()
         try:
-            if deliveries:
-                self._task.run_deliveries(deliveries)
+            for task, run in itertools.groupby(arrived, key=lambda item: item[0]):
+                task.run_deliveries([delivery for _, delivery in run])
         finally:
             with self._lock:
                 self._is_working = bool(self._arrived)
@@ -122,19 +128,24 @@ class _Gatherer:
                 self._pool.apply_async(self._work)
 
 
+_lanes: WeakKeyDictionary[Consumer, defaultdict[str, _Lane]] = WeakKeyDictionary()
+
+
 def gather(task: BatchTask, _app: Any, consumer: Consumer) -> Callable[..., None]:
     """Return the handler of one task's messages (`celery.worker.strategy` explains the interface)."""
-    gatherer = _Gatherer(task, consumer)
+    pool = consumer.pool
+    lanes = _lanes.setdefault(consumer, defaultdict(lambda: _Lane(pool)))
     errors = consumer.connection_errors
 
     def on_message(message: Any, _body: Any, ack: Any, reject: Any, _callbacks: Any, **_options: Any) -> None:
         _args, kwargs, _embed = message.payload
-        gatherer.add(
+        lanes[str(message.delivery_info.get("exchange"))].add(
+            task,
             Delivery(
                 kwargs=kwargs,
                 ack=lambda: ack(logger, errors),
                 requeue=lambda: reject(logger, errors, requeue=True),
-            )
+            ),
         )
 
     return on_message

@@ -86,21 +86,30 @@ class Tick(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Begin to tick."""
-        self._timer = worker.timer.call_repeatedly(TICK_S, worker.pool.apply_async, (_tick,))
+        self._is_over = True
+        self._timer = worker.timer.call_repeatedly(TICK_S, self._begin, (worker.pool,))
 
     def stop(self, _worker: Any) -> None:
         """Stop ticking."""
         self._timer.cancel()
 
+    def _begin(self, pool: Any) -> None:
+        if self._is_over:  # a planner that waits out an outage leaves ticks out instead of piling them up
+            self._is_over = False
+            pool.apply_async(self._tick)
+
+    def _tick(self) -> None:
+        try:
+            watch.tick(running().planner)
+        except LadleError as exc:
+            logger.error("%s", exc)
+        except Exception:  # the pool would swallow it
+            logger.exception("a tick failed")
+        finally:
+            self._is_over = True
+
 
 app.steps["worker"].add(Tick)
-
-
-def _tick() -> None:
-    try:
-        watch.tick(running().planner)
-    except LadleError as exc:
-        logger.error("%s", exc)
 
 
 Calls = Sequence[Mapping[str, Any]]

@@ -92,9 +92,9 @@ class Node:
         """Return the attempt the node works on now, or would take next."""
         return next(iter(self.attempts.values()), None)
 
-    def room(self, window: float) -> float:
-        """Return how many more attempts the window takes."""
-        return max(window - len(self.attempts), 0.0) if self.accepts_jobs else 0.0
+    def room(self, window: float, now: float) -> float:
+        """Return how many more attempts the window takes; an overdue node gets none, or would be given them in vain."""
+        return max(window - len(self.attempts), 0.0) if self.accepts_jobs and not self.is_overdue(now) else 0.0
 
     def add(self, attempt: LiveAttempt, now: float) -> None:
         """Put one more attempt at the end of what the node holds."""
@@ -137,7 +137,7 @@ class Node:
 
     def view(self, window: float, now: float) -> NodeView:
         """Return what a placer sees of the node."""
-        room = self.room(window)
+        room = self.room(window, now)
         return NodeView(
             node=self.name,
             backlog_s=self.backlog_s(now),
@@ -162,9 +162,9 @@ class Cluster:
         """Return the nodes a placer may choose, by name."""
         return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]
 
-    def room(self, window: float) -> float:
+    def room(self, window: float, now: float) -> float:
         """Return the free places of all nodes together."""
-        return sum(node.room(window) for node in self.nodes.values())
+        return sum(node.room(window, now) for node in self.nodes.values())
 
     def attempts(self) -> Iterator[tuple[Node, LiveAttempt]]:
         """Yield every unfinished attempt with its node."""

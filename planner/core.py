@@ -43,6 +43,7 @@ from rl_agent.placers import Placement, Placer
 logger = logging.getLogger(__name__)
 
 PLACEMENTS_PER_FAILURE = 10
+SILENT_RIVAL_S = 5.0
 
 
 class Planner:
@@ -67,6 +68,21 @@ class Planner:
         self._publisher = publisher
         self._lock = threading.RLock()
         self._is_current = False
+        self._rival: tuple[tuple[str, int] | None, float] = (None, 0.0)
+
+    def stands_by(self) -> bool:
+        """True while another planner process is current and ticks: this one leaves the clock to it.
+
+        A standby that ticked as well would take over and read everything again each second.
+        """
+        with self._lock, self.ledger.transaction() as connection:
+            pulse = self.ledger.pulse(connection)
+        if pulse is None or pulse[0] == self.identity:
+            return False
+        now = self.clock.now()
+        if self._rival[0] != pulse:
+            self._rival = pulse, now
+        return now - self._rival[1] < SILENT_RIVAL_S
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
@@ -199,7 +215,7 @@ class Planner:
 
     def _place(self, turn: Turn) -> None:
         """Put the first WAITING jobs to the placer, in order, and give out what it places."""
-        room = self.cluster.room(self.settings.window)
+        room = self.cluster.room(self.settings.window, turn.now)
         if room < 1 or not len(self.waiting):
             return
         candidates = self.waiting.take(int(min(room + self.settings.lookahead, len(self.waiting))))

@@ -124,7 +124,16 @@ class Ledger:
         """Make `holder` the current planner process."""
         changed = connection.execute(update(PlannerRow).where(col(PlannerRow.id) == 1).values(holder=holder))
         if changed.rowcount == 0:
-            connection.execute(insert(PlannerRow).values(id=1, holder=holder))
+            connection.execute(insert(PlannerRow).values(id=1, holder=holder, beats=0))
+
+    def pulse(self, connection: Connection) -> tuple[str, int] | None:
+        """Return the current planner process and how often it has ticked."""
+        row = connection.execute(select(col(PlannerRow.holder), col(PlannerRow.beats))).first()
+        return None if row is None else (row.holder, row.beats)
+
+    def beat(self, connection: Connection) -> None:
+        """Show that the current planner process lives."""
+        connection.execute(update(PlannerRow).values(beats=col(PlannerRow.beats) + 1))
 
     # Jobs
 

@@ -125,9 +125,10 @@ class DeadLetterRow(SQLModel, table=True):
 
 
 class PlannerRow(SQLModel, table=True):
-    """The one row that names the planner process whose memory is current (hot standby)."""
+    """The one row that names the planner process whose memory is current (hot standby); each tick raises `beats`."""
 
     __tablename__ = "planner"
 
     id: int = Field(default=1, primary_key=True)
     holder: str
+    beats: int = 0

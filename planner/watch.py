@@ -51,7 +51,10 @@ def drain(planner: Planner, name: str, *, on: bool) -> None:
 
 def tick(planner: Planner) -> None:
     """Once a second: notice silence, deadlines, overdue attempts and unsent assignments."""
+    if planner.stands_by():
+        return
     with planner.turn() as turn:
+        planner.ledger.beat(turn.connection)
         for node in list(planner.cluster.nodes.values()):
             _watch_node(planner, turn, node)
         for job in [job for job in planner.jobs.values() if job.deadline_at is not None]:
