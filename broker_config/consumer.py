@@ -7,9 +7,6 @@ Used through Celery's setting ``worker_consumer = "broker_config.consumer:Guarde
 Source: https://docs.celeryq.dev/en/stable/internals/protocol.html (version 2)
 """
 
-# kombu's functions are annotated here and there only.
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 import base64

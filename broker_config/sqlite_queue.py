@@ -12,7 +12,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,29 +20,13 @@ from amqp.exceptions import ChannelError, NotFound, ResourceLocked
 from broker_config import sqlite_topology
 from broker_config.sqlite_file import BrokerFile, BrokerFileBusy
 from broker_config.sqlite_lease import Lease, forget, is_held, lease_folder
+from broker_config.sqlite_message import Claimed, Outgoing, certify
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 NO_ROUTE = 312  # AMQP reply code of an unroutable mandatory message
 REAP_INTERVAL_S = 0.4  # claims of a dead process are free again within half a second
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claimed:
-    """A message handed to this connection.
-
-    Attributes:
-        id: Row, which is also the delivery tag.
-        envelope: Content type, content encoding, headers, properties.
-        body: As published.
-        earlier_deliveries: 0 on the first delivery; the ``x-delivery-count`` of RabbitMQ's quorum queues.
-    """
-
-    id: int
-    envelope: dict[str, Any]
-    body: bytes
-    earlier_deliveries: int
 
 
 class QueueSession:
@@ -142,34 +125,43 @@ class QueueSession:
             "SELECT count(*) FROM consumer WHERE owner = ?", (self.owner,)
         ) == [(self._consumers,)]
 
-    def publish(
-        self, envelope: Mapping[str, Any], body: bytes, *, exchange: str, routing_key: str, mandatory: bool = False
-    ) -> None:
-        """Store a message in every queue bound to the key; a persistent one is on the disk on return.
+    def require_route(self, message: Outgoing) -> None:
+        """Raise as ``publish`` would for a message that no queue takes now."""
+        self._queues_for(self._known(), message)
+
+    def publish(self, messages: Iterable[Outgoing]) -> None:
+        """Store messages, all or none, in every queue bound to their keys; persistent ones are on the disk on return.
 
         Raises:
-            ChannelError: Mandatory and no queue takes it: reply code 312, as py-amqp raises it.
+            ChannelError: One is mandatory and no queue takes it: reply code 312, as py-amqp raises it.
             NotFound: No such exchange (404).
             BrokerFileError: Not stored.
         """
-        properties = envelope["properties"]
-        with self.file.write(durable=properties.get("delivery_mode") == 2) as db:
-            known = self._known(db)
-            queues = known.route(exchange, routing_key)
-            if not queues and mandatory:
-                raise ChannelError(
-                    f"NO_ROUTE - no queue is bound to exchange '{exchange}' with key '{routing_key}'",
-                    (60, 50),
-                    "Basic.return",
-                    NO_ROUTE,
-                )
-            expiration = envelope["properties"].get("expiration")
-            ttl_s = None if expiration is None else int(expiration) / 1000
-            self._store(db, {queue: (ttl_s, known.message_ttl_s[queue]) for queue in queues}, envelope, body)
+        messages = tuple(messages)
+        with self.file.write(durable=any(message.is_persistent for message in messages)) as db:
+            known = self._known()
+            for message in messages:
+                expiration = message.envelope["properties"].get("expiration")
+                ttl_s = None if expiration is None else int(expiration) / 1000
+                limits_s = {q: (ttl_s, known.message_ttl_s[q]) for q in self._queues_for(known, message)}
+                self._store(db, limits_s, message.envelope, message.body)
 
-    def _known(self, db: sqlite3.Connection) -> sqlite_topology.Topology:
-        self._topology = sqlite_topology.load(db, self._topology)
-        return self._topology
+    @staticmethod
+    def _queues_for(known: sqlite_topology.Topology, message: Outgoing) -> set[str]:
+        queues = known.route(message.exchange, message.routing_key)
+        if not queues and message.mandatory:
+            raise ChannelError(
+                f"NO_ROUTE - no queue is bound to exchange '{message.exchange}' with key '{message.routing_key}'",
+                (60, 50),
+                "Basic.return",
+                NO_ROUTE,
+            )
+        return queues
+
+    def _known(self) -> sqlite_topology.Topology:
+        with self.file.mutex:
+            self._topology = sqlite_topology.load(self.file.read, self._topology)
+            return self._topology
 
     @staticmethod
     def _store(
@@ -259,26 +251,12 @@ class QueueSession:
             return
         queue, text, body = row
         envelope = json.loads(text)
-        origin = envelope["properties"]["delivery_info"]
-        envelope["properties"]["delivery_info"] = {**origin, "exchange": self._dead_letter_exchange}
-        headers = envelope["headers"]
-        death = {
-            "reason": reason,
-            "queue": queue,
-            "exchange": origin["exchange"],
-            "routing-keys": [origin["routing_key"]],
-            "count": 1,
-            "time": int(time.time()),
-        }
-        headers["x-death"] = [death, *headers.get("x-death", ())]
-        headers.setdefault("x-first-death-queue", queue)
-        headers.setdefault("x-first-death-reason", reason)
-        headers.setdefault("x-first-death-exchange", origin["exchange"])
-        envelope["properties"].pop("expiration", None)
-        known = self._known(db)
+        routing_key = envelope["properties"]["delivery_info"]["routing_key"]
+        certify(envelope, queue=queue, reason=reason, exchange=self._dead_letter_exchange)
+        known = self._known()
         try:
             # A message that dies in the dead-letter queue itself ends there, or it would go round for ever.
-            graves = known.route(self._dead_letter_exchange, origin["routing_key"]) - {queue}
+            graves = known.route(self._dead_letter_exchange, routing_key) - {queue}
         except NotFound:
             graves = set()
         if not graves:

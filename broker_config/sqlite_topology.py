@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from amqp.exceptions import NotFound, PreconditionFailed, ResourceLocked
+
+from broker_config.sqlite_file import Row
 
 EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 
@@ -75,15 +77,20 @@ class Topology:
             raise NotFound(f"NOT_FOUND - no exchange '{exchange}'", (60, 40), "Basic.publish", 404) from None
 
 
-def load(db: sqlite3.Connection, known: Topology | None) -> Topology:
-    """The current topology; ``known`` again when nothing changed since."""
-    (version,) = db.execute("SELECT version FROM topology").fetchone()
+def load(read: Callable[[str], list[Row]], known: Topology | None) -> Topology:
+    """The current topology; ``known`` again when nothing changed since.
+
+    Args:
+        read: Gives the rows of a query.
+        known: What was loaded before.
+    """
+    ((version,),) = read("SELECT version FROM topology")
     if known is not None and known.version == version:
         return known
-    exchanges = {name: Exchange(type=kind) for name, kind in db.execute("SELECT name, type FROM exchange")}
-    for exchange, routing_key, queue in db.execute("SELECT exchange, routing_key, queue FROM binding"):
+    exchanges = {name: Exchange(type=kind) for name, kind in read("SELECT name, type FROM exchange")}
+    for exchange, routing_key, queue in read("SELECT exchange, routing_key, queue FROM binding"):
         exchanges[exchange].bind(routing_key, queue)
-    ttl = dict(db.execute("SELECT name, message_ttl_s FROM queue").fetchall())
+    ttl: dict[str, float | None] = dict(read("SELECT name, message_ttl_s FROM queue"))
     return Topology(version=version, exchanges=exchanges, message_ttl_s=ttl)
 
 
@@ -177,7 +184,7 @@ def declare_queue(
             "Queue.declare",
             406,
         )
-    elif found[0] == declaration:
+    else:
         db.execute("UPDATE queue SET unused_since_s = ? WHERE name = ?", (time.time(), name))
 
 

@@ -1,4 +1,4 @@
-"""A real Celery worker process for the tests: ``python leased_worker.py URL OUTPUT_FILE``.
+"""App of a real Celery worker process for the tests; TEST_BROKER_URL and TEST_OUTPUT say where things are.
 
 Each run of a task appends a line to the output file: kind, token, ``x-delivery-count``, process id.
 """
@@ -6,7 +6,6 @@ Each run of a task appends a line to the output file: kind, token, ``x-delivery-
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ JOBS = Exchange("ladle.jobs", type="topic")
 sqlite_transport.register()
 app = Celery("leased", set_as_current=False)
 app.conf.update(
+    broker_url=os.environ["TEST_BROKER_URL"],
     task_queues=[Queue("planner", JOBS, routing_key="#")],
     task_create_missing_queues=False,
     task_acks_late=True,
@@ -32,7 +32,7 @@ app.conf.update(
 
 def _note(task, kind, token):
     line = f"{kind} {token} {(task.request.headers or {}).get('x-delivery-count')} {os.getpid()}\n"
-    with Path(app.conf.ladle_test_output).open("a") as output:
+    with Path(os.environ["TEST_OUTPUT"]).open("a") as output:
         output.write(line)
 
 
@@ -42,11 +42,3 @@ def work(self, token, seconds=0.0):
     _note(self, "start", token)
     time.sleep(seconds)
     _note(self, "end", token)
-
-
-if __name__ == "__main__":
-    url, output = sys.argv[1:]
-    app.conf.update(broker_url=url, ladle_test_output=output)
-    app.worker_main(
-        ["worker", "-P", "threads", "-c", "1", "-n", f"w{os.getpid()}@%h", "--without-gossip", "--without-mingle"]
-    )

@@ -144,6 +144,7 @@ class Site:
             task_ignore_result=True,
             worker_consumer="broker_config.consumer:GuardedConsumer",
             worker_prefetch_multiplier=1,
+            worker_hijack_root_logger=False,
             broker_connection_retry_on_startup=True,
             broker_transport_options={"confirm_publish": True, "confirm_timeout": 10},
         )

@@ -17,7 +17,6 @@ from kombu import Connection, Consumer, Exchange, Producer, Queue
 from broker_config.sqlite_transport import path_of
 
 JOBS = Exchange("ladle.jobs", type="topic")
-WORKER = Path(__file__).with_name("leased_worker.py")
 
 
 def until(condition, what="nothing came"):
@@ -190,6 +189,15 @@ class TestAsOnRabbitMQ:
         Producer(channel, exchange=fan).publish("hello", routing_key="whatever")
         assert [get(channel, one).decode() for one in queues] == ["hello", "hello"]
 
+    def test_a_batch_arrives_whole_and_names_the_unroutable_one(self, connection, queue, producer):
+        with producer.batch():
+            producer.publish(1, routing_key="job.x", mandatory=True)
+            with pytest.raises(ChannelError):
+                producer.publish(2, routing_key="nobody", mandatory=True)
+            producer.publish(3, routing_key="job.x", mandatory=True)
+        channel = connection.channel()
+        assert [get(channel, queue).decode() for _ in range(2)] == [1, 3]
+
     def test_an_unbound_queue_gets_nothing(self, connection, queue, producer):
         queue.unbind_from(queue.exchange, routing_key="job.#")
         with pytest.raises(ChannelError):
@@ -242,6 +250,16 @@ class TestOnlyHere:
                 with pytest.raises(ConsumerCancelled):
                     connection.drain_events(timeout=5)
 
+    def test_an_aborted_batch_stores_nothing(self, sqlite_url):
+        with Connection(sqlite_url) as connection:
+            queue = Queue("q", JOBS, routing_key="#")(connection.channel())
+            queue.declare()
+            producer = Producer(connection.channel(), exchange=JOBS)
+            with pytest.raises(NotFound), producer.batch():  # noqa: PT012
+                producer.publish(1, routing_key="a")
+                producer.publish(2, routing_key="a", exchange="no-such-exchange")
+            assert queue.get() is None
+
     def test_bindings_are_listed(self, sqlite_url):
         with Connection(sqlite_url) as connection:
             Queue("q", JOBS, routing_key="#")(connection.channel()).declare()
@@ -272,12 +290,15 @@ class Workers:
         self.processes = []
 
     def start(self):
+        name = f"w{len(self.processes)}@%h"
+        options = ["-P", "threads", "-c", "1", "-n", name, "--without-gossip", "--without-mingle"]
         with self.output.with_suffix(".log").open("a") as log:
             process = subprocess.Popen(
-                [sys.executable, str(WORKER), self.url, str(self.output)],
+                [sys.executable, "-m", "celery", "-A", "leased_worker", "worker", *options],
+                cwd=Path(__file__).parent,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONWARNINGS": "ignore"},
+                env={**os.environ, "TEST_BROKER_URL": self.url, "TEST_OUTPUT": str(self.output)},
             )
         self.processes.append(process)
         return process
@@ -338,14 +359,20 @@ class TestWithRealWorkers:
     def test_each_job_runs_once_on_one_of_three_workers_and_control_answers(self, workers):
         for _ in range(3):
             workers.start()
+        until(lambda: len(workers.app.control.ping(timeout=0.5)) == 3)
         for number in range(300):
             workers.send(number)
-        until(lambda: len(workers.app.control.ping(timeout=0.5)) == 3)
         until(lambda: len(workers.lines("end")) == 300)
         tokens, counts, pids = zip(*workers.lines("start"), strict=True)
         assert sorted(map(int, tokens)) == list(range(300))
         assert set(counts) == {"0"}
         assert len(set(pids)) > 1
+
+    def test_a_damaged_file_stops_the_worker_with_a_sentence(self, workers):
+        path_of(workers.url).write_bytes(b"rubbish" * 1000)
+        worker = workers.start()
+        assert worker.wait(timeout=60) != 0
+        assert "move the file away" in workers.output.with_suffix(".log").read_text()
 
     def test_a_killed_worker_leaves_no_control_queue(self, workers):
         worker = workers.start()
