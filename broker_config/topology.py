@@ -39,6 +39,9 @@ OUTCOMES_QUEUE = Queue(
 )
 DEAD_QUEUE = Queue("dead", DEAD, routing_key="#", queue_arguments=QUORUM, durable=True)
 TRAIN_QUEUE = Queue("train", TRAIN, routing_key="#", queue_arguments=QUORUM, durable=True)
+SHARED_QUEUE = Queue(
+    "shared", NODES, routing_key="shared", queue_arguments=QUORUM, durable=True
+)  # the rival's, in benches
 PLANNER_QUEUES = (PLANNER_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
 
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")

@@ -9,17 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from celery.signals import worker_init
-from kombu.entity import Queue
 
 from broker_config.app import make_app
 from broker_config.messages import Assignment
 from broker_config.settings import load_settings
-from broker_config.topology import NODES, QUORUM, node_key
+from broker_config.topology import SHARED_QUEUE
 from workers.assembly import make_node
 from workers.node import Node
-
-SHARED = "shared"
-SHARED_QUEUE = Queue(SHARED, NODES, routing_key=node_key(SHARED), queue_arguments=QUORUM, durable=True)
 
 settings = load_settings()
 app = make_app("shared_queue", settings, queues=[SHARED_QUEUE], include=[])
