@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 
-_CREDENTIALS = re.compile(r"(?<=://)([^:/@]*)(:[^@/]*)?@")
+# To the last "@": a password that was not URL-encoded may hold "/" and "@". The scheme may have been forgotten.
+_CREDENTIALS = re.compile(r"(^|://)([^:/@\s]*):(?!//)\S*@")
 
 
 def without_password(url: str) -> str:
     """Return `url` with the password, if any, replaced by stars."""
-    return _CREDENTIALS.sub(lambda match: f"{match[1]}:***@" if match[2] else match[0], url)
+    return _CREDENTIALS.sub(r"\1\2:***@", url)
 
 
 class LadleError(Exception):

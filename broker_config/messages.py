@@ -22,6 +22,7 @@ from broker_config.settings import Settings
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 SIZE_MULTIPLE_PX = 8
+LARGEST = 2**31 - 1  # of whole numbers, so that arithmetic with them stays exact; the settings' limits are far lower
 
 
 def _no_nul(text: str) -> str:
@@ -46,7 +47,8 @@ Text = Annotated[str, AfterValidator(_no_nul)]
 Finite = Annotated[float, AfterValidator(_finite)]
 Seconds = Annotated[Finite, Ge(0)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
-Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Field(multiple_of=SIZE_MULTIPLE_PX)]
+Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(LARGEST), Field(multiple_of=SIZE_MULTIPLE_PX)]
+Count = Annotated[int, Ge(1), Le(LARGEST)]
 
 
 class Message(BaseModel):
@@ -100,12 +102,12 @@ class ImageRequest(Message):
     negative_prompt: Text = ""
     width_px: Pixels
     height_px: Pixels
-    num_inference_steps: Annotated[int, Ge(1)] = 8
+    num_inference_steps: Count = 8
     guidance_scale: Annotated[Finite, Ge(0), Le(100)] = 2.0
-    n: Annotated[int, Ge(1)] = 1
+    n: Count = 1
     seed: Annotated[int, Ge(0), Le(2**63 - 1)]
     adapter: Annotated[Text, Len(1, 128)] | None = None
-    image: str | None = None
+    image: str | None = Field(default=None, repr=False)
     strength: Annotated[Finite, Gt(0), Le(1)] | None = None
 
     @model_validator(mode="after")
@@ -134,7 +136,7 @@ class Assignment(Message):
     """One attempt of a job on its way to a node."""
 
     job: Identifier
-    attempt: Annotated[int, Ge(1)]
+    attempt: Count
     node: str
     client: Identifier
     request: ImageRequest
@@ -166,7 +168,7 @@ class StoredImage(Message):
 
     seed: int
     sha256: str
-    data: str | None = None
+    data: str | None = Field(default=None, repr=False)
     url: str | None = None
 
     @classmethod
@@ -192,7 +194,7 @@ class Outcome(Message):
     """What became of one attempt, sent by its worker before it acknowledges the assignment."""
 
     job: Identifier
-    attempt: Annotated[int, Ge(1)]
+    attempt: Count
     node: str
     result: Literal["done", "failed", "cancelled", "returned"]
     failure: Failure | None = None
@@ -338,6 +340,13 @@ def refusal(error: ValidationError) -> RequestRefusedError:
     """Translate pydantic's first complaint into a sentence that names the field."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part != "request")
-    shown = repr(first["input"])[:60] if first["loc"] else ""
+    shown = _shown(first["input"]) if first["loc"] else ""
     message = first["msg"].removeprefix("Value error, ")
     return RequestRefusedError(f"{field}: {message} (got {shown})" if field else message, field)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:60]
+    except ValueError:  # Python refuses to write out a number of thousands of digits
+        return "a number of thousands of digits"

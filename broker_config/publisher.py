@@ -33,6 +33,7 @@ class Post:
 
     Attributes:
         task: name of the Celery task it calls; None for a plain JSON message (an event).
+        task_id: Celery's id of the call; None for a random one.
         body: the task's keyword arguments, or the plain message.
         mandatory: report it as unroutable when no queue takes it.
         expires_s: seconds after which the broker may drop it.
@@ -42,6 +43,7 @@ class Post:
     routing_key: str
     body: Mapping[str, Any]
     task: str | None = None
+    task_id: str | None = None
     mandatory: bool = False
     durable: bool = True
     expires_s: float | None = None
@@ -85,7 +87,7 @@ class Publisher:
             if self._channel is None:
                 self._channel = _ConfirmingChannel(self._app, self._confirm_timeout_s)
             return self._channel.publish(posts)
-        except BrokerUnavailableError:
+        except Exception:  # whatever it was, the channel's confirms may be out of step
             self._drop()
             raise
 
@@ -149,7 +151,7 @@ class _ConfirmingChannel:
         properties: dict[str, Any] = {"message_id": name}
         body: Any = post.body
         if post.task is not None:
-            message = self._app.amqp.create_task_message(name, post.task, (), dict(post.body))
+            message = self._app.amqp.create_task_message(post.task_id or name, post.task, (), dict(post.body))
             headers, body = message.headers, message.body
             properties |= message.properties
         if post.expires_s is not None:

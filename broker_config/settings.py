@@ -6,6 +6,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, Field, ValidationError, field_validator
@@ -39,6 +40,12 @@ def _known_scheme(*schemes: str) -> AfterValidator:
             raise ValueError(
                 f"{without_password(url)!r} must start with one of {', '.join(s + '://' for s in schemes)}"
             )
+        try:
+            urlsplit(url).port  # noqa: B018  # reading it is the check
+        except ValueError:  # whose text may show a part of the password
+            raise ValueError(
+                f"{without_password(url)!r} has no readable port: in a password write %2F for / and %40 for @"
+            ) from None
         return url
 
     return AfterValidator(check)
@@ -84,7 +91,9 @@ class Settings(BaseSettings):
     max_image_steps: Annotated[int, Ge(1), Field(description="most image steps")] = 500
     max_images: Annotated[int, Ge(1), Field(description="most images of one request")] = 16
     max_waiting: Annotated[int, Ge(1), Field(description="WAITING jobs above which submits are refused")] = 100_000
-    message_limit_mib: Annotated[float, Gt(0), Field(description="images up to this size travel in the message")] = 1.0
+    message_limit_mib: Annotated[float, Gt(0), Le(4), Field(description="images up to this size travel by message")] = (
+        1.0
+    )
 
     engine: Annotated[
         Literal["diffusers", "emulated"],

@@ -128,7 +128,14 @@ class AsyncClient:
         await self._start()
         handles = [self._track(submission.job) for submission in submissions]
         confirmed = [asyncio.wrap_future(self._session.submit(submission)) for submission in submissions]
-        await asyncio.gather(*confirmed)
+        results = await asyncio.gather(*confirmed, return_exceptions=True)
+        for submission, result in zip(submissions, results, strict=True):
+            if isinstance(result, BaseException):
+                self._handles.pop(submission.job, None)
+                self._session.heard(submission.job, is_over=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
         return handles
 
     async def handle(self, job: str) -> AsyncJobHandle:
@@ -144,8 +151,8 @@ class AsyncClient:
         await asyncio.wrap_future(self._session.drain(node, on=on))
 
     async def _start(self) -> None:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
+        if not self._session.is_started:
             await asyncio.to_thread(self._session.start)
 
     def _track(self, job: str) -> AsyncJobHandle:

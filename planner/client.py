@@ -143,6 +143,11 @@ class Client:
         self._session.start()
         handles = [self._track(submission.job) for submission in submissions]
         confirmed = [self._session.submit(submission) for submission in submissions]
+        wait(confirmed)
+        for submission, future in zip(submissions, confirmed, strict=True):
+            if future.exception() is not None:
+                self._handles.pop(submission.job, None)
+                self._session.heard(submission.job, is_over=True)
         _result_of_all(confirmed)
         return handles
 

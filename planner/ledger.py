@@ -13,9 +13,10 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, insert, select, update
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlmodel import col
 
+from broker_config.errors import ConfigurationError, without_password
 from broker_config.messages import JobState
 from planner.errors import DatabaseUnavailableError
 from planner.tables import AttemptRow, AttemptState, DeadLetterRow, EstimateRow, JobRow, NodeRow, PlannerRow
@@ -85,12 +86,16 @@ class Ledger:
     """A database and the statements Ladle runs on it.
 
     Raises:
+        ConfigurationError: the URL is malformed.
         DatabaseUnavailableError: from every method, when the database does not answer or is damaged.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = _engine(url)
+        try:
+            self._engine = _engine(url)
+        except (ArgumentError, ValueError) as exc:
+            raise ConfigurationError(f"LADLE_DATABASE_URL: {without_password(url)!r} is no database URL") from exc
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -98,7 +103,9 @@ class Ledger:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except DatabaseError as exc:
+        except DBAPIError as exc:
+            if not _is_outage(exc):
+                raise
             raise DatabaseUnavailableError(self.url, _first_line(exc)) from exc
 
     def migrate(self) -> None:
@@ -188,6 +195,13 @@ class Ledger:
         """Return all attempts of `job`, first to last."""
         statement = select(AttemptRow).where(col(AttemptRow.job) == job).order_by(col(AttemptRow.number))
         return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def is_recorded(self, connection: Connection, job: str, number: int) -> bool:
+        """True when the result of this very attempt is the job's result."""
+        row = connection.execute(
+            select(col(AttemptRow.result)).where(col(AttemptRow.job) == job, col(AttemptRow.number) == number)
+        ).first()
+        return row is not None and row.result == "done"
 
     def insert_attempts(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Write new attempts with their decisions."""
@@ -306,5 +320,10 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _first_line(exc: DatabaseError) -> str:
+def _is_outage(exc: DBAPIError) -> bool:
+    """True when the database is away, locked, full or damaged; False when it refuses one statement or its values."""
+    return isinstance(exc, OperationalError | InterfaceError) or type(exc) is DatabaseError
+
+
+def _first_line(exc: DBAPIError) -> str:
     return str(exc.orig or exc).strip().split("\n", 1)[0]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from broker_config.messages import (
-    Assignment,
     Delays,
     EventKind,
     Failure,
@@ -27,7 +24,7 @@ from planner.cluster import LiveAttempt, Node
 from planner.core import Planner
 from planner.jobs import LiveJob
 from planner.store import Store
-from planner.turn import Turn
+from planner.turn import GENERATE_TASK, Turn, attempt_of
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +67,8 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     attempt = node.attempts.get((outcome.job, outcome.attempt)) if node else None
     job = planner.jobs.get(outcome.job)
     if node is None or attempt is None:
-        _fence(store, outcome)
+        if not planner.ledger.is_recorded(turn.connection, outcome.job, outcome.attempt):
+            _fence(store, outcome)
         return
     node.remove(attempt.key, turn.now)
     if outcome.resident:
@@ -119,7 +117,7 @@ def _fail(planner: Planner, turn: Turn, job: LiveJob, attempt: LiveAttempt, fail
 def _finish_done(
     planner: Planner, store: Store, turn: Turn, job: LiveJob, node: Node, attempt: LiveAttempt, outcome: Outcome
 ) -> None:
-    problem = _problem_with(outcome.images, job.request.n)
+    problem = _problem_with(outcome.images, job.request.n, store)
     if problem is not None:
         _fail(planner, turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=problem))
         return
@@ -167,13 +165,15 @@ def _finish_done(
     )
 
 
-def _problem_with(images: Sequence[StoredImage], wanted: int) -> str | None:
+def _problem_with(images: Sequence[StoredImage], wanted: int, store: Store) -> str | None:
     """Say what is wrong with the images of a DONE outcome, if anything."""
     if len(images) != wanted:
         return f"{len(images)} images came instead of {wanted}"
     for image in images:
         if image.data is None and image.url is None:
             return "an image came without data"
+        if image.data is None and not store.holds(image):
+            return f"an image lies outside the store ({image.url}): give node and planner the same LADLE_STORE_URL"
         if image.data is not None:
             try:
                 png = image.png()
@@ -201,16 +201,13 @@ def _bury(turn: Turn, raw: Mapping[str, Any], reason: str, *, queue: str) -> Non
 
 def _fail_dead_assignment(planner: Planner, turn: Turn, letter: Mapping[str, Any]) -> None:
     """Fail the attempt that a dead-lettered assignment stood for, so that its job is not lost with it."""
-    try:
-        _args, kwargs, _embed = json.loads(base64.b64decode(str(letter.get("body", ""))))
-        assignment = Assignment(**kwargs["assignment"])
-    except (ValueError, TypeError, KeyError):
-        return  # not an assignment, or not whole: the node's reports will show that nobody works on it
-    node, job = planner.cluster.nodes.get(assignment.node), planner.jobs.get(assignment.job)
-    attempt = node.attempts.get((assignment.job, assignment.attempt)) if node else None
-    if node is None or attempt is None or job is None:
+    headers = letter.get("headers")
+    if not isinstance(headers, dict) or headers.get("task") != GENERATE_TASK:
         return
-    node.remove(attempt.key, turn.now)
-    if not attempt.withdrawn:
+    key = attempt_of(str(headers.get("id")))
+    node = next((node for node in planner.cluster.nodes.values() if key in node.attempts), None)
+    attempt = node.remove(key, turn.now) if node else None
+    job = planner.jobs.get(key[0])
+    if attempt is not None and job is not None and not attempt.withdrawn:
         failure = Failure(kind=FailureKind.WORKER_DIED, message=str(letter.get("reason", "dead-lettered")))
         _fail(planner, turn, job, attempt, failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
 import time
 import uuid
@@ -28,7 +29,7 @@ class JobFields(TypedDict, total=False):
         num_inference_steps: image steps; default 8.
         guidance_scale: how closely to follow the prompt; default 2.0.
         n: number of images, drawn with seed, seed + 1, ...; default 1.
-        seed: default: random, and reported with the result.
+        seed: default: random (or made from the idempotency key), and reported with the result.
         model: name, folder or hub id; default: the setting `LADLE_DEFAULT_MODEL`.
         adapter: name of a LoRA adapter on the node.
         image: PNG or JPEG to start from (img2img), as bytes or a path; `strength` in (0, 1] says how far to leave it.
@@ -86,7 +87,7 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
                 num_inference_steps=fields.get("num_inference_steps", 8),
                 guidance_scale=fields.get("guidance_scale", 2.0),
                 n=fields.get("n", 1),
-                seed=_seed(fields.get("seed")),
+                seed=_seed(fields.get("seed"), fields.get("idempotency_key")),
                 adapter=fields.get("adapter"),
                 image=_base64(fields.get("image")),
                 strength=fields.get("strength"),
@@ -111,8 +112,13 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(int=value)
 
 
-def _seed(seed: int | None) -> int:
-    return secrets.randbelow(LARGEST_RANDOM_SEED) if seed is None else seed
+def _seed(seed: int | None, key: str | None) -> int:
+    """Return the seed asked for, else one that follows from the idempotency key: again must be the same request."""
+    if seed is not None:
+        return seed
+    if isinstance(key, str) and key:
+        return int.from_bytes(hashlib.sha256(key.encode(errors="replace")).digest()[:4])
+    return secrets.randbelow(LARGEST_RANDOM_SEED)
 
 
 def _priority(name: str) -> Priority:

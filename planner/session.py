@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ from broker_config.topology import JOBS, PLANNER_QUEUE, client_queue
 logger = logging.getLogger(__name__)
 
 SUBMISSIONS_PER_MESSAGE = 100
+PICTURE_BYTES_PER_MESSAGE = 2 * 2**20
 ASK_AFTER_SILENCE_S = 20.0
 JOBS_PER_QUESTION = 500
 
@@ -61,6 +62,11 @@ class Session:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._heard: dict[str, float] = {}
+
+    @property
+    def is_started(self) -> bool:
+        """True when both threads run."""
+        return bool(self._threads)
 
     def start(self) -> None:
         """Connect and start both threads, once.
@@ -187,15 +193,26 @@ class Session:
 
 
 def _posts(requests: list[_Request]) -> list[Post]:
-    submissions = [request.payload.to_wire() for request in requests if request.kind == "submit"]
-    posts = [
-        _post("submit", {"jobs": submissions[start : start + SUBMISSIONS_PER_MESSAGE]})
-        for start in range(0, len(submissions), SUBMISSIONS_PER_MESSAGE)
-    ]
+    submissions = [request.payload for request in requests if request.kind == "submit"]
+    posts = [_post("submit", {"jobs": [s.to_wire() for s in group]}) for group in _grouped(submissions)]
     cancelled = [request.payload for request in requests if request.kind == "cancel"]
     if cancelled:
         posts.append(_post("cancel", {"jobs": cancelled}))
     return posts + [_post(r.kind, r.payload) for r in requests if r.kind in ("reconcile", "drain")]
+
+
+def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
+    """Yield the submissions in groups that fit into one message: few, or fewer when they bring pictures."""
+    group: list[Submission] = []
+    size = 0
+    for submission in submissions:
+        size += len(submission.request.image or "")
+        if group and (len(group) == SUBMISSIONS_PER_MESSAGE or size > PICTURE_BYTES_PER_MESSAGE):
+            yield group
+            group, size = [], len(submission.request.image or "")
+        group.append(submission)
+    if group:
+        yield group
 
 
 def _post(kind: str, body: dict[str, Any]) -> Post:

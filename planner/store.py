@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import logging
 
 import fsspec
 
+from broker_config.errors import ConfigurationError, without_password
 from broker_config.messages import StoredImage
 from planner.errors import StoreUnavailableError
+
+logger = logging.getLogger(__name__)
 
 
 class Store:
@@ -18,13 +22,17 @@ class Store:
         inline_mib: images up to this size are put into messages, larger ones are named by URL.
 
     Raises:
-        StoreUnavailableError: from every method, when the store cannot be written or read.
+        ConfigurationError: the URL names no file system known here.
+        StoreUnavailableError: from `put` and `delete`, when the store cannot be written.
     """
 
     def __init__(self, url: str, *, inline_mib: float) -> None:
         self._url = url
         self._inline_bytes = int(inline_mib * 2**20)
-        self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
+        except (ValueError, ImportError) as exc:
+            raise ConfigurationError(f"LADLE_STORE_URL: {without_password(url)!r} cannot be used ({exc})") from exc
 
     def put(self, job: str, index: int, image: StoredImage) -> StoredImage:
         """Write an inline image and return its reference; one that lies in the store already is returned as it is."""
@@ -37,22 +45,27 @@ class Store:
             raise StoreUnavailableError(self._url, exc.strerror or str(exc)) from exc
         return StoredImage(seed=image.seed, sha256=image.sha256, url=f"{self._url}/{name}")
 
+    def holds(self, image: StoredImage) -> bool:
+        """True when the image's URL lies in this store."""
+        return image.url is not None and image.url.startswith(f"{self._url}/") and ".." not in image.url
+
     def inline(self, image: StoredImage) -> StoredImage:
-        """Return `image` with its bytes if it is small enough for a message, else as it is."""
-        if image.url is None:
+        """Return `image` with its bytes if it is here and small enough for a message, else as it is."""
+        if image.url is None or not self.holds(image):
             return image
         path = self._path(image.url)
         try:
             if self._files.size(path) > self._inline_bytes:
                 return image
             png = self._files.cat_file(path)
-        except OSError as exc:
-            raise StoreUnavailableError(self._url, exc.strerror or str(exc)) from exc
+        except OSError as exc:  # somebody has removed it: the reader of the URL will see that too
+            logger.warning("image %s cannot be read: %s", image.url, exc)
+            return image
         return image.model_copy(update={"data": base64.b64encode(png).decode()})
 
     def delete(self, image: StoredImage) -> None:
-        """Remove an image that no job refers to; one that is gone already is fine."""
-        if image.url is None:
+        """Remove an image that no job refers to; one that is gone already, or was never here, is fine."""
+        if image.url is None or not self.holds(image):
             return
         try:
             self._files.rm_file(self._path(image.url))
@@ -62,6 +75,4 @@ class Store:
             raise StoreUnavailableError(self._url, exc.strerror or str(exc)) from exc
 
     def _path(self, url: str) -> str:
-        if not url.startswith(f"{self._url}/"):
-            raise StoreUnavailableError(self._url, f"{url!r} does not lie in it")
         return f"{self._root}/{url.removeprefix(self._url).lstrip('/')}"

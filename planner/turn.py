@@ -24,6 +24,7 @@ from rl_agent.estimates import Estimates
 
 EVENTS_PER_MESSAGE = 200
 CONTROL_EXPIRY_S = 60.0
+GENERATE_TASK = "workers.generate"
 
 
 @dataclass(kw_only=True)
@@ -53,7 +54,8 @@ class Turn:
         post = Post(
             exchange=NODES.name,
             routing_key=node_key(node),
-            task="workers.generate",
+            task=GENERATE_TASK,
+            task_id=task_id_of(*attempt.key),
             body={"assignment": assignment.to_wire()},
             mandatory=True,
         )
@@ -114,6 +116,17 @@ class Turn:
             size = 1 if kind is EventKind.DONE else EVENTS_PER_MESSAGE
             posts += [event_post(client, kind, events[start : start + size]) for start in range(0, len(events), size)]
         return posts
+
+
+def task_id_of(job: str, number: int) -> str:
+    """Return the Celery id of an attempt's task, which survives in the headers of a dead letter."""
+    return f"{job}/{number}"
+
+
+def attempt_of(task_id: str) -> tuple[str, int]:
+    """Return job and number of the attempt whose task has this id; ("", 0) when it is no attempt's."""
+    job, _, number = task_id.rpartition("/")
+    return (job, int(number)) if number.isascii() and number.isdigit() and len(number) < 10 else ("", 0)
 
 
 def event_post(client: str, kind: EventKind, events: list[Event]) -> Post:

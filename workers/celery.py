@@ -106,12 +106,14 @@ def consumers_of(name: str) -> int:
 
 @worker_shutting_down.connect
 def _begin_shutdown(**_: Any) -> None:
-    node().begin_shutdown()
+    if _node is not None:
+        _node.begin_shutdown()
 
 
 @worker_shutdown.connect
 def _end(**_: Any) -> None:
-    node().end()
+    if _node is not None:
+        _node.end()
 
 
 class Reports(bootsteps.StartStopStep):

@@ -93,8 +93,9 @@ class Reporter(threading.Thread):
         """Send a last report and end the thread."""
         self._stopping.set()
         self._put(None)
-        self.join(timeout=self._interval_s + 5.0)
-        self._send([self._heartbeat()])
+        if self.is_alive():
+            self.join(timeout=self._interval_s + 5.0)
+            self._send([self._heartbeat()])
         self._publisher.close()
 
     def _say(self, client: str, event: Event) -> None:
