@@ -9,7 +9,7 @@ import numpy as np
 
 from rl_agent.errors import PolicyAnswerError
 from rl_agent.estimates import FloatArray
-from rl_agent.node_policy import NodePolicy
+from rl_agent.node_policy import Float32, NodePolicy
 from rl_agent.observation import Observation
 from rl_agent.placers import WAITING, Placement
 from rl_agent.policy_file import load_policy
@@ -57,7 +57,8 @@ class LearnedPlacer:
         policy_input = PolicyInput(observation)
         for job in policy_input.jobs():
             rows = policy_input.rows(job)
-            logits = self._policy.logits(rows[None], observation.latent_action[job, None])[0]
+            latent_action = observation.latent_action[job, None].astype(np.float32)
+            logits = self._policy.logits(rows[None], latent_action)[0]
             probabilities[job] = _softmax(logits)
             if not np.isfinite(probabilities[job]).all():
                 raise PolicyAnswerError(self.card.version, observation.jobs[job])
@@ -67,6 +68,7 @@ class LearnedPlacer:
         return Placement(node=chosen, probabilities=probabilities)
 
 
-def _softmax(logits: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> FloatArray:
-    exponentials: FloatArray = np.exp(logits.astype(np.float64) - logits.max())
-    return exponentials / exponentials.sum()
+def _softmax(logits: Float32) -> FloatArray:
+    exponentials = np.exp(logits.astype(np.float64) - logits.max())
+    probabilities: FloatArray = exponentials / exponentials.sum()
+    return probabilities

@@ -18,6 +18,7 @@ Float32 = NDArray[np.float32]
 BETA_MIN = 0.1
 BETA_MAX = 10.0
 MAX_LOGIT = 10.0
+MAX_CORRECTION = np.float32(MAX_LOGIT / 2)
 TIME_EMBEDDING_SIZE = 16
 CHUNK = 32
 """Decisions computed at once: their activations stay in the second-level cache."""
@@ -30,13 +31,15 @@ class NodePolicyWeights:
     """Weights of the shared denoiser, float32, H hidden units, F input columns, E = `TIME_EMBEDDING_SIZE`.
 
     Attributes:
-        row_weight: (H, F + 1 + E): columns of the row, x_i, embedding of i. row_bias: (H,).
+        row_weight: (H, F). row_bias: (H,). latent: (H,), of x_i. time_weight: (H, E), of the embedding of i.
         mixed_weight: (H, H). mixed_bias: (H,). pooled_weight: (H, H).
         output_weight: (1, H). output_bias: (1,).
     """
 
     row_weight: Float32
     row_bias: Float32
+    latent: Float32
+    time_weight: Float32
     mixed_weight: Float32
     mixed_bias: Float32
     pooled_weight: Float32
@@ -47,8 +50,10 @@ class NodePolicyWeights:
     def shapes(hidden: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight for `hidden` units."""
         return {
-            "row_weight": (hidden, len(_INPUT_COLUMNS) + 1 + TIME_EMBEDDING_SIZE),
+            "row_weight": (hidden, len(_INPUT_COLUMNS)),
             "row_bias": (hidden,),
+            "latent": (hidden,),
+            "time_weight": (hidden, TIME_EMBEDDING_SIZE),
             "mixed_weight": (hidden, hidden),
             "mixed_bias": (hidden,),
             "pooled_weight": (hidden, hidden),
@@ -66,10 +71,9 @@ class NodePolicy:
     """
 
     def __init__(self, weights: NodePolicyWeights, n_denoising_steps: int) -> None:
-        inputs = len(_INPUT_COLUMNS)
-        self._row = np.ascontiguousarray(weights.row_weight[:, :inputs].T)
-        self._x = weights.row_weight[:, inputs]
-        self._row_bias = time_embedding(n_denoising_steps) @ weights.row_weight[:, inputs + 1 :].T + weights.row_bias
+        self._row = np.ascontiguousarray(weights.row_weight.T)
+        self._row_bias = time_embedding(n_denoising_steps) @ weights.time_weight.T + weights.row_bias
+        self._latent = weights.latent
         self._mixed = np.ascontiguousarray(weights.mixed_weight.T)
         self._mixed_bias = weights.mixed_bias
         self._pooled = np.ascontiguousarray(weights.pooled_weight.T)
@@ -104,7 +108,7 @@ class NodePolicy:
         fixed = rows[:, :, _INPUT_COLUMNS] @ self._row
         hidden = np.empty_like(fixed)
         for i in range(self.n_denoising_steps, 0, -1):
-            np.multiply(x[:, :, None], self._x, out=hidden)
+            np.multiply(x[:, :, None], self._latent, out=hidden)
             hidden += fixed
             hidden += self._row_bias[i - 1]
             np.maximum(hidden, 0.0, out=hidden)
@@ -112,8 +116,8 @@ class NodePolicy:
             mixed = hidden @ self._mixed
             mixed += pooled
             np.maximum(mixed, 0.0, out=mixed)
-            x0 = np.clip(mixed @ self._output + self._output_bias + score, -MAX_LOGIT, MAX_LOGIT)
-            x = (self._of_x0[i - 1] * x0 + self._of_x[i - 1] * x) * eligible
+            correction = MAX_CORRECTION * np.tanh((mixed @ self._output + self._output_bias) / MAX_CORRECTION)
+            x = (self._of_x0[i - 1] * (score + correction) + self._of_x[i - 1] * x) * eligible
         return np.where(eligible > 0.0, x, np.float32(-np.inf))
 
 

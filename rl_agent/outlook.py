@@ -41,17 +41,20 @@ class Outlook:
     def load_s(self, job: int) -> FloatArray:
         """(N,) seconds each node needs to load the job's model."""
         model = self.observation.model[job]
-        return np.where(self.held[model], 0.0, self.observation.cold_load_s[model])
+        load_s: FloatArray = np.where(self.held[model], 0.0, self.observation.cold_load_s[model])
+        return load_s
 
     def service_s(self, job: int) -> FloatArray:
         """(N,) seconds each node is kept busy by the job: load and generation."""
-        return self.load_s(job) + self.observation.generation_s[job]
+        service_s: FloatArray = self.load_s(job) + self.observation.generation_s[job]
+        return service_s
 
     def delay_s(self, job: int) -> FloatArray:
         """(N,) predicted seconds from now to the job's result on each node."""
         observation = self.observation
         arrival_s = np.maximum(observation.transfer_in_s[job], self.backlog_s)
-        return arrival_s + self.service_s(job) + observation.transfer_out_s[job]
+        delay_s: FloatArray = arrival_s + self.service_s(job) + observation.transfer_out_s[job]
+        return delay_s
 
     def eviction(self, job: int) -> tuple[FloatArray, NDArray[np.int64]]:
         """What loading the job's model would push out of each node's memory.

@@ -118,7 +118,9 @@ def _read_card(folder: Path) -> PolicyCard:
         raise PolicyFileError(str(folder), f"{CARD_FILE} is not JSON: {error}") from error
     known = {name: name in PolicyCard.__dataclass_fields__ for name in values} if isinstance(values, dict) else {}
     if not known or not all(known.values()):
-        raise PolicyFileError(str(folder), f"{CARD_FILE} is no policy card: unknown {[n for n in known if not known[n]]}")
+        raise PolicyFileError(
+            str(folder), f"{CARD_FILE} is no policy card: unknown {[n for n in known if not known[n]]}"
+        )
     wanted: dict[str, Any] = {
         "format": FORMAT,
         "observation_version": OBSERVATION_VERSION,

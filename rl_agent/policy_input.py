@@ -116,7 +116,7 @@ class PolicyInput:
         least_s = float(delay_s[observation.eligible[job]].min())
         excess_s = np.maximum(delay_s - least_s, 0.0)
         busy_s = np.stack([load_s, evicted_s, load_s + observation.generation_s[job]])
-        rows = self._fixed[job].copy()
+        rows: Rows = self._fixed[job].copy()
         rows[:, :N_LOG_SECONDS] = np.log1p(
             np.concatenate([excess_s[None], outlook.backlog_s[None], busy_s[:2], self._pressure * busy_s])
         ).T

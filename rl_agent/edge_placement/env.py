@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -60,7 +60,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         loads: offered loads an episode is drawn from.
         arrivals: kinds of arrivals an episode is drawn from.
         jobs_per_node: length of an episode.
-        window, ageing: as in `Simulator`.
+        window, ageing, lookahead: as in `Simulator`.
         scenarios: play these in turn instead of drawing them.
 
     Raises:
@@ -69,7 +69,9 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
     Version history: v1, the first.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {  # noqa: RUF012 - declared so by Gymnasium
+        "render_modes": []
+    }
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         jobs_per_node: int = 30,
         window: float = 2,
         ageing: float = 2.0,
+        lookahead: int = 32,
         scenarios: Sequence[Scenario] = (),
     ) -> None:
         self.max_jobs = max([jobs_per_node * max_nodes, *(len(scenario.jobs) for scenario in scenarios)])
@@ -94,6 +97,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.jobs_per_node = jobs_per_node
         self.window = window
         self.ageing = ageing
+        self.lookahead = lookahead
         self.scenarios = tuple(scenarios)
         self._episode = 0
         low = np.full((max_nodes, KEY_COLUMN + 1), -20.0, dtype=np.float32)
@@ -124,30 +128,34 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
                 arrivals=self.arrivals[int(self.np_random.integers(len(self.arrivals)))],
             )
             scenario = spec.draw(int(self.np_random.integers(2**31)))
-        self.simulator = Simulator(scenario, window=self.window, ageing=self.ageing)
+        self.simulator = Simulator(scenario, window=self.window, ageing=self.ageing, lookahead=self.lookahead)
         self._number = {job.name: n for n, job in enumerate(scenario.jobs)}
         self._batches = self.simulator.decisions()
         self._next_batch()
         self._advance()
-        self._spent_s = self.simulator.job_seconds
+        self._cost_s = self.simulator.job_seconds + self._left_s()
         return self._matrix(), {}
 
-    def step(
-        self, action: np.int64 | int
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Decide about the present job and go on to the next decision."""
         node = int(action)
         if node < len(self._observation.nodes) and self._observation.eligible[self._job, node]:
             self._aimed_at[self._job] = node
-            if self._input.outlook.take(self._job, node):
+            outlook = self._input.outlook
+            delay_s = float(outlook.delay_s(self._job)[node])
+            if outlook.take(self._job, node):
                 self._chosen[self._job] = node
+                self._taken_s += delay_s
+                self._backlog_s += float(outlook.backlog_s[node]) - self._node_backlog_s[node]
+                self._node_backlog_s[node] = outlook.backlog_s[node]
         over = not self._advance()
-        reward = self._spent_s - self.simulator.job_seconds
-        self._spent_s = self.simulator.job_seconds
+        cost_s = self.simulator.job_seconds + (0.0 if over else self._left_s())
+        reward = self._cost_s - cost_s
+        self._cost_s = cost_s
         if not over:
             return self._matrix(), reward, False, False, {}
-        delay_s = [self.simulator.delay_s[job.name] for job in self.simulator.scenario.jobs]
-        return np.zeros(self.observation_space.shape, dtype=np.float32), reward, True, False, {"delay_s": delay_s}  # type: ignore[arg-type]
+        delays_s = [self.simulator.delay_s[job.name] for job in self.simulator.scenario.jobs]
+        return self._empty(), reward, True, False, {"delay_s": delays_s}
 
     def _advance(self) -> bool:
         """Go to the next job to decide about; False when every job is done."""
@@ -172,10 +180,29 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         self._jobs: Iterator[int] = self._input.jobs()
         self._chosen = np.full(len(observation.jobs), WAITING, dtype=np.int64)
         self._aimed_at = self._chosen.copy()
+        self._taken_s = self.simulator.attempts_left_s()
+        self._node_backlog_s = observation.backlog_s.copy()
+        self._backlog_s = float(observation.backlog_s.sum())
+        self._size_s = np.array(
+            [self.simulator.estimates.fleet_generation_s(job.model, job.units) for _, job in self.simulator.waiting]
+        )
         return True
 
+    def _left_s(self) -> float:
+        """Return predicted job-seconds left."""
+        present = max(int(self._observation.eligible.any(axis=0).sum()), 1)
+        waits = np.ones(len(self._size_s), dtype=bool)
+        waits[: len(self._chosen)] = self._chosen == WAITING
+        size_s = self._size_s[waits]
+        n = len(size_s)
+        ahead_s = float((size_s * np.arange(n - 1, -1, -1)).sum())
+        return self._taken_s + (n * self._backlog_s + ahead_s) / present + float(size_s.sum())
+
+    def _empty(self) -> NDArray[np.float32]:
+        return np.zeros((self.max_nodes, KEY_COLUMN + 1), dtype=np.float32)
+
     def _matrix(self) -> NDArray[np.float32]:
-        matrix = np.zeros((self.max_nodes, KEY_COLUMN + 1), dtype=np.float32)
+        matrix = self._empty()
         rows = self._input.rows(self._job)
         matrix[: len(rows), :KEY_COLUMN] = rows
         matrix[:, KEY_COLUMN] = self._number[self._observation.jobs[self._job]]

@@ -6,7 +6,7 @@ the same noise: comparisons are paired. All hardware here is emulated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -108,8 +108,10 @@ class ScenarioSpec:
         ingresses = names[: max(1, self.n_nodes // 4)]
         speeds = self._s_per_unit(generator, len(models))
         load_s = self._load_s(generator, len(models))
-        demands = self._demands(generator, models, popularity, ingresses)
-        arrivals = self._arrivals(generator, self._capacity(speeds, popularity) * self.load, demands)
+        jobs = self._jobs(generator, models, popularity, ingresses)
+        mean_units = float(np.mean([job.units for job in jobs]))
+        rate = self._capacity(speeds, popularity) * self.load / mean_units
+        arrivals = self._arrivals(generator, rate, len(jobs))
         end_s = 3.0 * float(arrivals[-1]) + 600.0
         nodes = tuple(
             Node(
@@ -126,16 +128,8 @@ class ScenarioSpec:
             )
             for k, name in enumerate(names)
         )
-        jobs = tuple(
-            Job(
-                name=f"job-{n:06d}",
-                arrival_s=float(arrivals[n]),
-                noise=float(np.exp(generator.normal(0.0, self.noise_log_std))),
-                **demand,
-            )
-            for n, demand in enumerate(demands)
-        )
-        return Scenario(nodes=nodes, jobs=jobs)
+        arriving = zip(jobs, map(float, arrivals), strict=True)
+        return Scenario(nodes=nodes, jobs=tuple(replace(job, arrival_s=arrival_s) for job, arrival_s in arriving))
 
     def _s_per_unit(self, generator: np.random.Generator, n_models: int) -> FloatArray:
         """(M, N): log-uniform node speeds with the full ratio between the extremes, model costs, small affinities."""
@@ -148,32 +142,36 @@ class ScenarioSpec:
 
     def _load_s(self, generator: np.random.Generator, n_models: int) -> FloatArray:
         """(M, N): a model's size times a node's disk, within the range."""
-        model = np.exp(generator.uniform(*np.log(self.model_load_s), size=n_models))
+        low, high = np.log(self.model_load_s)
+        model = np.exp(generator.uniform(low, high, size=n_models))
         disk = np.exp(generator.normal(0.0, 0.3, size=self.n_nodes))
-        return np.clip(model[:, None] * disk[None, :], *self.model_load_s)
+        product: FloatArray = model[:, None] * disk[None, :]
+        return product.clip(*self.model_load_s)
 
-    def _demands(
+    def _jobs(
         self, generator: np.random.Generator, models: list[str], popularity: FloatArray, ingresses: list[str]
-    ) -> list[dict[str, object]]:
+    ) -> list[Job]:
+        """Return what will be asked for, all arriving at 0."""
         shares = generator.dirichlet(np.full(len(ingresses), 3.0))
-        demands: list[dict[str, object]] = []
-        for _ in range(self.jobs_per_node * self.n_nodes):
+        jobs = []
+        for number in range(self.jobs_per_node * self.n_nodes):
             side_px = int(generator.choice([512, 768, 1024], p=[0.4, 0.3, 0.3]))
             n = int(generator.choice([1, 2, 4], p=[0.75, 0.15, 0.1]))
-            units = work_units(
-                num_inference_steps=int(generator.integers(10, 51)), width_px=side_px, height_px=side_px, n=n
-            )
+            steps = int(generator.integers(10, 51))
             has_picture = generator.random() < 0.3
-            demands.append(
-                {
-                    "model": models[int(generator.choice(len(models), p=popularity))],
-                    "units": units,
-                    "ingress": ingresses[int(generator.choice(len(ingresses), p=shares))],
-                    "input_mbit": float(generator.uniform(4.0, 40.0)) if has_picture else 0.01,
-                    "output_mbit": 8e-6 * side_px * side_px * n * float(generator.uniform(0.8, 1.6)),
-                }
+            jobs.append(
+                Job(
+                    name=f"job-{number:06d}",
+                    arrival_s=0.0,
+                    model=models[int(generator.choice(len(models), p=popularity))],
+                    units=work_units(num_inference_steps=steps, width_px=side_px, height_px=side_px, n=n),
+                    ingress=ingresses[int(generator.choice(len(ingresses), p=shares))],
+                    input_mbit=float(generator.uniform(4.0, 40.0)) if has_picture else 0.01,
+                    output_mbit=8e-6 * side_px * side_px * n * float(generator.uniform(0.8, 1.6)),
+                    noise=float(np.exp(generator.normal(0.0, self.noise_log_std))),
+                )
             )
-        return demands
+        return jobs
 
     def _capacity(self, speeds: FloatArray, popularity: FloatArray) -> float:
         """Units of work the fleet does in a second, throttling and absences taken off, loads not."""
@@ -182,16 +180,10 @@ class ScenarioSpec:
         present = self.away_every_s / (self.away_every_s + self.away_for_s)
         return float((1.0 / (popularity @ speeds)).sum()) * slow * present
 
-    def _arrivals(
-        self, generator: np.random.Generator, units_per_s: float, demands: list[dict[str, object]]
-    ) -> FloatArray:
+    def _arrivals(self, generator: np.random.Generator, rate: float, jobs: int) -> FloatArray:
         """(jobs,) arrival times: Poisson, or a two-phase Markov-modulated Poisson process of the same mean rate."""
-        mean_units = float(np.mean([demand["units"] for demand in demands]))  # type: ignore[arg-type]
-        gaps = generator.exponential(mean_units / units_per_s, size=len(demands))
-        operational = np.cumsum(gaps)
-        if self.arrivals == "poisson":
-            return operational
-        return self._modulated(generator, operational)
+        operational: FloatArray = np.cumsum(generator.exponential(1.0 / rate, size=jobs))
+        return operational if self.arrivals == "poisson" else self._modulated(generator, operational)
 
     def _modulated(self, generator: np.random.Generator, operational: FloatArray) -> FloatArray:
         """Stretch a Poisson process in calm and press it in bursts: real time as a function of operational time."""

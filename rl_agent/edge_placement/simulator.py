@@ -1,7 +1,7 @@
 """Event-driven simulation of a planner and its nodes: what `EdgePlacement-v1` and the rivals' table run on.
 
 The planner's side is the real thing: `observe`, `Estimates`, `order_key`, `backlog_s` and any `Placer`. Only time,
-nodes and links are emulated. Left out: broker latency, crashes other than a node's leaving, cancellations and deadlines.
+nodes and links are emulated. Left out: broker latency, crashes other than a node's leaving, cancellations, deadlines.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from rl_agent.observation import JobView, NodeView, Observation, observe
 from rl_agent.ordering import OrderKey, order_key
 from rl_agent.placers import WAITING, Placement, Placer
 from rl_agent.residency import resident_after
-
-LOOKAHEAD = 32
-"""As many WAITING jobs, first in order, are put to the placer at one event as there is room, and so many more."""
 
 
 @dataclass(kw_only=True)
@@ -63,6 +60,7 @@ class Simulator:
         scenario: what happens.
         window: unfinished attempts a node holds at most; infinity places on arrival.
         ageing: as in `order_key`; infinity is first come, first served.
+        lookahead: how many WAITING jobs, first in order, are put to the placer beyond the free places.
 
     Attributes:
         now_s: the clock.
@@ -70,10 +68,11 @@ class Simulator:
         delay_s: service delay of every job that is done, by name.
     """
 
-    def __init__(self, scenario: Scenario, *, window: float = 2, ageing: float = 2.0) -> None:
+    def __init__(self, scenario: Scenario, *, window: float = 2, ageing: float = 2.0, lookahead: int = 32) -> None:
         self.scenario = scenario
         self.window = window
         self.ageing = ageing
+        self.lookahead = lookahead
         self.estimates = Estimates()
         self.now_s = 0.0
         self.job_seconds = 0.0
@@ -137,7 +136,7 @@ class Simulator:
 
     def _observe(self) -> Observation:
         room = sum(self._room(state) for state in self.nodes)
-        self._offered = self.waiting[: int(min(room + LOOKAHEAD, len(self.waiting)))]
+        self._offered = self.waiting[: int(min(room + self.lookahead, len(self.waiting)))]
         jobs = [
             JobView(
                 job=job.name,
@@ -154,17 +153,27 @@ class Simulator:
         nodes = [self._view(state) for state in self.nodes]
         return observe(jobs, nodes, self.estimates, waiting=len(self.waiting))
 
-    def _view(self, state: NodeState) -> NodeView:
+    def attempts_left_s(self) -> float:
+        """Return predicted seconds until their results, summed over all unfinished attempts."""
+        left_s = 0.0
+        for state in self.nodes:
+            views, _ = self._attempts(state)
+            for n, attempt in enumerate(state.attempts):
+                left_s += backlog_s(views[: n + 1]) + self._transfer_s(state, attempt.job, attempt.job.output_mbit)
+        return left_s
+
+    def _attempts(self, state: NodeState) -> tuple[list[AttemptView], tuple[str, ...]]:
+        """Return what the planner knows of a node's attempts, and the models resident after them."""
         node = state.spec
         held = state.resident
-        attempts = []
+        views = []
         for attempt in state.attempts:
             model = attempt.job.model
             estimate = self.estimates.of(node.name, model)
             running = self.now_s >= attempt.begun_s
             load_s = 0.0 if model in held and not (running and attempt.load_s) else estimate.load_s.median
             held = resident_after(held, [model], node.resident_limit)
-            attempts.append(
+            views.append(
                 AttemptView(
                     model=model,
                     predicted_s=load_s + estimate.generation_s(attempt.job.units),
@@ -172,6 +181,11 @@ class Simulator:
                     running_s=self.now_s - attempt.begun_s if running else None,
                 )
             )
+        return views, held
+
+    def _view(self, state: NodeState) -> NodeView:
+        node = state.spec
+        attempts, held = self._attempts(state)
         return NodeView(
             node=node.name,
             backlog_s=backlog_s(attempts),

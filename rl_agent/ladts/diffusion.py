@@ -17,8 +17,9 @@ Prediction = Literal["residual", "scored", "sample", "epsilon", "softmax"]
 
 ``residual``  the correction to the latent action's logits: x_0 = x_I + network. A network that answers zero leaves the
               latent action as it is, so a chain started from a rule's scores plays that rule before any learning.
-``scored``    the correction to a rule's scores: x_0 = score + network, wherever the chain starts. A network that answers
-              zero plays the rule, also for a job whose latent action is out of date.
+``scored``    the correction to a rule's scores: x_0 = score + network, wherever the chain starts. A network answering
+              zero plays the rule, also for a job whose latent action is out of date. The correction stays within half
+              of ``max_logit``, so that a node whose score is ``-max_logit`` never passes one whose score is 0.
 ``sample``    x_0 itself.
 ``epsilon``   the noise in x_i, as in the paper.
 ``softmax``   as ``epsilon``, but with a softmax on the network's output, as in the published code: the network can
@@ -132,7 +133,9 @@ class DenoisingChain(nn.Module):
 
     def _estimate_x0(self, x: th.Tensor, origin: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
         output: th.Tensor = self.network(x, i, condition)
-        if self.prediction in ("residual", "scored"):
+        if self.prediction == "scored":
+            return origin + bounded(output, 0.5 * self.max_logit) if self.max_logit else origin + output
+        if self.prediction == "residual":
             x0 = origin + output
         elif self.prediction == "sample":
             x0 = output
@@ -141,6 +144,11 @@ class DenoisingChain(nn.Module):
             alpha_bar = self.alpha_bar[i - 1]
             x0 = (x - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
         return x0 if self.max_logit is None else x0.clamp(-self.max_logit, self.max_logit)
+
+
+def bounded(values: th.Tensor, bound: float) -> th.Tensor:
+    """Return ``values`` pressed smoothly into (-bound, bound)."""
+    return bound * th.tanh(values / bound)
 
 
 def variance_schedule(n_denoising_steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> dict[str, th.Tensor]:

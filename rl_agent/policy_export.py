@@ -1,0 +1,36 @@
+"""From a trained `LADTS` policy to the weights that are served."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl_agent.ladts.actors import DiffusionActor
+from rl_agent.ladts.policies import LADTSPolicy
+from rl_agent.node_policy import NodePolicyWeights
+
+TENSORS = {
+    "row_weight": "network.row.weight",
+    "row_bias": "network.row.bias",
+    "latent": "latent",
+    "time_weight": "time.weight",
+    "mixed_weight": "network.mixed.weight",
+    "mixed_bias": "network.mixed.bias",
+    "pooled_weight": "network.pooled.weight",
+    "output_weight": "network.output.weight",
+    "output_bias": "network.output.bias",
+}
+
+
+def served_weights(policy: LADTSPolicy) -> NodePolicyWeights:
+    """Return the weights of the policy's denoiser, float32, on the CPU.
+
+    Raises:
+        ValueError: the policy is not of the kind that is served: shared network, prediction "scored".
+    """
+    actor = policy.actor
+    if not isinstance(actor, DiffusionActor) or policy.network != "shared" or policy.prediction != "scored":
+        raise ValueError("only a shared diffusion actor with prediction='scored' is served")
+    state = actor.chain.network.state_dict()
+    return NodePolicyWeights(
+        **{name: np.array(state[tensor].detach().cpu().numpy(), dtype=np.float32) for name, tensor in TENSORS.items()}
+    )
