@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from celery import Celery
 from kombu.connection import Connection
@@ -47,6 +47,18 @@ class Post:
     mandatory: bool = False
     durable: bool = True
     expires_s: float | None = None
+
+
+class Sender(Protocol):
+    """What sends messages: `Publisher`, or `memory_publisher.MemoryPublisher` in tests."""
+
+    def publish(self, posts: Sequence[Post]) -> list[Post]:
+        """Send all `posts` and return the unroutable ones; see `Publisher.publish`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
 
 
 class Publisher:

@@ -28,7 +28,7 @@ from broker_config.messages import (
     JobState,
     NodeReport,
 )
-from broker_config.publisher import Publisher
+from broker_config.publisher import Sender
 from broker_config.settings import Settings
 from planner.cluster import Clock, Cluster, LiveAttempt, Node, NodeState
 from planner.eta import Eta, eta_when_placed, eta_when_waiting
@@ -54,13 +54,16 @@ class Planner:
         ledger: the truth; migrated by the caller.
         publisher: sends assignments and events.
         placer: the rule that chooses nodes.
+        clock: tells the time.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, publisher: Publisher, placer: Placer) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, publisher: Sender, placer: Placer, clock: Clock | None = None
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.placer = placer
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.cluster = Cluster()
         self.jobs: dict[str, LiveJob] = {}

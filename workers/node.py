@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import Literal
 
 from broker_config.messages import Assignment, Failure, FailureKind, ModelSpeed, NodeReport, Outcome, Timings
-from broker_config.publisher import Post, Publisher
+from broker_config.publisher import Post, Sender
 from broker_config.settings import Settings
 from broker_config.topology import OUTCOMES
 from workers.done_ledger import DoneLedger
@@ -57,8 +57,8 @@ class Node:
         name: str,
         settings: Settings,
         engine: ImageEngine,
-        publisher: Publisher,
-        reporter_publisher: Publisher,
+        publisher: Sender,
+        reporter_publisher: Sender,
         done: DoneLedger,
         store: ImageStore,
         speeds: dict[str, ModelSpeed],

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from broker_config.errors import BrokerUnavailableError
 from broker_config.messages import Event, EventKind, JobState, NodeReport
-from broker_config.publisher import Post, Publisher
+from broker_config.publisher import Post, Sender
 from broker_config.topology import EVENTS, OUTCOMES
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Reporter(threading.Thread):
         interval_s: seconds between two reports.
     """
 
-    def __init__(self, publisher: Publisher, report: Callable[[], NodeReport], interval_s: float) -> None:
+    def __init__(self, publisher: Sender, report: Callable[[], NodeReport], interval_s: float) -> None:
         super().__init__(name="ladle-reporter", daemon=True)
         self._publisher = publisher
         self._report = report
