@@ -10,7 +10,9 @@
     ladle.train      train.<kind>                  train
 
 Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
-the broker's policy (`rabbitmq.POLICIES`), because a changed argument would make RabbitMQ refuse the worker (406).
+the broker's policy (`rabbitmq.policies`), because a changed argument would make RabbitMQ refuse the worker (406). The
+transient queues are declared durable, since RabbitMQ 4.3 refuses others that are not exclusive; they go with their last
+consumer, or by their expiry.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ def control_queue(node: str) -> Queue:
         f"control.{node}",
         CONTROL,
         routing_key=node_key(check_node_name(node)),
-        durable=False,
+        durable=True,
         auto_delete=True,
         expires=CLIENT_QUEUE_EXPIRY_S,
     )
@@ -91,7 +93,7 @@ def client_queue(client: str, connection: int) -> Queue:
         f"client.{client}.{connection}",
         EVENTS,
         routing_key=f"job.{client}.#",
-        durable=False,
+        durable=True,
         auto_delete=True,
         expires=CLIENT_QUEUE_EXPIRY_S,
     )
