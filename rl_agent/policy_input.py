@@ -80,7 +80,9 @@ class PolicyInput:
         self._pressure = min(observation.waiting / max(int(self._present.sum()), 1), MAX_PRESSURE)
         self._demand = np.bincount(observation.model, minlength=len(observation.models)) / max(jobs, 1)
         generation_s = np.maximum(observation.generation_s, 1e-6)
-        middle_s = np.nanmedian(np.where(self._present, generation_s, np.nan), axis=1, keepdims=True)
+        middle_s = (
+            np.median(generation_s[:, self._present], axis=1, keepdims=True) if self._present.any() else generation_s
+        )
         self._fixed = np.zeros((jobs, nodes, len(COLUMN)), dtype=np.float32)
         for name, values in {
             "transfer_in": np.log1p(observation.transfer_in_s),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rl_agent.edge_placement.foresight import Foresight
 from rl_agent.edge_placement.scenario import Arrivals, Scenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.observation import Observation
 from rl_agent.placers import WAITING, Placement
 from rl_agent.policy_input import COLUMN, JOB_COLUMNS, NODE_COLUMNS, PolicyInput
+
+Reward = Literal["delay", "foresight"]
 
 KEY_COLUMN = len(COLUMN)
 
@@ -47,8 +50,10 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     **Action**: Discrete(max_nodes), the node. A node that is not eligible leaves the job WAITING.
 
-    **Reward**: minus the seconds that all unfinished jobs together have spent since the last decision, so that the
-    rewards of an episode add up to minus the sum of all service delays (from the first decision on).
+    **Reward** `delay`: minus the seconds that all unfinished jobs together have spent since the last decision, so that
+    the rewards of an episode add up to minus the sum of all service delays. `foresight`: minus the growth of those
+    seconds and of the predicted seconds left (`rl_agent.edge_placement.foresight`), not counting what the arrival of a
+    job itself adds: how much later than foreseen everything will be because of this decision. For training.
 
     **End**: terminated when every job is done; never truncated.
 
@@ -61,6 +66,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         arrivals: kinds of arrivals an episode is drawn from.
         jobs_per_node: length of an episode.
         window, ageing, lookahead: as in `Simulator`.
+        reward: what a step is rewarded with, see above.
         scenarios: play these in turn instead of drawing them.
 
     Raises:
@@ -84,6 +90,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         window: float = 2,
         ageing: float = 2.0,
         lookahead: int = 32,
+        reward: Reward = "delay",
         scenarios: Sequence[Scenario] = (),
     ) -> None:
         self.max_jobs = max([jobs_per_node * max_nodes, *(len(scenario.jobs) for scenario in scenarios)])
@@ -98,6 +105,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.window = window
         self.ageing = ageing
         self.lookahead = lookahead
+        self.reward = reward
         self.scenarios = tuple(scenarios)
         self._episode = 0
         low = np.full((max_nodes, KEY_COLUMN + 1), -20.0, dtype=np.float32)
@@ -131,9 +139,10 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.simulator = Simulator(scenario, window=self.window, ageing=self.ageing, lookahead=self.lookahead)
         self._number = {job.name: n for n, job in enumerate(scenario.jobs)}
         self._batches = self.simulator.decisions()
+        self._known: set[str] = set()
         self._next_batch()
         self._advance()
-        self._cost_s = self.simulator.job_seconds + self._left_s()
+        self._cost_s = self._cost_so_far_s(with_newcomers=True)
         return self._matrix(), {}
 
     def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -142,20 +151,25 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         if node < len(self._observation.nodes) and self._observation.eligible[self._job, node]:
             self._aimed_at[self._job] = node
             outlook = self._input.outlook
-            delay_s = float(outlook.delay_s(self._job)[node])
+            delay_s, backlog_s = float(outlook.delay_s(self._job)[node]), float(outlook.backlog_s[node])
             if outlook.take(self._job, node):
                 self._chosen[self._job] = node
-                self._taken_s += delay_s
-                self._backlog_s += float(outlook.backlog_s[node]) - self._node_backlog_s[node]
-                self._node_backlog_s[node] = outlook.backlog_s[node]
+                if self.reward == "foresight":
+                    busy_s = float(outlook.backlog_s[node]) - backlog_s
+                    self._foresight.place(self._job, delay_s=delay_s, busy_s=busy_s)
+        batch = self._observation
         over = not self._advance()
-        cost_s = self.simulator.job_seconds + (0.0 if over else self._left_s())
-        reward = self._cost_s - cost_s
-        self._cost_s = cost_s
-        if not over:
-            return self._matrix(), reward, False, False, {}
-        delays_s = [self.simulator.delay_s[job.name] for job in self.simulator.scenario.jobs]
-        return self._empty(), reward, True, False, {"delay_s": delays_s}
+        if over:
+            delays_s = [self.simulator.delay_s[job.name] for job in self.simulator.scenario.jobs]
+            return self._empty(), self._cost_s - self.simulator.job_seconds, True, False, {"delay_s": delays_s}
+        reward = self._cost_s - self._cost_so_far_s(with_newcomers=batch is self._observation)
+        self._cost_s = self._cost_so_far_s(with_newcomers=True)
+        return self._matrix(), reward, False, False, {}
+
+    def _cost_so_far_s(self, *, with_newcomers: bool) -> float:
+        if self.reward == "delay":
+            return self.simulator.job_seconds
+        return self.simulator.job_seconds + self._foresight.left_s(with_newcomers=with_newcomers)
 
     def _advance(self) -> bool:
         """Go to the next job to decide about; False when every job is done."""
@@ -180,23 +194,11 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         self._jobs: Iterator[int] = self._input.jobs()
         self._chosen = np.full(len(observation.jobs), WAITING, dtype=np.int64)
         self._aimed_at = self._chosen.copy()
-        self._taken_s = self.simulator.attempts_left_s()
-        self._node_backlog_s = observation.backlog_s.copy()
-        self._backlog_s = float(observation.backlog_s.sum())
-        self._size_s = np.array(
-            [self.simulator.estimates.fleet_generation_s(job.model, job.units) for _, job in self.simulator.waiting]
-        )
+        if self.reward == "foresight":
+            names = {job.name for _, job in self.simulator.waiting}
+            self._foresight = Foresight(self.simulator, observation, names - self._known)
+            self._known |= names
         return True
-
-    def _left_s(self) -> float:
-        """Return predicted job-seconds left."""
-        present = max(int(self._observation.eligible.any(axis=0).sum()), 1)
-        waits = np.ones(len(self._size_s), dtype=bool)
-        waits[: len(self._chosen)] = self._chosen == WAITING
-        size_s = self._size_s[waits]
-        n = len(size_s)
-        ahead_s = float((size_s * np.arange(n - 1, -1, -1)).sum())
-        return self._taken_s + (n * self._backlog_s + ahead_s) / present + float(size_s.sum())
 
     def _empty(self) -> NDArray[np.float32]:
         return np.zeros((self.max_nodes, KEY_COLUMN + 1), dtype=np.float32)
