@@ -60,6 +60,8 @@ class LiveAttempt:
     predicted_s: float
     spread_log: float
     placed_at: float
+    placer: str
+    policy_version: str | None
     begins_at: float | None = None
     published: bool = False
     withdrawn: bool = False

@@ -260,10 +260,12 @@ class Planner:
             predicted_s=float(observation.service_s[row, chosen]),
             spread_log=float(observation.generation_log_std[row, chosen]),
             placed_at=turn.now,
+            placer=self.placer.name,
+            policy_version=self.placer.policy_version,
         )
         decision = {
-            "placer": self.placer.name,
-            "policy_version": self.placer.policy_version,
+            "placer": attempt.placer,
+            "policy_version": attempt.policy_version,
             "probabilities": _by_node(observation, placement, row),
             "eta_p50_s": eta.p50_s,
             "eta_p90_s": eta.p90_s,
@@ -352,6 +354,8 @@ class Planner:
             predicted_s=row["predicted_service_s"],
             spread_log=self.cluster.estimates.of(node.name, job.request.model).s_per_unit.std_log,
             placed_at=row["created_at"],
+            placer=row["placer"],
+            policy_version=row["policy_version"],
             published=row["state"] == AttemptState.PUBLISHED,
         )
         node.add(attempt, now)

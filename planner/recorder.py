@@ -126,7 +126,7 @@ def _finish_done(
     timings = outcome.timings
     on_node_s = timings.transfer_in_s + timings.load_s + timings.generation_s + timings.transfer_out_s
     delays = Delays(waiting_s=max(turn.now - job.created_at - on_node_s, 0.0), **timings.model_dump())
-    placer, version = planner.placer.name, planner.placer.policy_version
+    placer, version = attempt.placer, attempt.policy_version
     planner.finish(
         turn,
         job,

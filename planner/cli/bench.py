@@ -115,6 +115,6 @@ def _draw(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedNo
         shares.barh(range(1, len(order) + 1), width, left=left, label=f"{1 / node.s_per_step:.0f} steps/s")
         left += np.array(width)
     shares.set_xlabel("share of jobs by node (emulated speed)")
-    shares.legend(fontsize="small", ncols=len(fleet), loc="upper center", bbox_to_anchor=(0.5, -0.12))
+    shares.legend(fontsize="small", ncols=len(fleet), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.suptitle(title, fontsize=9)
     figure.savefig(out, dpi=130)
