@@ -9,19 +9,33 @@ from rich.table import Table
 
 from broker_config.messages import Delays
 
-PARTS = tuple(Delays.model_fields)
+PARTS = {
+    "transfer_in_s": "in",
+    "waiting_s": "waiting",
+    "load_s": "load",
+    "generation_s": "drawing",
+    "transfer_out_s": "out",
+}
+    "transfer_in_s": "in",
+    "waiting_s": "waiting",
+    "load_s": "load",
+    "generation_s": "drawing",
+    "transfer_out_s": "out",
+}
 
 
-def delay_table(rows: Sequence[tuple[str, Delays]], title: str) -> Table:
+def delay_table(rows: Sequence[tuple[str, Delays]]) -> Table:
     """Return one row per node and one for all: jobs, busy time, mean and p95 of the service delay, mean of each part.
 
     Args:
         rows: node and measured delays of each DONE job.
-        title: heading.
     """
+    title = (
+        "Service delay in seconds, and the mean of its parts: transfer in, waiting, model load, drawing, transfer out"
+    )
     table = Table(title=title, title_justify="left")
-    table.add_column("node")
-    for heading in ("jobs", "busy", "mean", "p95", *(part.removesuffix("_s").replace("_", "\n") for part in PARTS)):
+    table.add_column("node", no_wrap=True)
+    for heading in ("jobs", "busy", "mean", "p95", *PARTS.values()):
         table.add_column(heading, justify="right", no_wrap=True)
     for node in sorted({node for node, _ in rows}):
         table.add_row(node, *_cells([delays for name, delays in rows if name == node]))

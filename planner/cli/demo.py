@@ -203,7 +203,8 @@ def _report(
     ]
     draw_contact_sheet(pictures, sheet)
     rows = [(result.node, result.delays) for result in results]
-    console.print(delay_table(rows, "Service delay per node, in seconds (unlike speeds are emulated)"))
+    console.print(delay_table(rows))
+    console.print(f"The nodes are alike; their unlike speeds ({', '.join(SLOWDOWNS)}) are emulated.")
     placers = ", ".join(sorted({result.placer for result in results}))
     console.print(f"{len(results)} images, placed by [bold]{placers}[/]. Contact sheet: [bold]{sheet}[/]")
     for name, count in restarts.items():
