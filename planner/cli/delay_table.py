@@ -16,12 +16,6 @@ PARTS = {
     "generation_s": "drawing",
     "transfer_out_s": "out",
 }
-    "transfer_in_s": "in",
-    "waiting_s": "waiting",
-    "load_s": "load",
-    "generation_s": "drawing",
-    "transfer_out_s": "out",
-}
 
 
 def delay_table(rows: Sequence[tuple[str, Delays]]) -> Table:
