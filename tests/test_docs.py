@@ -1,0 +1,102 @@
+"""The documentation says what the code does, as far as a program can tell."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+
+from broker_config.messages import Delays, EventKind, FailureKind, JobState
+from broker_config.rabbitmq import consumer_timeout_ms, policies
+from broker_config.settings import Settings
+from broker_config.settings_table import settings_table, with_table
+from broker_config.topology import EXCHANGES, PLANNER_QUEUES, TRAIN_QUEUE
+from planner.cli.main import main
+from planner.cluster import NodeState
+from planner.tables import AttemptState
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+GLOSSARY, OPERATIONS, ARCHITECTURE = (PAGES[f"docs/{name}.md"] for name in ("glossary", "operations", "architecture"))
+PACKAGES = ("broker_config", "planner", "rl_agent", "workers")
+SOURCES = {path: path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+
+each_page = pytest.mark.parametrize("page", sorted(PAGES))
+
+
+def cells(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading, without its two head rows."""
+    section = page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]]
+
+
+def code_spans(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+
+
+def test_the_settings_table_is_the_one_of_the_code() -> None:
+    assert with_table(OPERATIONS, settings_table()) == OPERATIONS, "run `python -m broker_config.settings_table`"
+
+
+@pytest.mark.parametrize(
+    ("heading", "states"),
+    [("States of a job", JobState), ("States of an attempt", AttemptState), ("States of a node", NodeState)],
+)
+def test_the_glossary_has_each_state_with_the_sentence_of_its_enum(heading: str, states: type[StrEnum]) -> None:
+    said = {state.strip("`"): sentence for state, sentence in cells(GLOSSARY, heading)}
+    source = "\n".join(SOURCES.values())
+    assert said == {s: re.search(rf'{s} = "{s}"  #: (.*)', source)[1] for s in states}
+
+
+def test_the_glossary_has_each_kind_of_failure_event_and_delay() -> None:
+    def first_cells(heading: str) -> set[str]:
+        return {span for row in cells(GLOSSARY, heading) for span in code_spans(row[0])}
+
+    assert first_cells("Why an attempt failed") == set(FailureKind)
+    assert first_cells("Events a client hears") == set(EventKind)
+    assert first_cells("Parts of the service delay") == set(Delays.model_fields)
+
+
+def test_the_architecture_has_each_exchange_queue_and_policy() -> None:
+    spans = set(code_spans(ARCHITECTURE))
+    named = [*EXCHANGES, *PLANNER_QUEUES, TRAIN_QUEUE, *policies(Settings(_env_file=None))]
+    assert {thing.name for thing in named} <= spans
+
+
+def test_operations_names_the_consumer_timeout_of_the_default_settings() -> None:
+    assert f"consumer_timeout = {consumer_timeout_ms(Settings(_env_file=None))}\n" in OPERATIONS
+
+
+def test_each_error_that_operations_explains_is_in_the_code() -> None:
+    # Literals that stand next to each other are one string; what is between braces is a name or a number.
+    source = re.sub(r'"\s*\n\s*f?"', "", "\n".join(SOURCES.values()))
+    for message, remedy in cells(OPERATIONS, "What each error means"):
+        for piece in message.strip("` ").split("…"):
+            assert piece.strip("`():. ") in source, message
+        assert remedy
+
+
+@each_page
+def test_each_variable_is_a_setting(page: str) -> None:
+    known = {f"LADLE_{name.upper()}" for name in Settings.model_fields}
+    example = re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    named = set(re.findall(r"\bLADLE_[A-Z0-9_]*[A-Z0-9]\b", PAGES[page]))
+    assert {name for name in named if not name.startswith("LADLE_TEST_")} <= known | set(example)
+
+
+@each_page
+def test_each_command_exists(page: str) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", PAGES[page], re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()] + code_spans(PAGES[page])
+    called = {found[1] for line in lines if (found := re.match(r"ladle ([a-z]+)\b", line))}
+    assert called <= set(main.list_commands(None))  # type: ignore[arg-type]
+
+
+@each_page
+def test_each_link_within_the_repository_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", PAGES[page]):
+        if "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), target
