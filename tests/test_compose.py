@@ -21,6 +21,7 @@ from planner.cli.main import main
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DEFAULTS = Settings(_env_file=None)
 INTERPOLATION = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
 SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 
@@ -34,12 +35,6 @@ def strings(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for part in value for text in strings(part)]
     return [value] if isinstance(value, str) else []
-
-
-def default_settings() -> Settings:
-    """Return the settings of a machine where nothing is set."""
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
-    return Settings(**defaults)
 
 
 def test_it_follows_the_compose_specification() -> None:
@@ -64,7 +59,7 @@ def test_each_image_is_pinned_to_a_version(name: str) -> None:
 @each_service
 def test_each_ladle_variable_is_a_setting(name: str) -> None:
     variables = {key for key in SERVICES[name].get("environment", {}) if key.startswith("LADLE_")}
-    assert variables <= set(environment(default_settings()))
+    assert variables <= set(environment(DEFAULTS))
 
 
 def test_no_secret_stands_in_the_file_and_none_has_a_default() -> None:
@@ -133,12 +128,12 @@ def test_each_service_waits_for_the_health_of_what_it_needs(name: str) -> None:
 def test_workers_have_more_time_to_stop_than_their_grace_time() -> None:
     for name, service in SERVICES.items():
         if service.get("command", [])[:2] == ["ladle", "worker"]:
-            assert float(service["stop_grace_period"].rstrip("s")) > default_settings().grace_s, name
+            assert float(service["stop_grace_period"].rstrip("s")) > DEFAULTS.grace_s, name
 
 
 def test_rabbitmq_loads_what_ladle_broker_writes() -> None:
     committed = (ROOT / COMPOSE["configs"]["rabbitmq-definitions"]["file"]).read_text()
-    assert committed == definitions_json(default_settings(), "ladle"), (
+    assert committed == definitions_json(DEFAULTS, "ladle"), (
         "run `ladle broker --vhost ladle --out deploy/rabbitmq/definitions.json`"
     )
     queues = {queue["name"] for queue in json.loads(committed)["queues"]}
@@ -147,7 +142,7 @@ def test_rabbitmq_loads_what_ladle_broker_writes() -> None:
 
 def test_rabbitmq_waits_longer_than_the_longest_job() -> None:
     conf = COMPOSE["configs"]["rabbitmq-conf"]["content"]
-    assert f"consumer_timeout = {consumer_timeout_ms(default_settings())}\n" in conf
+    assert f"consumer_timeout = {consumer_timeout_ms(DEFAULTS)}\n" in conf
     targets = {mount["source"]: mount["target"] for mount in SERVICES["rabbitmq"]["configs"]}
     folder = re.search(r"^load_definitions = (.*)$", conf, re.MULTILINE)
     assert folder is not None
