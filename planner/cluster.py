@@ -50,6 +50,7 @@ class LiveAttempt:
 
     Attributes:
         begins_at: when the node turned to it, as far as the planner can tell; None while others are before it.
+        resent: how often its message was sent again to a node that stays idle in front of it.
         withdrawn: the job was taken back or cancelled; the place stays taken until the node says so.
     """
 
@@ -64,6 +65,7 @@ class LiveAttempt:
     policy_version: str | None
     begins_at: float | None = None
     published: bool = False
+    resent: int = 0
     withdrawn: bool = False
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from broker_config.errors import ConfigurationError
-from broker_config.messages import JobState, NodeReport
+from broker_config.messages import Failure, FailureKind, JobState, NodeReport
 from broker_config.topology import check_node_name
 from planner.cluster import Node, NodeState
 from planner.core import Planner, lose_node, node_row
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SAVE_SEEN_EVERY_S = 30.0
 IDLE_REPORTS_BEFORE_RESEND = 3
+MOST_RESENDS = 3
 
 
 def report(planner: Planner, reports: Sequence[Mapping[str, Any]]) -> None:
@@ -121,7 +122,7 @@ def _compare_running(planner: Planner, turn: Turn, node: Node) -> None:
     """Let what the node says it runs correct what the planner believes."""
     running = node.report.running
     if running is None:
-        _count_idle_report(planner, node)
+        _count_idle_report(planner, turn, node)
         return
     attempt = node.attempts.get(running)
     job = planner.jobs.get(running[0])
@@ -132,10 +133,11 @@ def _compare_running(planner: Planner, turn: Turn, node: Node) -> None:
         turn.moved_jobs[job.id] = job
 
 
-def _count_idle_report(planner: Planner, node: Node) -> None:
+def _count_idle_report(planner: Planner, turn: Turn, node: Node) -> None:
     """Send attempts again when a node stays idle in front of the same one: its queue was deleted, and its messages.
 
-    The worker recognises an attempt that it has finished before and answers with the stored outcome.
+    The worker recognises an attempt that it has finished before and answers with the stored outcome. An attempt that
+    vanishes again and again is given up.
     """
     head = node.head.key if node.head else None
     key, count = node.idle_at
@@ -144,10 +146,17 @@ def _count_idle_report(planner: Planner, node: Node) -> None:
         return
     node.idle_at = None, 0
     for attempt in list(node.attempts.values()):
-        if attempt.withdrawn:
-            node.remove(attempt.key, planner.clock.now())
+        job = planner.jobs.get(attempt.job)
+        if attempt.withdrawn or job is None:
+            node.remove(attempt.key, turn.now)
+        elif attempt.resent == MOST_RESENDS:
+            node.remove(attempt.key, turn.now)
+            failure = Failure(kind=FailureKind.NODE_LOST, message=f"node {node.name} does not begin it")
+            turn.close_attempt(attempt, "lost", failure)
+            planner.take_back(turn, job, failure.message, failed=True)
         else:
             attempt.published = False
+            attempt.resent += 1
     logger.warning("node %s is idle: %d attempts are sent again", node.name, len(node.attempts))
 
 

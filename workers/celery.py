@@ -10,6 +10,7 @@ from celery import bootsteps
 from celery.exceptions import Reject
 from celery.signals import celeryd_init, worker_init, worker_shutdown, worker_shutting_down
 from kombu.messaging import Consumer
+from pydantic import ValidationError
 
 from broker_config.app import make_app
 from broker_config.errors import BrokerUnavailableError, ConfigurationError, LadleError
@@ -39,11 +40,16 @@ def node() -> Node:
 
 
 @app.task(bind=True, name="workers.generate")
-def generate(task: Any, assignment: dict[str, Any]) -> None:
-    """Draw the images of one assignment and send its outcome, then acknowledge."""
+def generate(task: Any, **call: Any) -> None:
+    """Draw the images of one `assignment` and send its outcome, then acknowledge."""
     deliveries = int((task.request.headers or {}).get("x-delivery-count") or 0)
     try:
-        node().run(Assignment(**assignment), deliveries)
+        try:
+            assignment = Assignment(**call.pop("assignment"), **call)
+        except (ValidationError, TypeError, KeyError) as exc:
+            node().bury(task.request.id, f"malformed assignment: {exc}")
+        else:
+            node().run(assignment, deliveries)
     except BrokerUnavailableError as exc:
         logger.error("%s", exc)
         raise Reject(str(exc), requeue=True) from exc

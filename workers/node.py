@@ -11,10 +11,11 @@ import uuid
 from collections import OrderedDict
 from typing import Literal
 
+from broker_config.consumer import RECORD_TASK
 from broker_config.messages import Assignment, Failure, FailureKind, ModelSpeed, NodeReport, Outcome, Timings
 from broker_config.publisher import Post, Sender
 from broker_config.settings import Settings
-from broker_config.topology import OUTCOMES
+from broker_config.topology import DEAD, OUTCOMES, node_key
 from workers.done_ledger import DoneLedger
 from workers.errors import WorkerError
 from workers.image_store import ImageStore
@@ -149,6 +150,23 @@ class Node:
                     body={"outcome": outcome},
                 )
             ]
+        )
+
+    def bury(self, task_id: str, reason: str) -> None:
+        """Send an assignment that cannot be read to the dead letters, so that the planner fails its attempt.
+
+        Raises:
+            BrokerUnavailableError: it could not be sent.
+        """
+        logger.error("task %s goes to the dead letters: %s", task_id, reason)
+        letter = {
+            "reason": reason,
+            "queue": node_key(self.name),
+            "headers": {"task": "workers.generate", "id": task_id},
+            "content_type": "application/json",
+        }
+        self._publisher.publish(
+            [Post(exchange=DEAD.name, routing_key=f"dead.{letter['queue']}", task=RECORD_TASK, body=letter)]
         )
 
     def _outcome(self, assignment: Assignment, earlier_deliveries: int) -> Outcome:
