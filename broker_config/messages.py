@@ -31,6 +31,12 @@ def _no_nul(text: str) -> str:
     return text
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
 def _finite(number: float) -> float:
     if not math.isfinite(number):
         raise ValueError("must be a finite number")
@@ -44,6 +50,7 @@ def _identifier(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_no_nul)]
+Prompt = Annotated[Text, AfterValidator(_not_blank)]
 Finite = Annotated[float, AfterValidator(_finite)]
 Seconds = Annotated[Finite, Ge(0)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
@@ -98,7 +105,7 @@ class ImageRequest(Message):
     """
 
     model: Annotated[Text, Len(1, 256)]
-    prompt: Annotated[Text, Len(1)]
+    prompt: Prompt
     negative_prompt: Text = ""
     width_px: Pixels
     height_px: Pixels
@@ -332,8 +339,6 @@ def check_limits(request: ImageRequest, settings: Settings) -> None:
     for field, value, limit, unit in limits:
         if value > limit:
             raise RequestRefusedError(f"{field}: {value:g} {unit} is over the limit of {limit:g}", field)
-    if not request.prompt.strip():
-        raise RequestRefusedError("prompt: is empty; say what to draw", "prompt")
 
 
 def refusal(error: ValidationError) -> RequestRefusedError:

@@ -69,7 +69,11 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
+        for number in self._previous:
+            signal.signal(number, signal.SIG_IGN)
         self.stop()
+        signal.signal(signal.SIGINT, interrupt)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

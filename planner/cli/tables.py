@@ -53,30 +53,18 @@ def node_table(rows: Sequence[Row]) -> Table:
 
 
 def job_table(rows: Sequence[Row]) -> Table:
-    """Return one row per job."""
+    """Return one row per job, narrow enough for 80 columns."""
     table = Table(title="Jobs", title_justify="left")
-    for heading, justify in (
-        ("job", "left"),
-        ("state", "left"),
-        ("node", "left"),
-        ("attempts", "right"),
-        ("prompt", "left"),
-        ("image steps", "right"),
-        ("service delay", "right"),
-        ("submitted", "right"),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=heading == "job")  # type: ignore[arg-type]
+    for heading in ("job", "state", "node", "delay", "prompt"):
+        table.add_column(heading, justify="right" if heading == "delay" else "left", no_wrap=True)
     for row in rows:
         delay_s = service_delay_s(row)
         table.add_row(
             row["id"],
             f"[{STATE_STYLE[JobState(row['state'])]}]{row['state']}[/]",
             row["node"] or "",
-            str(row["attempts"]),
-            row["request"]["prompt"][:40],
-            str(row["request"]["num_inference_steps"]),
             "" if delay_s is None else f"{delay_s:.2f} s",
-            ago(row["created_at"]),
+            row["request"]["prompt"],
         )
     return table
 
