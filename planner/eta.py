@@ -11,6 +11,7 @@ from rl_agent.estimates import NORMAL_P90
 from rl_agent.observation import Observation
 
 WAITING_SPREAD_LOG = 0.5
+LEAST_SPREAD_LOG = 0.05  # however alike the last few were, no machine repeats itself better than that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,8 @@ def eta_when_placed(observation: Observation, node: Node, row: int, chosen: int,
     backlog_s = node.backlog_s(now)
     arrival_s = max(float(observation.transfer_in_s[row, chosen]), backlog_s)
     p50_s = arrival_s + float(observation.service_s[row, chosen] + observation.transfer_out_s[row, chosen])
-    own_std_s = float(observation.generation_s[row, chosen] * observation.generation_log_std[row, chosen])
+    spread_log = max(float(observation.generation_log_std[row, chosen]), LEAST_SPREAD_LOG)
+    own_std_s = float(observation.generation_s[row, chosen]) * spread_log
     return Eta(p50_s=p50_s, p90_s=p50_s + NORMAL_P90 * math.hypot(own_std_s, node.backlog_std_s()))
 
 
