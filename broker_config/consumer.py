@@ -17,6 +17,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from celery import signals
+from celery.app.task import Context
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import compression
@@ -31,6 +32,14 @@ CONTENT_TYPE = "application/json"
 BODY_LIMIT_BYTES = 8 * 2**20
 CONNECT_TIMEOUT_S = 10.0
 KEPT_BYTES = 64 * 2**10  # how much of a dead message's body and headers is kept
+NUMBER_OR_NONE = (int, float, type(None))
+# A wrong type in any of these surfaces after Celery took the message: it then stays unacknowledged for ever.
+HEADER_TYPES = {
+    **dict.fromkeys(("task", "id", "lang", "shadow", "eta", "expires", "group", "root_id", "parent_id"), str),
+    **dict.fromkeys(("argsrepr", "kwargsrepr", "origin"), str),
+    **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), int),
+    "ignore_result": bool,
+}
 EMBED_KEYS = frozenset({"callbacks", "errbacks", "chain", "chord"})
 
 
@@ -60,17 +69,18 @@ def _fault_of_headers(headers: Any, known_tasks: Container[str]) -> str | None:
             return f"header {name!r} is {headers.get(name)!r:.80}, not a name"
     if headers["task"] not in known_tasks:
         return f"task {headers['task']!r:.200} is unknown here"
-    retries, limits, stamps = headers.get("retries"), headers.get("timelimit"), headers.get("stamped_headers")
-    if retries is not None and type(retries) is not int:
-        return f"header 'retries' is {retries!r:.80}, not a whole number"
+    limits = headers.get("timelimit")
     if limits is not None and not (
-        isinstance(limits, list | tuple)
-        and len(limits) == 2
-        and all(limit is None or type(limit) in (int, float) for limit in limits)
+        isinstance(limits, list | tuple) and len(limits) == 2 and all(type(n) in NUMBER_OR_NONE for n in limits)
     ):
         return f"header 'timelimit' is {limits!r:.80}, not two numbers"
-    if stamps:
-        return "header 'stamped_headers' is not used by Ladle"
+    for name, value in headers.items():
+        if name in HEADER_TYPES:
+            if value is not None and type(value) is not HEADER_TYPES[name]:
+                return f"header {name!r} is {value!r:.80}, not {HEADER_TYPES[name].__name__}"
+        elif value and name != "timelimit" and hasattr(Context, name):
+            # Celery copies headers into the task's context, so this one would play callbacks, chain, get, ...
+            return f"header {name!r} is not used by Ladle"
     return None
 
 

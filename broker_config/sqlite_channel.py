@@ -8,7 +8,8 @@ Leaves out connections and waiting for messages (``sqlite_transport``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.uuid import uuid
 
 from broker_config import sqlite_topology
+from broker_config.sqlite_file import BrokerFileError
 from broker_config.sqlite_message import Outgoing
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class QoS(virtual.QoS):
         self.channel = channel
         self.prefetch_count = prefetch_count
         self._session = channel.session
-        self._wake = channel.connection.wake
+        self._transport = channel.connection
         self._unacked: dict[int, Any] = {}
 
     def can_consume(self) -> bool:
@@ -49,17 +51,24 @@ class QoS(virtual.QoS):
 
     def ack(self, delivery_tag: int) -> None:
         """Delete the message."""
-        self._session.ack(delivery_tag)
-        self._settle(delivery_tag)
+        with self._settling(delivery_tag):
+            self._session.ack(delivery_tag)
 
     def reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Give the message back, or dead-letter it."""
-        self._session.reject(delivery_tag, requeue=requeue)
-        self._settle(delivery_tag)
+        with self._settling(delivery_tag):
+            self._session.reject(delivery_tag, requeue=requeue)
 
-    def _settle(self, delivery_tag: int) -> None:
+    @contextmanager
+    def _settling(self, delivery_tag: int) -> Iterator[None]:
+        try:
+            yield
+        except BrokerFileError as exc:
+            # Celery only logs this. Unless the connection goes, the message would fill the prefetch for ever.
+            self._transport.fail(exc)
+            raise
         self._unacked.pop(delivery_tag, None)
-        self._wake()
+        self._transport.wake()
 
     def restore_unacked(self) -> None:
         """Give everything back at once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,7 @@ class QueueSession:
         path: The broker file.
         lock_timeout_s: Longest wait for the write lock, in seconds.
         delivery_limit: A message given back more often than this is dead-lettered: 3 means 4 deliveries.
+        delivery_limits: Other limits for the queues whose names match a regular expression; the first match counts.
         dead_letter_exchange: Where rejected and too often delivered messages go, under their own routing key.
             Without a queue bound there they are dropped with a warning, as RabbitMQ does silently.
 
@@ -49,11 +51,12 @@ class QueueSession:
         *,
         lock_timeout_s: float = 30.0,
         delivery_limit: int = 3,
+        delivery_limits: Mapping[str, int] | None = None,
         dead_letter_exchange: str = "ladle.dead",
     ) -> None:
         self.file = BrokerFile(path, lock_timeout_s=lock_timeout_s)
         self._leases = lease_folder(path)
-        self._delivery_limit = delivery_limit
+        self._delivery_limits = [*(delivery_limits or {}).items(), ("", delivery_limit)]
         self._dead_letter_exchange = dead_letter_exchange
         self._lease: Lease | None = None
         self._topology: sqlite_topology.Topology | None = None
@@ -186,13 +189,13 @@ class QueueSession:
         """
         now = time.time()
         free = "queue = ? AND owner IS NULL AND (expires_s IS NULL OR expires_s > ?)"
-        # A look first, so that idle consumers never ask for the write lock.
-        if not self.file.read(f"SELECT 1 FROM message WHERE {free} LIMIT 1", (queue, now)):
+        # A look first, so that idle and standby consumers never ask for the write lock.
+        if not self.file.read(f"SELECT 1 FROM message WHERE {free} LIMIT 1", (queue, now)) or not self._may_read(queue):
             return None
         oldest = f"id = (SELECT id FROM message WHERE {free} ORDER BY id LIMIT 1)"
         columns = "RETURNING id, envelope, body, deliveries"
         with self.file.write() as db:
-            if not self._may_read(db, queue):
+            if not self._may_read(queue):
                 return None
             if no_ack:
                 statement, values = f"DELETE FROM message WHERE {oldest} {columns}", (queue, now)
@@ -201,17 +204,17 @@ class QueueSession:
                 values = (self.owner, queue, now)  # type: ignore[assignment]
             rows = db.execute(statement, values).fetchall()
         if not rows:
-            return None
+            return None  # another consumer was faster
         ((row, envelope, body, deliveries),) = rows
         return Claimed(id=row, envelope=json.loads(envelope), body=body, earlier_deliveries=max(deliveries - 1, 0))
 
-    def _may_read(self, db: sqlite3.Connection, queue: str) -> bool:
-        first = db.execute(
+    def _may_read(self, queue: str) -> bool:
+        first = self.file.read(
             "SELECT consumer.owner FROM queue JOIN consumer ON consumer.queue = queue.name"
             " WHERE queue.name = ? AND queue.single_active ORDER BY consumer.id LIMIT 1",
             (queue,),
-        ).fetchone()
-        return first is None or first == (self.owner,)
+        )
+        return first in ([], [(self.owner,)])
 
     def ack(self, message: int) -> None:
         """Delete a claimed message; one that was meanwhile given to another is left alone."""
@@ -235,12 +238,15 @@ class QueueSession:
 
     def _free(self, db: sqlite3.Connection, messages: Iterable[int], owner: str) -> None:
         for message in messages:
-            freed = db.execute(
-                "UPDATE message SET owner = NULL WHERE id = ? AND owner = ? AND deliveries <= ?",
-                (message, owner, self._delivery_limit),
-            ).rowcount
-            if not freed:
+            claim = (message, owner)
+            row = db.execute("SELECT queue, deliveries FROM message WHERE id = ? AND owner = ?", claim).fetchone()
+            if row is None:
+                continue
+            queue, deliveries = row
+            if deliveries > next(limit for pattern, limit in self._delivery_limits if re.search(pattern, queue)):
                 self._bury(db, message, owner, "delivery_limit")
+            else:
+                db.execute("UPDATE message SET owner = NULL WHERE id = ?", (message,))
 
     def _bury(self, db: sqlite3.Connection, message: int, owner: str, reason: str) -> None:
         """Move a claimed message to the dead-letter exchange with an ``x-death`` header, as RabbitMQ writes it."""

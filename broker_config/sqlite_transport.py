@@ -5,7 +5,8 @@ late acks, prefetch, redelivery with a count, dead-lettering, single active cons
 Leaves out priorities, headers exchanges and exchange-to-exchange bindings. Processes must share a local disk:
 neither ``flock`` nor SQLite's WAL works over a network file system.
 
-Transport options: ``lock_timeout_s`` (30), ``delivery_limit`` (3), ``dead_letter_exchange`` ("ladle.dead").
+Transport options: ``lock_timeout_s`` (30), ``delivery_limit`` (3), ``delivery_limits`` (queue name pattern to limit,
+the policies of this broker), ``dead_letter_exchange`` ("ladle.dead").
 """
 
 # kombu's base classes are annotated here and there, and wrongly where we override them.
@@ -25,11 +26,12 @@ from amqp.exceptions import ConsumerCancelled
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
 from broker_config.sqlite_channel import Channel
-from broker_config.sqlite_file import BrokerFileBusy, BrokerFileFull
+from broker_config.sqlite_file import BrokerFileBusy, BrokerFileError, BrokerFileFull
 from broker_config.sqlite_queue import QueueSession
 from broker_config.sqlite_topology import EXCHANGE_TYPES
 
 SCHEME = "sqlite"
+OPTIONS = ("lock_timeout_s", "delivery_limit", "delivery_limits", "dead_letter_exchange")
 FASTEST_POLL_S = 0.001
 SLOWEST_POLL_S = 0.005
 
@@ -70,6 +72,7 @@ class Transport(virtual.Transport):
         super().__init__(client, **options)
         self._wakeup = threading.Event()
         self._interrupted = False
+        self._failure: BrokerFileError | None = None
 
     def driver_version(self) -> str:
         """Version of the SQLite library."""
@@ -82,9 +85,8 @@ class Transport(virtual.Transport):
     def establish_connection(self) -> Transport:
         """Open the broker file."""
         options = self.client.transport_options
-        known = ("lock_timeout_s", "delivery_limit", "dead_letter_exchange")
         self.session = QueueSession(
-            path_of(self.client.hostname), **{name: options[name] for name in known if name in options}
+            path_of(self.client.hostname), **{name: options[name] for name in OPTIONS if name in options}
         )
         super().establish_connection()
         return self
@@ -105,6 +107,11 @@ class Transport(virtual.Transport):
         self.session.file.touch()
         self._wakeup.set()
 
+    def fail(self, failure: BrokerFileError) -> None:
+        """Make ``drain_events`` raise, so that its caller connects again."""
+        self._failure = failure
+        self.wake()
+
     def interrupt(self) -> None:
         """Deliver nothing more; a ``drain_events`` under way ends. Only a flag, as signal handlers may take no lock."""
         self._interrupted = True
@@ -116,12 +123,15 @@ class Transport(virtual.Transport):
 
         Raises:
             TimeoutError: Nothing came, or it was interrupted.
+            BrokerFileError: The file could not be used, now or for an ack.
             ConsumerCancelled: A queue was deleted under its consumer; connecting again declares it again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause_s = FASTEST_POLL_S
         while True:
             self._wakeup.clear()
+            if self._failure is not None:
+                raise self._failure
             self.session.reap_if_due()
             if self.session.file.changed() and not self._interrupted:
                 try:

@@ -104,6 +104,14 @@ def malformed():
         "timelimit words": good_headers(timelimit=["a", "b"]),
         "retries word": good_headers(retries="many"),
         "stamps": good_headers(stamped_headers=["x"], stamps={"x": "y"}),
+        "shadow list": good_headers(shadow=[[]]),
+        "root id list": good_headers(root_id=[]),
+        "group table": good_headers(group={"a": 1}),
+        "ignore_result number": good_headers(ignore_result=3),
+        "callbacks by header": good_headers(callbacks=[{"task": "job"}]),
+        "chain by header": good_headers(chain=[{"task": "job"}]),
+        "method of the context": good_headers(get="x"),
+        "delivery info by header": good_headers(delivery_info={"routing_key": "x"}),
         "stamps number": good_headers(stamped_headers=7),
         "unknown compression": good_headers(compression="nothing-we-have"),
         "compressed": good_headers(compression="application/x-gzip"),
@@ -240,14 +248,17 @@ calls = st.tuples(
     st.just({}) | json_values,
 )
 bodies = st.binary(max_size=64) | (json_values | calls).map(lambda v: json.dumps(v).encode()) | st.just(GOOD_BODY)
-header_names = st.sampled_from(["task", "id", "eta", "expires", "retries", "timelimit", "shadow", "root_id", "x"])
+header_names = st.sampled_from(
+    "task id lang eta expires retries timelimit shadow root_id parent_id group group_index argsrepr ignore_result"
+    " origin stamps stamped_headers callbacks chord correlation_id reply_to hostname args properties headers x".split()
+)
 odd_headers = st.dictionaries(header_names, json_values, max_size=5)
 headers = odd_headers | odd_headers.map(lambda odd: {**odd, "task": "job", "id": "some-id"})
 content_types = st.sampled_from([JSON, JSON, JSON, "application/x-python-serialize", "text/plain", "a/b"])
 
 
 def test_any_message_at_all_is_run_or_dead_lettered(site):
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(body=bodies, content_type=content_types, headers=headers)
     def check(body, content_type, headers):
         before = len(site.letters) + len(site.ran)

@@ -159,6 +159,25 @@ def test_a_message_that_kills_its_fifth_worker_is_buried_after_the_fourth(sessio
     assert "expiration" not in dead.envelope["properties"]
 
 
+def test_a_queue_may_have_a_limit_of_its_own(path):
+    with closing(QueueSession(path, delivery_limit=0, delivery_limits={"^q$": 1, "": 5})) as session:
+        session.publish([outgoing()])
+        for _ in range(2):
+            session.reject(session.claim("q").id, requeue=True)
+        assert session.claim("q") is None
+        assert session.claim("dead") is not None
+
+
+def test_a_standby_never_asks_for_the_write_lock(session, path):
+    declare(session, "sac", **{"x-single-active-consumer": True})
+    session.publish([outgoing()])
+    with closing(QueueSession(path)) as standby:
+        session.consume("sac", "t")
+        standby.consume("sac", "t")
+        with session.file.write():
+            assert standby.claim("sac") is None
+
+
 def test_a_rejected_message_is_buried_at_once(session):
     session.publish([outgoing(b"bad")])
     session.reject(session.claim("q").id, requeue=False)

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from amqp.exceptions import ChannelError, ConsumerCancelled, NotFound, Precondit
 from celery import Celery
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 
+from broker_config.sqlite_file import BrokerFileBusy
 from broker_config.sqlite_transport import path_of
 
 JOBS = Exchange("ladle.jobs", type="topic")
@@ -259,6 +261,22 @@ class TestOnlyHere:
                 producer.publish(1, routing_key="a")
                 producer.publish(2, routing_key="a", exchange="no-such-exchange")
             assert queue.get() is None
+
+    def test_an_ack_that_fails_ends_the_connection_and_the_message_comes_again(self, sqlite_url):
+        held = []
+        with Connection(sqlite_url, transport_options={"lock_timeout_s": 0.1}) as connection:
+            queue = Queue("q", JOBS, routing_key="#")
+            with Consumer(connection.channel(), [queue], on_message=held.append, prefetch_count=1):
+                Producer(connection.channel()).publish({}, exchange=JOBS, routing_key="a")
+                connection.drain_events(timeout=5)
+                with closing(sqlite3.connect(path_of(sqlite_url))) as other:
+                    other.execute("BEGIN IMMEDIATE")
+                    with pytest.raises(BrokerFileBusy):
+                        held[0].ack()
+                with pytest.raises(connection.recoverable_connection_errors):
+                    connection.drain_events(timeout=5)
+        with Connection(sqlite_url) as connection:
+            assert queue(connection.channel()).get().headers["x-delivery-count"] == 1
 
     def test_bindings_are_listed(self, sqlite_url):
         with Connection(sqlite_url) as connection:
