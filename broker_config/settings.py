@@ -184,3 +184,11 @@ def load_settings() -> Settings:
     except ValidationError as exc:
         problems = [f"LADLE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
         raise ConfigurationError("; ".join(problems)) from None
+
+
+def load_settings_or_exit(program: str) -> Settings:
+    """Read the settings for a process that Celery starts; a bad one ends it with a sentence instead of a traceback."""
+    try:
+        return load_settings()
+    except ConfigurationError as exc:
+        raise SystemExit(f"{program}: {exc}") from None

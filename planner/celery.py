@@ -13,7 +13,7 @@ from celery.signals import worker_init, worker_shutting_down
 from broker_config.app import make_app
 from broker_config.errors import LadleError
 from broker_config.publisher import Publisher
-from broker_config.settings import load_settings
+from broker_config.settings import load_settings_or_exit
 from broker_config.topology import PLANNER_QUEUES
 from planner import intake, recorder, watch
 from planner.batch import BatchTask
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 MESSAGES_AT_ONCE = 128
 TICK_S = 1.0
 
-settings = load_settings()
+settings = load_settings_or_exit("ladle planner")
 app = make_app("planner", settings, queues=PLANNER_QUEUES, include=[], prefetch=MESSAGES_AT_ONCE)
 app.conf.worker_pool = "threads"
 app.conf.worker_concurrency = 1

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from broker_config.app import make_app
 from broker_config.errors import BrokerUnavailableError, ConfigurationError, LadleError
 from broker_config.messages import Assignment
-from broker_config.settings import load_settings
+from broker_config.settings import load_settings_or_exit
 from broker_config.topology import control_queue, node_key, node_queue
 from workers.assembly import make_node
 from workers.node import Node
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 SAME_NAME_WAIT_S = 10.0
 
-settings = load_settings()
+settings = load_settings_or_exit("ladle worker")
 app = make_app("workers", settings, queues=[], include=[])
 app.conf.worker_pool = "threads"
 app.conf.worker_concurrency = 1
