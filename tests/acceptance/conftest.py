@@ -1,0 +1,32 @@
+"""One running site for each broker, shared by the tests that leave it as they found it."""
+
+from __future__ import annotations
+
+import pytest
+from ladle_site import Site, delete_queues, wait_until
+
+
+@pytest.fixture(scope="session", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def shared_site(request, tmp_path_factory):
+    changes = {}
+    if request.param == "rabbitmq":
+        changes["broker_url"] = request.getfixturevalue("rabbitmq_url")
+        delete_queues(changes["broker_url"])
+    site = Site(tmp_path_factory.mktemp("shared-site"), **changes)
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def site(shared_site):
+    """A planner and the nodes a and b, READY and idle."""
+    shared_site.start("a", "b")
+    for name in ("a", "b"):
+        shared_site.wait_for_node(name, "READY")
+    yield shared_site
+    wait_until(lambda: not _open_jobs(shared_site), "the end of all jobs of this test")
+
+
+def _open_jobs(site):
+    with site.ledger.transaction() as connection:
+        return site.ledger.open_jobs(connection)
