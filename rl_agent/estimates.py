@@ -112,6 +112,7 @@ class Estimates:
     _tables: dict[tuple[tuple[str, ...], tuple[str, ...]], EstimateTable] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _lent: dict[tuple[str, str], ModelEstimate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def of(self, node: str, model: str) -> ModelEstimate:
         """Return the estimate of `node` for `model`: measured, or borrowed afresh from what is measured by now.
@@ -120,7 +121,11 @@ class Estimates:
         this node is on the models it ran; the plain prior where nothing is known. It is a copy: teach it nothing.
         """
         measured = self.by_node.get(node, {}).get(model)
-        return self._borrowed(node, model) if measured is None else measured
+        if measured is not None:
+            return measured
+        if (node, model) not in self._lent:
+            self._lent[node, model] = self._borrowed(node, model)
+        return self._lent[node, model]
 
     def table(self, models: Sequence[str], nodes: Sequence[str]) -> EstimateTable:
         """Return the estimates of `models` on `nodes` as arrays; kept until the next observation."""
@@ -181,6 +186,7 @@ class Estimates:
             models[model] = self._borrowed(node, model)
         self._kin = None
         self._tables.clear()
+        self._lent.clear()
         return models[model]
 
     def _borrowed(self, node: str, model: str) -> ModelEstimate:

@@ -191,7 +191,11 @@ def _transfers(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> tuple[Floa
 def _latent_actions(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> FloatArray:
     """(J, N) last probabilities; a node unknown to a job's last decision gets 0, a job never asked about NaN."""
     latent = np.full((len(jobs), len(nodes)), np.nan)
+    column = {node.node: k for k, node in enumerate(nodes)}
     for row, job in enumerate(jobs):
         if job.latent_action is not None and any(job.latent_action.values()):
-            latent[row] = [job.latent_action.get(node.node, 0.0) for node in nodes]
+            latent[row] = 0.0
+            for name, probability in job.latent_action.items():
+                if name in column:
+                    latent[row, column[name]] = probability
     return latent

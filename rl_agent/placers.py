@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rl_agent.estimates import FloatArray
 from rl_agent.observation import Observation
 from rl_agent.outlook import Outlook
+from rl_agent.prices import priced_delay_s
 
 WAITING = -1
 
@@ -29,10 +30,17 @@ class Placement:
         node: (J,) index of the chosen node, or `WAITING`.
         probabilities: (J, N) propensities of the choice; a deterministic rule puts 1 on the node it aims at, which
             is a busy one when the job waits for it.
+        propensity: (J,) how likely each chosen node was to be chosen, where that is not what `probabilities` say: a
+            policy that takes its most probable node is certain of it.
     """
 
     node: NDArray[np.int64]
     probabilities: FloatArray
+    propensity: FloatArray | None = None
+
+    def propensity_of(self, job: int) -> float:
+        """Return how likely row `job`'s node was to be chosen; for a job that was placed."""
+        return float(self.probabilities[job, self.node[job]] if self.propensity is None else self.propensity[job])
 
 
 class Placer(Protocol):
@@ -219,31 +227,13 @@ class EarliestCompletionPlacer(Rule):
 
 
 class PricedCompletionPlacer(EarliestCompletionPlacer):
-    """Earliest completion that also pays for what a model load costs the jobs that wait.
-
-    The predicted delay is raised by prices, in seconds: loading holds up the jobs waiting behind, about half a second
-    each per second loaded, and pushing a model out of memory means loading it again for one of them.
-
-    Source: the three prices were found by a cross-entropy search in `EdgePlacement-v1` (docs/edge_placement.md).
-    """
+    """Earliest completion that also pays for what a model load costs the other jobs (`rl_agent.prices`)."""
 
     name = "priced-completion"
-    load_price_per_waiting = 0.55
-    evicted_price = 0.4
-    evicted_price_per_waiting = 0.6
-    max_waiting_per_node = 8.0
 
     def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
         """(N,) one on the least predicted delay plus prices."""
-        observation = outlook.observation
-        present = max(int(observation.eligible.any(axis=0).sum()), 1)
-        waiting = min(observation.waiting / present, self.max_waiting_per_node)
-        evicted_s, _ = outlook.eviction(job)
-        cost_s = (
-            outlook.delay_s(job)
-            + self.load_price_per_waiting * waiting * outlook.load_s(job)
-            + (self.evicted_price + self.evicted_price_per_waiting * waiting) * evicted_s
-        )
+        cost_s = priced_delay_s(outlook, job)
         return _one_hot(int(np.argmin(np.where(candidates, cost_s, np.inf))), len(cost_s))
 
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from rl_agent.estimates import FloatArray
 from rl_agent.observation import Observation
 from rl_agent.outlook import Outlook
+from rl_agent.prices import priced_delay_s
 
 Rows = NDArray[np.float32]
 
 NODE_COLUMNS = (
+    "excess_cost",
     "excess_delay",
     "backlog",
     "load",
@@ -40,8 +42,8 @@ COLUMN = {name: column for column, name in enumerate((*NODE_COLUMNS, *JOB_COLUMN
 N_LOG_SECONDS = NODE_COLUMNS.index("evicted_demand")
 
 MAX_PRESSURE = 8.0
-SCORE_SHARE = 0.1
-SCORE_FLOOR_S = 0.5
+SCORE_SHARE = 0.05
+SCORE_FLOOR_S = 0.25
 MAX_SCORE = 10.0
 
 
@@ -52,7 +54,8 @@ class PolicyInput:
 
     | column | meaning |
     |---|---|
-    | excess_delay | predicted delay on the node beyond that on the best node |
+    | excess_cost | predicted delay with prices (`prices`) on the node beyond that on the best node |
+    | excess_delay | the same without prices |
     | backlog, transfer_in, load, generation, transfer_out | parts of the predicted delay |
     | relative_generation | log of generation over the median of the eligible nodes |
     | generation_log_std | how unsure the estimate is |
@@ -62,11 +65,11 @@ class PolicyInput:
     | load_pressure, evicted_pressure, service_pressure | those seconds times `pressure` |
     | waited | since the job was accepted |
     | pressure | log(1 + WAITING jobs per node); times seconds it is taken plain |
-    | least_delay | predicted delay on the best node |
+    | least_delay | least predicted delay |
     | same_model | share of the batch's jobs that need the job's model |
     | holders | share of the nodes that hold it |
     | eligible | 1 where the job may be placed |
-    | score | logits of earliest completion, 0 on the best node |
+    | score | logits of priced completion, 0 on its node |
 
     Attributes:
         outlook: what the nodes will look like; `outlook.take` after each decision.
@@ -116,18 +119,20 @@ class PolicyInput:
         evicted_s, evicted_model = outlook.eviction(job)
         delay_s = outlook.delay_s(job)
         least_s = float(delay_s[observation.eligible[job]].min())
+        cost_s = priced_delay_s(outlook, job)
         excess_s = np.maximum(delay_s - least_s, 0.0)
+        excess_cost_s = np.maximum(cost_s - cost_s[observation.eligible[job]].min(), 0.0)
         busy_s = np.stack([load_s, evicted_s, load_s + observation.generation_s[job]])
         rows: Rows = self._fixed[job].copy()
         rows[:, :N_LOG_SECONDS] = np.log1p(
-            np.concatenate([excess_s[None], outlook.backlog_s[None], busy_s[:2], self._pressure * busy_s])
+            np.vstack([excess_cost_s, excess_s, outlook.backlog_s, busy_s[:2], self._pressure * busy_s])
         ).T
         rows[:, COLUMN["evicted_demand"]] = np.where(evicted_s > 0.0, self._demand[evicted_model], 0.0)
         rows[:, COLUMN["has_room"]] = outlook.room > 0
         rows[:, COLUMN["is_idle"]] = outlook.backlog_s <= 0.0
         rows[:, COLUMN["least_delay"]] = np.log1p(least_s)
         rows[:, COLUMN["holders"]] = outlook.held[observation.model[job], self._present].mean()
-        rows[:, COLUMN["score"]] = score(excess_s, least_s)
+        rows[:, COLUMN["score"]] = score(excess_cost_s, least_s)
         return rows
 
 

@@ -22,6 +22,9 @@ from rl_agent.ordering import OrderKey, order_key
 from rl_agent.placers import WAITING, Placement, Placer
 from rl_agent.residency import resident_after
 
+NEGLIGIBLE = 1e-5
+"""Probabilities up to this are not kept in a latent action: their logits are at its lower bound anyway."""
+
 
 @dataclass(kw_only=True)
 class Attempt:
@@ -120,7 +123,8 @@ class Simulator:
                 self.latent_actions.pop(job.name, None)
                 self._give(node, job)
             elif probabilities.any():
-                self.latent_actions[job.name] = dict(zip(names, probabilities.tolist(), strict=True))
+                likely = np.flatnonzero(probabilities > NEGLIGIBLE).tolist()
+                self.latent_actions[job.name] = {names[k]: float(probabilities[k]) for k in likely}
         behind = self.waiting[len(self._offered) :]
         self.waiting = [entry for entry in self._offered if entry[1].name not in placed] + behind
 

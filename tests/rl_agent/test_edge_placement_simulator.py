@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_delays():
 
 def test_bursts_keep_the_mean_rate_and_raise_the_variance_of_counts():
     def counts(arrivals):
-        jobs = ScenarioSpec(n_nodes=20, jobs_per_node=80, arrivals=arrivals).draw(0).jobs
+        jobs = ScenarioSpec(n_nodes=5, jobs_per_node=200, arrivals=arrivals).draw(0).jobs
         return np.histogram([job.arrival_s for job in jobs], bins=np.arange(0.0, jobs[-1].arrival_s, 10.0))[0]
 
     poisson, bursty = counts("poisson"), counts("bursty")

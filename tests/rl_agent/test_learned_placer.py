@@ -16,7 +16,7 @@ from rl_agent.ladts.ladts import LADTS
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.node_policy import NodePolicy, NodePolicyWeights
 from rl_agent.observation import JobView, NodeView, observe
-from rl_agent.placers import WAITING, EarliestCompletionPlacer
+from rl_agent.placers import WAITING, PricedCompletionPlacer
 from rl_agent.policy_export import served_weights
 from rl_agent.policy_file import save_policy
 from rl_agent.policy_input import COLUMN, PolicyInput
@@ -48,10 +48,10 @@ def observation(n_jobs=3, n_nodes=4, seed=0, latent_action=None, room=2):
     return observe(jobs, nodes, Estimates())
 
 
-def test_zero_weights_play_earliest_completion(tmp_path):
+def test_zero_weights_play_priced_completion(tmp_path):
     scenario = ScenarioSpec(n_nodes=4, jobs_per_node=20, load=0.9).draw(1)
     learned = Simulator(scenario).run(placer(tmp_path, 0.0))
-    np.testing.assert_array_equal(learned, Simulator(scenario).run(EarliestCompletionPlacer()))
+    np.testing.assert_array_equal(learned, Simulator(scenario).run(PricedCompletionPlacer()))
 
 
 def test_numpy_and_torch_agree_with_and_without_a_latent_action():

@@ -65,9 +65,9 @@ def test_earliest_completion_knows_that_a_load_in_the_batch_serves_the_next_job_
     assert answer.node.tolist() == [0, 0]
 
 
-def test_priced_completion_keeps_a_model_in_memory_when_others_wait_for_it():
-    # 30 s for k on slow, where nothing is held; 11 s on fast, pushing out m that the others need
-    seen = observation(4, models=["k", "m", "m", "m"], resident=(("m",), ()), backlog_s=(9.0, 7.0))
+def test_priced_completion_keeps_a_model_in_memory_for_a_few_seconds_of_delay():
+    # k loads in 10 s anywhere: 11 s on fast, pushing out m (10 s to load again); 6 + 14 s on slow, pushing out nothing
+    seen = observation(1, models=["k"], resident=(("m",), ()), backlog_s=(0.0, 6.0))
     assert RULES["earliest-completion"]().place(seen).node[0] == 0
     assert RULES["priced-completion"]().place(seen).node[0] == 1
 

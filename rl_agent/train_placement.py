@@ -1,0 +1,164 @@
+"""Trains the served policy in `EdgePlacement-v1` with `LADTS`, and exports the best one seen.
+
+`python -m rl_agent.train_placement --out FOLDER` is all it takes. After every round of decisions the policy, played
+without noise, meets the same validation scenarios as the rule it started from; the round with the least mean service
+delay relative to that rule is exported. Validation seeds, training seeds and the seeds of
+`benchmarks/edge_placement.py` are disjoint. Left out: learning from logged experience.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from rl_agent.edge_placement.env import EdgePlacementEnv
+from rl_agent.edge_placement.scenario import Scenario, ScenarioSpec
+from rl_agent.edge_placement.simulator import Simulator
+from rl_agent.estimates import FloatArray
+from rl_agent.ladts.ladts import LADTS
+from rl_agent.learned_placer import LearnedPlacer
+from rl_agent.placers import Placer, PricedCompletionPlacer
+from rl_agent.policy_export import served_weights
+from rl_agent.policy_file import PolicyCard, save_policy
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_SEED = 90_000
+VALIDATION_LOADS = (0.5, 0.7, 0.9, 1.1)
+VALIDATION_NODES = (6, 9, 14)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """How long and on what to train; the defaults made the shipped policy.
+
+    Attributes:
+        decisions: in all.
+        round_decisions: decisions between two validations.
+        envs: fleets side by side.
+        hidden: width of the denoiser.
+        n_denoising_steps: length of its chain.
+        validation_scenarios: how many.
+        jobs_per_node: length of a validation scenario.
+    """
+
+    seed: int = 0
+    decisions: int = 60_000
+    round_decisions: int = 10_000
+    envs: int = 4
+    hidden: int = 24
+    n_denoising_steps: int = 5
+    learning_rate: float = 3e-4
+    gamma: float = 0.99
+    ent_coef: float = 0.005
+    reward_scale: float = 0.02
+    validation_scenarios: int = 24
+    jobs_per_node: int = 40
+
+
+def make_model(plan: TrainingPlan) -> LADTS:
+    """Return an untrained model on fresh fleets of 5 to 20 nodes; it plays the rule it starts from."""
+
+    def make_env() -> EdgePlacementEnv:
+        return EdgePlacementEnv(lookahead=8, reward="foresight")
+
+    arguments = {
+        "layout": make_env().layout,
+        "prediction": "scored",
+        "net_arch": (plan.hidden,),
+        "n_denoising_steps": plan.n_denoising_steps,
+    }
+    return LADTS(
+        "LADTSPolicy",
+        DummyVecEnv([make_env for _ in range(plan.envs)]),
+        learning_rate=plan.learning_rate,
+        buffer_size=100_000,
+        learning_starts=4_000,
+        batch_size=128,
+        gamma=plan.gamma,
+        train_freq=2,
+        ent_coef=plan.ent_coef,
+        reward_scale=plan.reward_scale,
+        explore_uniformly=False,
+        policy_kwargs=arguments,
+        device="cpu",
+        seed=plan.seed,
+    )
+
+
+def validation_scenarios(plan: TrainingPlan) -> list[Scenario]:
+    """Return the scenarios that choose among rounds: loads, fleet sizes and both kinds of arrivals in turn."""
+    return [
+        ScenarioSpec(
+            n_nodes=VALIDATION_NODES[n % len(VALIDATION_NODES)],
+            jobs_per_node=plan.jobs_per_node,
+            load=VALIDATION_LOADS[n % len(VALIDATION_LOADS)],
+            arrivals="bursty" if n // 2 % 2 else "poisson",
+        ).draw(VALIDATION_SEED + n)
+        for n in range(plan.validation_scenarios)
+    ]
+
+
+def mean_delays_s(placer: Placer, scenarios: Sequence[Scenario]) -> FloatArray:
+    """(scenarios,) mean service delay under `placer`."""
+    return np.array([Simulator(scenario).run(placer).mean() for scenario in scenarios])
+
+
+def train(plan: TrainingPlan, out: Path) -> PolicyCard:
+    """Train by `plan` and leave the best policy in the folder `out`.
+
+    Returns:
+        The card of the exported policy; `training` holds the plan and every round's ratio to the rule.
+    """
+    th.set_num_threads(1)
+    scenarios = validation_scenarios(plan)
+    rule_s = mean_delays_s(PricedCompletionPlacer(), scenarios)
+    model = make_model(plan)
+    rounds: list[dict[str, Any]] = []
+    best = _export(model, plan, out, rounds)
+    for decisions in range(plan.round_decisions, plan.decisions + 1, plan.round_decisions):
+        model.learn(plan.round_decisions, reset_num_timesteps=False, log_interval=1000)
+        with tempfile.TemporaryDirectory() as folder:
+            _export(model, plan, Path(folder), rounds)
+            ratios = np.log(mean_delays_s(LearnedPlacer(Path(folder)), scenarios) / rule_s)
+        error = ratios.std() / np.sqrt(len(ratios))
+        rounds.append({"decisions": decisions, "log_ratio": float(ratios.mean()), "error": float(error)})
+        logger.info("%d decisions: mean log ratio %+.3f +- %.3f", decisions, ratios.mean(), error)
+        if rounds[-1]["log_ratio"] <= min([0.0, *(r["log_ratio"] for r in rounds)]):
+            best = _export(model, plan, out, rounds)
+    return best
+
+
+def _export(model: LADTS, plan: TrainingPlan, folder: Path, rounds: list[dict[str, Any]]) -> PolicyCard:
+    return save_policy(
+        folder,
+        served_weights(model.policy),
+        version=f"edge-placement-s{plan.seed}-{model.num_timesteps}",
+        n_denoising_steps=plan.n_denoising_steps,
+        training={"command": "python -m rl_agent.train_placement", **vars(plan), "rounds": list(rounds)},
+    )
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m rl_agent.train_placement", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="policy folder to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--decisions", type=int, default=TrainingPlan.decisions)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    card = train(TrainingPlan(seed=arguments.seed, decisions=arguments.decisions), arguments.out)
+    logger.info("%s written to %s", card.version, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
