@@ -119,6 +119,7 @@ class Channel(virtual.Channel):
         """Make or check a queue; passive: only ask for its ready messages and consumers."""
         name = queue or f"amq.gen-{uuid()}"
         if passive:
+            self.session.reap_if_due()  # the dead count no more, even when nobody else is there to notice
             self.session.change(sqlite_topology.require_queue, name)
         else:
             self.session.declare_queue(

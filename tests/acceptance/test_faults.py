@@ -56,6 +56,7 @@ def test_a_worker_told_to_stop_finishes_its_job_and_takes_no_other(site):
         handles = client.submit_many([MEDIUM] * 6)
         jobs = [handle.job for handle in handles]
         running = wait_until_it_runs_on(site, "a", jobs)
+        received = site.running["a"].log.count(" received")
         site.running["a"].terminate()
         assert site.running["a"].wait() == 0
         results = {handle.job: handle.result(60) for handle in handles}
@@ -63,7 +64,7 @@ def test_a_worker_told_to_stop_finishes_its_job_and_takes_no_other(site):
     assert results[running].attempts == 1
     assert all(has_one_outcome(site, job) for job in jobs)
     assert "Traceback" not in site.running["a"].log
-    assert site.running["a"].log.count(" received") == 1
+    assert site.running["a"].log.count(" received") == received
     site.start_worker("a")
     with site.client() as client:  # nothing of it was left in its queue
         for handle in client.submit_many([MEDIUM] * 2):
