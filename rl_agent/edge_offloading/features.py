@@ -15,7 +15,7 @@ from rl_agent.ladts.layout import ObservationLayout
 
 ObservationKind = Literal["slot_start", "in_slot"]
 
-SCORE_S = 0.02
+SCORE_S = 0.1
 LOWEST_SCORE = -10.0
 BACKLOG_UNIT_S = 10.0
 

@@ -1,0 +1,141 @@
+"""The learners that are compared in paper mode, each by name with its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from stable_baselines3 import DQN
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from rl_agent.edge_offloading.features import ObservationKind, layout, published_layout
+from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
+from rl_agent.ladts.actors import NodeFeatures
+from rl_agent.ladts.ladts import LADTS
+
+N_ENVS = 20
+STEPS_PER_UPDATE = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """One line of a figure.
+
+    Attributes:
+        name: what the figure calls it.
+        policy: policy name of ``LADTS``, or ``DQN``.
+        observation: what it sees, see ``EdgeOffloadingEnv``.
+        published: keep the published code's quirks (see docs/lad_ts.md).
+        n_denoising_steps: I.
+        ent_coef: entropy coefficient, as in ``LADTS``.
+        ageing_gcycles_per_s: the planner's order, or None for the paper's.
+        deterministic: how the trained policy is evaluated. Without in-slot knowledge the most probable server of one
+            task is that of all tasks, so there it draws.
+        policy_kwargs: more arguments of the policy.
+    """
+
+    name: str
+    policy: str
+    observation: ObservationKind = "in_slot"
+    published: bool = False
+    n_denoising_steps: int = 5
+    ent_coef: str | float = "auto_0.003"
+    ageing_gcycles_per_s: float | None = None
+    deterministic: bool = True
+    policy_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, scenario: Scenario, seed: int, n_episodes: int, **kwargs: Any) -> BaseAlgorithm:
+        """Return the untrained model on an environment of its own.
+
+        Args:
+            scenario: parameters.
+            seed: of networks, exploration and arrivals.
+            n_episodes: how many it will be trained for; the environment plays at most ``N_ENVS`` at once.
+            kwargs: more arguments of the algorithm.
+        """
+        n_envs = min(N_ENVS, n_episodes)
+        env = EdgeOffloadingVecEnv(scenario, n_envs, self.observation, self.ageing_gcycles_per_s)
+        env.seed(seed * 1000)
+        if self.policy == "DQN":
+            return self._build_dqn(scenario, env, seed, **kwargs)
+        return LADTS(self.policy, env, seed=seed, **{**self._arguments(scenario), **kwargs})
+
+    def _arguments(self, scenario: Scenario) -> dict[str, Any]:
+        policy_kwargs: dict[str, Any] = {"n_denoising_steps": self.n_denoising_steps}
+        if self.published:
+            published = {
+                "layout": published_layout(scenario),
+                "network": "flat",
+                "net_arch": (20, 20),
+                "critic_net_arch": (20, 20),
+                "prediction": "softmax",
+                "max_logit": None,
+                "latent_as_logits": False,
+                "keep_latents": True,
+            }
+            return {
+                "learning_rate": 1e-4,
+                "reward_scale": 1.0,
+                "ent_coef": "auto_0.05",
+                "target_entropy": -1.0,
+                "batch_size": 1280,
+                "buffer_size": 20_000,
+                "train_freq": 25,
+                "policy_kwargs": {**policy_kwargs, **published, **self.policy_kwargs},
+            }
+        ours = {"layout": layout(scenario, self.observation), "net_arch": (16,), "critic_net_arch": (32,)}
+        return {
+            "learning_rate": 1e-3,
+            "ent_coef": self.ent_coef,
+            "batch_size": 128,
+            "train_freq": STEPS_PER_UPDATE,
+            "policy_kwargs": {**policy_kwargs, **ours, **self.policy_kwargs},
+        }
+
+    def _build_dqn(self, scenario: Scenario, env: EdgeOffloadingVecEnv, seed: int, **kwargs: Any) -> DQN:
+        columns = layout(scenario, self.observation)
+        policy_kwargs = {
+            "features_extractor_class": NodeFeatures,
+            "features_extractor_kwargs": {"layout": columns, "network": "flat"},
+            "net_arch": [64, 64],
+        }
+        arguments: dict[str, Any] = {
+            "learning_rate": 1e-3,
+            "buffer_size": 50_000,
+            "learning_starts": 1_000,
+            "batch_size": 128,
+            "gamma": 0.95,
+            "train_freq": STEPS_PER_UPDATE // 4,
+            "target_update_interval": 10_000,
+            "exploration_fraction": 0.3,
+        }
+        return DQN("MlpPolicy", env, policy_kwargs=policy_kwargs, seed=seed, **{**arguments, **kwargs})
+
+
+LAD_TS = Learner(name="LAD-TS", policy="LADTSPolicy", policy_kwargs={"latent_action": "score"})
+LEARNERS: dict[str, Learner] = {
+    learner.name: learner
+    for learner in (
+        LAD_TS,
+        Learner(name="D2SAC-TS", policy="D2SACPolicy"),
+        Learner(name="SAC-TS", policy="SACTSPolicy"),
+        Learner(name="DQN-TS", policy="DQN"),
+        replace(LAD_TS, name="LAD-TS, slot start", observation="slot_start"),
+        replace(
+            LAD_TS,
+            name="LAD-TS, slot start, no plan",
+            observation="slot_start",
+            deterministic=False,
+            policy_kwargs={"latent_action": "noise", "prediction": "sample"},
+        ),
+        Learner(name="SAC-TS, slot start", policy="SACTSPolicy", observation="slot_start", deterministic=False),
+        Learner(
+            name="LAD-TS, published",
+            policy="LADTSPolicy",
+            observation="slot_start",
+            published=True,
+            deterministic=False,
+        ),
+    )
+}

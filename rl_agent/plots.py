@@ -1,0 +1,51 @@
+"""Figures of the reproduction, drawn from its CSV files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+mpl.use("agg")
+
+Points = Mapping[float, Sequence[float]]
+"""Values over seeds by position on the x axis."""
+
+
+def draw(
+    path: Path,
+    lines: Mapping[str, Points],
+    levels: Mapping[str, float],
+    *,
+    title: str,
+    x_label: str,
+    highest: float | None = None,
+) -> None:
+    """Draw mean and spread over seeds of the ratio to Opt-TS.
+
+    Args:
+        path: PNG to write.
+        lines: by learner or rule.
+        levels: rules whose value does not depend on x, as horizontal lines.
+        title: of the figure.
+        x_label: of the x axis.
+        highest: upper end of the y axis; what lies above is cut off.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in lines.items():
+        x = sorted(points)
+        mean = np.array([np.mean(points[value]) for value in x])
+        low, high = (np.array([pick(points[value]) for value in x]) for pick in (min, max))
+        (line,) = axes.plot(x, mean, marker="o", markersize=3, label=name)
+        axes.fill_between(x, low, high, alpha=0.15, color=line.get_color())
+    for style, (name, level) in zip((":", "--", "-.") * len(levels), levels.items(), strict=False):
+        axes.axhline(level, linestyle=style, linewidth=1, color="grey", label=name)
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(bottom, min(top, highest) if highest is not None else top)
+    axes.set(title=title, xlabel=x_label, ylabel="mean service delay / Opt-TS")
+    axes.legend(fontsize=7, ncols=2)
+    figure.savefig(path, dpi=120)
