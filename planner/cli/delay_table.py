@@ -24,9 +24,7 @@ def delay_table(rows: Sequence[tuple[str, Delays]]) -> Table:
     Args:
         rows: node and measured delays of each DONE job.
     """
-    title = (
-        "Service delay in seconds, and the mean of its parts: transfer in, waiting, model load, drawing, transfer out"
-    )
+    title = "Service delay in seconds, and the means of its parts (in, out: transfers)"
     table = Table(title=title, title_justify="left")
     table.add_column("node", no_wrap=True)
     for heading in ("jobs", "busy", "mean", "p95", *PARTS.values()):
