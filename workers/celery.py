@@ -22,7 +22,7 @@ from workers.node import Node
 
 logger = logging.getLogger(__name__)
 
-SAME_NAME_WAIT_S = 10.0
+SAME_NAME_WAIT_S = 3.0
 
 settings = load_settings_or_exit("ladle worker")
 app = make_app("workers", settings, queues=[], include=[])

@@ -1,4 +1,4 @@
-"""One running site for each broker, shared by the tests that leave it as they found it."""
+"""One running site for each broker and module, shared by the tests that leave it as they found it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from ladle_site import Site, delete_queues, wait_until
 
 
-@pytest.fixture(scope="session", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+@pytest.fixture(scope="module", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
 def shared_site(request, tmp_path_factory):
     changes = {}
     if request.param == "rabbitmq":

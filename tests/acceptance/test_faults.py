@@ -126,8 +126,8 @@ def test_a_second_worker_of_a_name_refuses_to_start_and_says_so(site):
         assert client.submit(prompt="x").result(30)
 
 
-def test_a_worker_killed_alone_on_its_broker_can_start_again_at_once(make_site, broker_url):
-    site = make_site(broker_url=broker_url)
+def test_a_worker_killed_alone_on_its_broker_can_start_again_at_once(make_site):
+    site = make_site()
     site.start_worker("a").kill()
     site.start_worker("a")
 
