@@ -41,4 +41,4 @@ def _cells(delays: Sequence[Delays]) -> list[str]:
     busy_s = sum(one.load_s + one.generation_s for one in delays)
     means = [float(np.mean([getattr(one, part) for one in delays])) for part in PARTS]
     numbers = [busy_s, float(service_s.mean()), float(np.percentile(service_s, 95)), *means]
-    return [str(len(delays)), *(f"{number:.2f}" for number in numbers)]
+    return [str(len(delays)), *(f"{number:.2f}" if number < 10 else f"{number:.1f}" for number in numbers)]
