@@ -18,7 +18,7 @@ from rl_agent.policy_input import PolicyInput
 
 def shipped_policy() -> Path:
     """Return the folder of the policy that ships with the package."""
-    return Path(str(files("rl_agent") / "policies" / "edge-placement"))
+    return Path(str(files("rl_agent") / "policies" / "edge_placement"))
 
 
 class LearnedPlacer:
