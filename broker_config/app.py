@@ -10,8 +10,10 @@ from kombu.entity import Queue
 
 from broker_config import sqlite_transport
 from broker_config.settings import Settings
+from broker_config.topology import PLANNER_DELIVERIES, UNLIMITED_DELIVERIES
 
 BROKER_HEARTBEAT_S = 15
+OWN_DELIVERY_LIMITS = {"^(planner|outcomes)$": PLANNER_DELIVERIES, "^dead$": UNLIMITED_DELIVERIES}
 
 
 def make_app(
@@ -64,5 +66,5 @@ def make_app(
 def transport_options(settings: Settings) -> dict[str, Any]:
     """Return kombu's transport options for the broker of `settings`."""
     if settings.is_embedded:
-        return {"delivery_limit": settings.delivery_limit}
+        return {"delivery_limit": settings.delivery_limit, "delivery_limits": OWN_DELIVERY_LIMITS}
     return {"confirm_publish": True, "confirm_timeout": settings.confirm_timeout_s}

@@ -143,8 +143,9 @@ class _ConfirmingChannel:
     def publish(self, posts: Sequence[Post]) -> list[Post]:
         names = [str(uuid.uuid4()) for _ in posts]
         try:
-            for name, post in zip(names, posts, strict=True):
-                self._send(name, post)
+            with self._producer.batch():
+                for name, post in zip(names, posts, strict=True):
+                    self._send(name, post)
             self._wait_for_confirms()
         except self._errors as exc:
             raise BrokerUnavailableError(self._connection.as_uri(), str(exc) or type(exc).__name__) from exc

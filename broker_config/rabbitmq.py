@@ -21,11 +21,16 @@ import click
 from kombu.entity import Queue
 
 from broker_config.settings import Settings, load_settings
-from broker_config.topology import DEAD, EXCHANGES, PLANNER_QUEUES, TRAIN_QUEUE
+from broker_config.topology import (
+    DEAD,
+    EXCHANGES,
+    PLANNER_DELIVERIES,
+    PLANNER_QUEUES,
+    TRAIN_QUEUE,
+    UNLIMITED_DELIVERIES,
+)
 
 CONSUMER_TIMEOUT_SLACK_S = 1800.0  # an assignment is unacknowledged while the model loads and the image leaves, too
-PLANNER_DELIVERIES = 100  # a broker that restarts counts as well: 20, the default of 4.x, can be reached by bad luck
-UNLIMITED_DELIVERIES = 1_000_000  # 3.10 refuses -1
 TRAIN_MESSAGES = 1000
 TRANSIENT_BYTES = 512 * 2**20
 

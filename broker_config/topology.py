@@ -47,6 +47,8 @@ SHARED_QUEUE = Queue(
 PLANNER_QUEUES = (PLANNER_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
 
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
+PLANNER_DELIVERIES = 100  # a broker that restarts counts as well: 20, the default of 4.x, can be reached by bad luck
+UNLIMITED_DELIVERIES = 1_000_000  # 3.10 refuses -1
 CLIENT_QUEUE_EXPIRY_S = 600
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -15,6 +16,9 @@ from rich.table import Table
 from broker_config.settings import PLACERS, load_settings
 from planner.cli.bench_load import EmulatedNode, arrivals, emulated_nodes
 from planner.cli.bench_run import Measured, run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 console = Console()
 
@@ -53,6 +57,8 @@ def command(
     unknown = sorted(set(chosen) - {RIVAL, *PLACERS})
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join((RIVAL, *PLACERS))}", param_hint="--placer")
+    from matplotlib.figure import Figure  # asked for before the long work, not after it
+
     settings = load_settings().with_changes(time_scale=time_scale, node_timeout_s=60)
     fleet = emulated_nodes(nodes)
     load_of_jobs = arrivals(fleet, jobs, load, seed)
@@ -67,7 +73,9 @@ def command(
         f"window {settings.window:g}; service delay in emulated seconds"
     )
     console.print(_table(measured, fleet, title))
-    _draw(measured, fleet, title, out)
+    figure = Figure(figsize=(11, 0.5 * len(measured) + 2.2), layout="constrained")
+    _draw(figure, measured, fleet, title)
+    figure.savefig(out, dpi=130)
     console.print(f"Drawn: [bold]{out}[/]")
 
 
@@ -93,12 +101,11 @@ def _table(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedN
     return table
 
 
-def _draw(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedNode], title: str, out: Path) -> None:
+def _draw(
+    figure: Figure, measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedNode], title: str
+) -> None:
     """Draw the spread of delays, and who drew how many jobs, one row per placer."""
-    from matplotlib.figure import Figure
-
     order = sorted(measured, key=lambda placer: -float(np.mean([one.delay_s for one in measured[placer]])))
-    figure = Figure(figsize=(11, 0.5 * len(order) + 2.2), layout="constrained")
     delays, shares = figure.subplots(1, 2, sharey=True)
     delays.boxplot(
         [[one.delay_s for one in measured[placer]] for placer in order],
@@ -117,4 +124,3 @@ def _draw(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedNo
     shares.set_xlabel("share of jobs by node (emulated speed)")
     shares.legend(fontsize="small", ncols=len(fleet), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.suptitle(title, fontsize=9)
-    figure.savefig(out, dpi=130)

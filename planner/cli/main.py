@@ -60,6 +60,8 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except LadleError as exc:
             raise click.ClickException(str(exc)) from exc
+        except ModuleNotFoundError as exc:
+            raise click.ClickException(f"this command {_how_to_install(exc)}") from exc
 
 
 def _command(loaded: Any) -> click.Command:
@@ -68,10 +70,13 @@ def _command(loaded: Any) -> click.Command:
     return loaded
 
 
-def _unavailable(name: str, exc: ModuleNotFoundError) -> click.Command:
+def _how_to_install(exc: ModuleNotFoundError) -> str:
     extra = EXTRA_OF_PACKAGE.get((exc.name or "").split(".", 1)[0])
-    hint = f"pip install 'ladle[{extra}]'" if extra else f"pip install {exc.name}"
-    reason = f"needs {exc.name}: {hint}"
+    return f"needs {exc.name}: pip install {f'ladle[{extra}]' if extra else exc.name}"
+
+
+def _unavailable(name: str, exc: ModuleNotFoundError) -> click.Command:
+    reason = _how_to_install(exc)
 
     @click.command(name, help=f"Not installed: {reason}.", context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1)
