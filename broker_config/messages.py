@@ -344,7 +344,7 @@ def check_limits(request: ImageRequest, settings: Settings) -> None:
 def refusal(error: ValidationError) -> RequestRefusedError:
     """Translate pydantic's first complaint into a sentence that names the field."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if part != "request")
+    field = ".".join(str(part) for part in first["loc"] if part != "request") or ".".join(map(str, first["loc"]))
     shown = _shown(first["input"]) if first["loc"] else ""
     message = first["msg"].removeprefix("Value error, ")
     return RequestRefusedError(f"{field}: {message} (got {shown})" if field else message, field)

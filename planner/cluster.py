@@ -166,6 +166,15 @@ class Cluster:
         """Return the nodes a placer may choose, by name."""
         return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]
 
+    def models(self) -> frozenset[str] | None:
+        """Return the models that a ready node serves; None means any."""
+        served: set[str] = set()
+        for node in self.ready():
+            if node.report.models is None:
+                return None
+            served.update(node.report.models)
+        return frozenset(served)
+
     def room(self, window: float, now: float) -> float:
         """Return the free places of all nodes together."""
         return sum(node.room(window, now) for node in self.nodes.values())

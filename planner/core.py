@@ -221,8 +221,11 @@ class Planner:
         room = self.cluster.room(self.settings.window, turn.now)
         if room < 1 or not len(self.waiting):
             return
-        candidates = self.waiting.take(int(min(room + self.settings.lookahead, len(self.waiting))))
         nodes = self.cluster.ready()
+        count = int(min(room + self.settings.lookahead, len(self.waiting)))
+        candidates = self.waiting.take(count, self.cluster.models())
+        if not candidates:
+            return
         observation = observe(
             [job.view(turn.now) for job in candidates],
             [node.view(self.settings.window, turn.now) for node in nodes],

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import (
+    ID,
     Delays,
     Event,
     EventKind,
@@ -37,26 +38,30 @@ def submit(planner: Planner, store: Store, submissions: Sequence[Mapping[str, An
         for submission in checked:
             if isinstance(submission, Submission):
                 _submit_one(planner, store, turn, submission, known)
-            else:
+            elif submission is not None:
                 client, event = submission
                 turn.tell(client, event)
 
 
-def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str, Event]:
-    """Return the submission, or the refusal to send to its client: the client checks too, but is not trusted."""
+def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str, Event] | None:
+    """Return the submission, or the refusal to send to its client (None when its names are no names).
+
+    The client checks too, but is not trusted.
+    """
     try:
         submission = Submission(**raw)
         check_limits(submission.request, planner.settings)
     except (ValidationError, RequestRefusedError) as exc:
         reason = str(refusal(exc) if isinstance(exc, ValidationError) else exc)
         logger.warning("refused job %.60s of client %.60s: %s", raw.get("job"), raw.get("client"), reason)
-        return str(raw.get("client")), _refused(str(raw.get("job")), reason)
+        job, client = str(raw.get("job")), str(raw.get("client"))
+        return (client, _refused(job, reason)) if ID.fullmatch(job) and ID.fullmatch(client) else None
     return submission
 
 
 def _refused(job: str, reason: str) -> Event:
     failure = Failure(kind=FailureKind.BAD_REQUEST, message=reason)
-    return Event.model_construct(job=job, kind=EventKind.REFUSED, failure=failure, reason=reason)
+    return Event(job=job, kind=EventKind.REFUSED, failure=failure, reason=reason)
 
 
 def _submit_one(
@@ -98,6 +103,8 @@ def cancel(planner: Planner, jobs: Sequence[str]) -> None:
 
 def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) -> None:
     """Tell `client` where each of `jobs` is, and send its events to `client` from now on."""
+    if not ID.fullmatch(client):
+        raise RequestRefusedError(f"client: {client[:60]!r} is no name", "client")
     with planner.turn() as turn:
         rows = planner.ledger.jobs(turn.connection, [job for job in jobs if job not in planner.jobs])
         for job_id in jobs:

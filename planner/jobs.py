@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,10 +120,13 @@ def units_of(request: ImageRequest) -> float:
 
 
 class WaitingJobs:
-    """A priority queue of WAITING jobs: logarithmic push and pop, removal in constant time."""
+    """A priority queue of WAITING jobs for each model: logarithmic push and pop, removal in constant time.
+
+    By model, so that jobs of a model that no node serves do not stand before the others.
+    """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[OrderKey, str]] = []
+        self._heaps: dict[str, list[tuple[OrderKey, str]]] = {}
         self._jobs: dict[str, LiveJob] = {}
         self.units = 0.0
 
@@ -135,7 +138,7 @@ class WaitingJobs:
         if job.id not in self._jobs:
             self._jobs[job.id] = job
             self.units += job.units
-            heapq.heappush(self._heap, (job.order, job.id))
+            heapq.heappush(self._heaps.setdefault(job.request.model, []), (job.order, job.id))
 
     def remove(self, job: str) -> None:
         """Take a job out; its place in the heap is skipped when it comes up."""
@@ -143,18 +146,28 @@ class WaitingJobs:
         if removed is not None:
             self.units = self.units - removed.units if self._jobs else 0.0
 
-    def take(self, count: int) -> list[LiveJob]:
-        """Take out and return the first `count` jobs in order."""
+    def take(self, count: int, models: Container[str] | None = None) -> list[LiveJob]:
+        """Take out and return the first `count` jobs in order, of `models` only unless that is None."""
+        asked = [model for model in self._heaps if models is None or model in models]
+        firsts = [(heap[0], model) for model in asked if (heap := self._live_heap(model))]
+        heapq.heapify(firsts)
         taken: list[LiveJob] = []
-        while self._heap and len(taken) < count:
-            order, job_id = heapq.heappop(self._heap)
-            job = self._jobs.get(job_id)
-            if job is not None and job.order == order:
-                self.remove(job_id)
-                taken.append(job)
+        while firsts and len(taken) < count:
+            (_, job_id), model = heapq.heappop(firsts)
+            taken.append(self._jobs[job_id])
+            self.remove(job_id)
+            if heap := self._live_heap(model):
+                heapq.heappush(firsts, (heap[0], model))
         return taken
 
-    def push_all(self, jobs: Iterable[LiveJob]) -> None:
-        """Add several jobs."""
-        for job in jobs:
-            self.push(job)
+    def _live_heap(self, model: str) -> list[tuple[OrderKey, str]]:
+        """Return a model's heap, its first entry a job that waits; it is forgotten when it has none."""
+        heap = self._heaps[model]
+        while heap:
+            order, job_id = heap[0]
+            job = self._jobs.get(job_id)
+            if job is not None and job.order == order:
+                return heap
+            heapq.heappop(heap)
+        del self._heaps[model]
+        return heap

@@ -67,7 +67,8 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     attempt = node.attempts.get((outcome.job, outcome.attempt)) if node else None
     job = planner.jobs.get(outcome.job)
     if node is None or attempt is None:
-        if not planner.ledger.is_recorded(turn.connection, outcome.job, outcome.attempt):
+        key = outcome.job, outcome.attempt
+        if key not in turn.recorded and not planner.ledger.is_recorded(turn.connection, *key):
             _fence(store, outcome)
         return
     node.remove(attempt.key, turn.now)
@@ -122,6 +123,7 @@ def _finish_done(
         _fail(planner, turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=problem))
         return
     images = [store.put(job.id, index, image) for index, image in enumerate(outcome.images)]
+    turn.recorded.add(attempt.key)
     turn.close_attempt(attempt, "done")
     timings = outcome.timings
     on_node_s = timings.transfer_in_s + timings.load_s + timings.generation_s + timings.transfer_out_s

@@ -39,6 +39,7 @@ class Turn:
     new_attempts: list[Mapping[str, Any]] = field(default_factory=list)
     closed_attempts: list[Mapping[str, Any]] = field(default_factory=list)
     nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    recorded: set[tuple[str, int]] = field(default_factory=set)
     learned: set[tuple[str, str]] = field(default_factory=set)
     dead_letters: list[Mapping[str, Any]] = field(default_factory=list)
     assignments: list[tuple[str, LiveAttempt, Post]] = field(default_factory=list)
