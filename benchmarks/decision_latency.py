@@ -1,0 +1,116 @@
+"""How long a served decision takes, on one core: forward pass and whole placement, over batch sizes and fleets.
+
+    OMP_NUM_THREADS=1 python benchmarks/decision_latency.py
+
+Prints the shortest of several repetitions, in numpy (what serves) and in torch (the same network, if it is installed),
+and the memory a process needs to serve.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from rl_agent.estimates import Estimates
+from rl_agent.learned_placer import LearnedPlacer, shipped_policy
+from rl_agent.node_policy import NodePolicy
+from rl_agent.observation import JobView, NodeView, Observation, observe
+from rl_agent.policy_file import load_policy
+from rl_agent.policy_input import COLUMN
+
+NODES = (3, 20, 50, 200, 1000)
+BATCHES = (1, 20, 500)
+STATUS = "/proc/self/status"
+
+
+def shortest_s(call: Callable[[], object], budget_s: float = 1.0) -> float:
+    """Return the shortest time of `call` within the budget, after one call to warm up."""
+    call()
+    best_s, end_s = np.inf, time.perf_counter() + budget_s
+    while time.perf_counter() < end_s:
+        begun_s = time.perf_counter()
+        call()
+        best_s = min(best_s, time.perf_counter() - begun_s)
+    return float(best_s)
+
+
+def observation(jobs: int, nodes: int, room: int) -> Observation:
+    """Return `jobs` jobs of three models over `nodes` nodes with random backlogs."""
+    generator = np.random.default_rng(0)
+    views = [
+        NodeView(node=f"n{k:04d}", backlog_s=float(generator.uniform(0, 20)), room=room, resident=(f"m{k % 3}",))
+        for k in range(nodes)
+    ]
+    waiting = [JobView(job=f"j{n}", model=f"m{n % 3}", units=float(generator.uniform(1, 30))) for n in range(jobs)]
+    return observe(waiting, views, Estimates())
+
+
+def rows(jobs: int, nodes: int) -> np.ndarray:
+    """(jobs, nodes, columns) of random numbers, all nodes eligible."""
+    matrix = np.random.default_rng(0).normal(size=(jobs, nodes, len(COLUMN))).astype(np.float32)
+    matrix[:, :, COLUMN["eligible"]] = 1.0
+    return matrix
+
+
+def torch_chain() -> Callable[[np.ndarray], object] | None:
+    """Return the shipped policy's chain in torch, None when torch is not installed."""
+    try:
+        import torch as th
+
+        from rl_agent.edge_placement.env import placement_layout
+        from rl_agent.ladts.diffusion import DenoisingChain
+        from rl_agent.ladts.networks import NodeDenoiser
+    except ImportError:
+        return None
+    th.set_num_threads(1)
+    card, _ = load_policy(shipped_policy())
+    layout = placement_layout(1)
+    columns = [*layout.job, *layout.node, COLUMN["eligible"]]
+    denoiser = NodeDenoiser(len(columns) - 1, card.n_denoising_steps, card.hidden)
+    chain = DenoisingChain(denoiser, card.n_denoising_steps, prediction="scored")
+
+    def run(matrix: np.ndarray) -> object:
+        with th.no_grad():
+            tensor = th.as_tensor(matrix)
+            score = tensor[:, :, COLUMN["score"]]
+            return chain(score, tensor[:, :, columns], tensor[:, :, COLUMN["eligible"]] > 0, True, score)
+
+    return run
+
+
+def peak_mib(status: str) -> float:
+    """Return the peak resident memory that Linux reports of a process."""
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def main() -> None:
+    """Print the tables."""
+    card, weights = load_policy(shipped_policy())
+    policy, placer, in_torch = NodePolicy(weights, card.n_denoising_steps), LearnedPlacer(), torch_chain()
+    print(f"policy {card.version}: {card.hidden} hidden units, {card.n_denoising_steps} denoising steps\n")
+    print("| nodes | batch | numpy ms | numpy decisions/s | torch ms |")
+    print("|---|---|---|---|---|")
+    for nodes in NODES:
+        for batch in BATCHES:
+            matrix, latent = rows(batch, nodes), np.full((batch, nodes), np.nan, dtype=np.float32)
+            numpy_s = shortest_s(lambda m=matrix, x=latent: policy.logits(m, x))  # type: ignore[misc]
+            torch_s = shortest_s(lambda m=matrix: in_torch(m)) if in_torch else np.nan  # type: ignore[misc]
+            print(f"| {nodes} | {batch} | {numpy_s * 1e3:.3f} | {batch / numpy_s:,.0f} | {torch_s * 1e3:.3f} |")
+    print("\n| nodes | jobs WAITING | free places | whole `place` ms |")
+    print("|---|---|---|---|")
+    for nodes, jobs, room in ((20, 1, 2), (20, 32, 2), (20, 500, 2), (1000, 1, 2), (1000, 32, 2)):
+        seen = observation(jobs, nodes, room)
+        print(f"| {nodes} | {jobs} | {nodes * room} | {shortest_s(lambda s=seen: placer.place(s)) * 1e3:.3f} |")  # type: ignore[misc]
+    code = f"import rl_agent.learned_placer as p; p.LearnedPlacer(); print(open('{STATUS}').read())"
+    serving = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    print(f"\npeak memory of a process that serves: {peak_mib(serving):.0f} MiB; ", end="")
+    print(f"of this one, with torch: {peak_mib(Path(STATUS).read_text()):.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
