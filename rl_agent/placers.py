@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from rl_agent.estimates import FloatArray
 from rl_agent.observation import Observation
 from rl_agent.outlook import Outlook
 from rl_agent.prices import priced_delay_s
+
+if TYPE_CHECKING:
+    from rl_agent.learned_placer import LearnedPlacer as LearnedPlacer
 
 WAITING = -1
 
@@ -250,3 +253,12 @@ RULES: dict[str, Callable[..., Rule]] = {
         PricedCompletionPlacer,
     )
 }
+
+
+def __getattr__(name: str) -> Any:
+    """Return `LearnedPlacer`, which is built on this module and so imported only when asked for."""
+    if name == "LearnedPlacer":
+        from rl_agent.learned_placer import LearnedPlacer
+
+        return LearnedPlacer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

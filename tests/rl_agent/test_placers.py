@@ -3,7 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rl_agent import placers
 from rl_agent.estimates import Estimates
+from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.observation import JobView, NodeView, observe
 from rl_agent.placers import RULES, WAITING, Placer
 
@@ -89,3 +91,7 @@ def test_round_robin_takes_turns():
 def test_two_choices_prefers_the_shorter_of_a_random_pair():
     probabilities = RULES["two-choices"](seed=0).place(observation(1, backlog_s=(5.0, 1.0))).probabilities
     assert probabilities.tolist() == [[0.0, 1.0]]
+
+
+def test_the_learned_placer_is_found_beside_the_rules():
+    assert placers.LearnedPlacer is LearnedPlacer
