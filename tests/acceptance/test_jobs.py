@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 from kombu import Producer
-from ladle_site import wait_until
+from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.messages import EventKind
 from broker_config.topology import NODES, OUTCOMES
@@ -20,7 +20,7 @@ LONG = {"num_inference_steps": 500, "size": "128x128"}  # 8 s: nobody waits for 
 
 def test_a_job_comes_back_with_its_image_seed_and_provenance(site):
     with site.client() as client:
-        result = client.submit(prompt="a red heart", seed=7, n=2).result(30)
+        result = client.submit(prompt="a red heart", seed=7, n=2).result(PATIENCE_S)
     assert [image.seed for image in result.images] == [7, 8]
     assert result.images[0].pil().size == (64, 64)
     assert result.node in ("a", "b")
@@ -37,7 +37,7 @@ def test_a_job_comes_back_with_its_image_seed_and_provenance(site):
 def test_the_same_seed_gives_the_same_bytes(site):
     with site.client() as client:
         first, second = [
-            h.result(30) for h in client.submit_many([{"prompt": "x", "seed": 3}, {"prompt": "x", "seed": 3}])
+            h.result(PATIENCE_S) for h in client.submit_many([{"prompt": "x", "seed": 3}, {"prompt": "x", "seed": 3}])
         ]
     assert first.images[0].png == second.images[0].png
 
@@ -61,14 +61,14 @@ def test_a_result_that_takes_too_long_times_out_and_can_be_had_later(site):
         handle = client.submit(prompt="x", num_inference_steps=150)
         with pytest.raises(ResultTimeoutError, match="it goes on"):
             handle.result(0.1)
-        assert handle.result(30).images
+        assert handle.result(PATIENCE_S).images
 
 
 def test_another_client_finds_a_finished_job_with_its_images(site):
     with site.client() as client:
-        job = client.submit(prompt="x", seed=11).result(30).job
+        job = client.submit(prompt="x", seed=11).result(PATIENCE_S).job
     with site.client() as other:
-        result = other.handle(job).result(30)
+        result = other.handle(job).result(PATIENCE_S)
     assert result.images[0].seed == 11
     assert result.images[0].pil().size == (64, 64)
 
@@ -76,11 +76,11 @@ def test_another_client_finds_a_finished_job_with_its_images(site):
 def test_the_same_key_is_the_same_job_even_without_a_seed(site):
     key = f"order-{uuid.uuid4().hex}"
     with site.client() as client:
-        first = client.submit(prompt="x", idempotency_key=key).result(30)
+        first = client.submit(prompt="x", idempotency_key=key).result(PATIENCE_S)
     with site.client() as other:
-        again = other.submit(prompt="x", idempotency_key=key).result(30)
+        again = other.submit(prompt="x", idempotency_key=key).result(PATIENCE_S)
         with pytest.raises(JobRefusedError, match="idempotency_key"):
-            other.submit(prompt="y", idempotency_key=key).result(30)
+            other.submit(prompt="y", idempotency_key=key).result(PATIENCE_S)
     assert first.job == again.job == key
     assert first.images[0].png == again.images[0].png
     assert len(site.attempts(key)) == 1
@@ -89,16 +89,16 @@ def test_the_same_key_is_the_same_job_even_without_a_seed(site):
 def test_cancel_while_waiting_placed_running_and_done(site):
     with site.client() as client:
         done = client.submit(prompt="x")
-        done.result(30)
+        done.result(PATIENCE_S)
         long = client.submit_many([{"prompt": "x", **LONG}] * 6)  # two nodes hold two each, two wait
         wait_until(lambda: {site.state(h.job) for h in long} == {"RUNNING", "PLACED", "WAITING"}, "all three states")
         for handle in [done, *reversed(long)]:
             handle.cancel()
         for handle in long:
             with pytest.raises(JobCancelledError):
-                handle.result(30)
+                handle.result(PATIENCE_S)
         assert done.result(1).images
-        assert client.submit(prompt="x").result(30).images  # the nodes are free again, long before the jobs' end
+        assert client.submit(prompt="x").result(PATIENCE_S).images  # the nodes are free
     assert {site.state(handle.job) for handle in long} == {"CANCELLED"}
     assert site.state(done.job) == "DONE"
 
@@ -111,9 +111,9 @@ def test_a_cancel_right_after_its_submit_is_not_lost(site):
             handle.cancel()
         for handle in handles:
             with pytest.raises(JobCancelledError):
-                handle.result(30)
+                handle.result(PATIENCE_S)
         for handle in others:
-            handle.result(60)
+            handle.result(PATIENCE_S)
 
 
 def test_five_hundred_jobs_are_awaited_in_one_process_without_a_thread_each(site):
@@ -122,7 +122,7 @@ def test_five_hundred_jobs_are_awaited_in_one_process_without_a_thread_each(site
             requests = [{"prompt": "x", "seed": seed, "num_inference_steps": 1, "size": "8x8"} for seed in range(500)]
             handles = await client.submit_many(requests)
             threads = threading.active_count()
-            waiting = asyncio.gather(*(handle.result(120) for handle in handles))
+            waiting = asyncio.gather(*(handle.result(PATIENCE_S) for handle in handles))
             await asyncio.sleep(0.1)
             assert threading.active_count() <= threads
             return await waiting
@@ -142,9 +142,9 @@ def test_the_asyncio_client_has_the_same_verbs(site):
             assert (await long.status()).state is not None
             await long.cancel()
             with pytest.raises(JobCancelledError):
-                await long.result(30)
+                await long.result(PATIENCE_S)
             found = await client.handle(handle.job)
-            return kinds, await handle.result(1), await found.result(30)
+            return kinds, await handle.result(1), await found.result(PATIENCE_S)
 
     kinds, result, found = asyncio.run(run())
     assert kinds[0] == "accepted"
@@ -162,7 +162,7 @@ def test_a_drained_node_gives_its_backlog_away_and_finishes_what_it_runs(site):
             site.wait_for_node("a", "DRAINING")
             done_there = [r["id"] for r in site.rows(*jobs) if r["node"] == "a"]
             later = client.submit(prompt="x")
-            results = [handle.result(30) for handle in [*handles, later]]
+            results = [handle.result(PATIENCE_S) for handle in [*handles, later]]
         finally:
             client.drain("a", on=False)
     assert [result.job for result in results if result.node == "a"] == done_there
@@ -180,7 +180,7 @@ def test_every_outcome_and_assignment_twice_is_one_image(site):
             channel.queue_bind(shadow, exchange.name, "#")
         with site.client() as client:
             handles = client.submit_many([{"prompt": "x", "seed": seed} for seed in range(6)])
-            results = [handle.result(30) for handle in handles]
+            results = [handle.result(PATIENCE_S) for handle in handles]
             while (message := channel.basic_get(shadow, no_ack=True)) is not None:
                 copies.append(message)
             producer = Producer(channel, auto_declare=False)
@@ -195,8 +195,8 @@ def test_every_outcome_and_assignment_twice_is_one_image(site):
                     content_encoding=message.content_encoding,
                     **{k: v for k, v in message.properties.items() if k in ("correlation_id", "reply_to")},
                 )
-            assert client.submit(prompt="after").result(30)
-            again = [client.handle(result.job).result(30) for result in results]
+            assert client.submit(prompt="after").result(PATIENCE_S)
+            again = [client.handle(result.job).result(PATIENCE_S) for result in results]
     assert len([m for m in copies if m.headers["task"] == "workers.generate"]) == 6
     assert [r.images[0].png for r in again] == [r.images[0].png for r in results]
     for result in results:
@@ -225,7 +225,7 @@ def test_malformed_messages_become_dead_letters_and_the_next_job_runs(site):
                 headers={"task": "workers.generate" if "node" in key else "planner.submit", "id": uuid.uuid4().hex},
             )
     with site.client() as client:
-        assert all(handle.result(30) for handle in client.submit_many([{"prompt": "x"}] * 4))
+        assert all(handle.result(PATIENCE_S) for handle in client.submit_many([{"prompt": "x"}] * 4))
     wait_until(lambda: len(site.dead_letters()) >= before + 9, "nine dead letters")
     letters = site.dead_letters()[before:]
     assert len(letters) == 9

@@ -218,7 +218,7 @@ class World:
         with self.ledger.transaction() as connection:
             return self.ledger.dead_letters(connection)
 
-    def kinds(self, job="job-1", client=None) -> list[str]:
+    def kinds(self, job="job-1") -> list[str]:
         return [e.kind.value for e in self.events if e.job == job]
 
     def placed_on(self, name="a") -> list[str]:

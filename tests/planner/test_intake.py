@@ -1,0 +1,185 @@
+"""Submissions, cancels and questions of clients."""
+
+from __future__ import annotations
+
+import pytest
+from planner_world import World
+
+REQUEST = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+
+
+def raw(job="job-1", client="client-1", request=None, **fields):
+    return {"job": job, "client": client, "request": {**REQUEST, **(request or {})}, **fields}
+
+
+@pytest.mark.parametrize(
+    ("submission", "field"),
+    [
+        (raw(request={"prompt": "x" * 2**20}), "prompt"),
+        (raw(request={"prompt": "nul \x00"}), "prompt"),
+        (raw(request={"prompt": "  "}), "prompt"),
+        (raw(request={"width_px": 100_000, "height_px": 100_000}), "size"),
+        (raw(request={"width_px": 10**400}), "width_px"),
+        (raw(request={"width_px": 65}), "width_px"),
+        (raw(request={"num_inference_steps": 10**9}), "num_inference_steps"),
+        (raw(request={"num_inference_steps": 10**5000}), "num_inference_steps"),
+        (raw(request={"n": -1}), "n"),
+        (raw(request={"guidance_scale": float("nan")}), "guidance_scale"),
+        (raw(request={"seed": -1}), "seed"),
+        (raw(request={"surprise": 1}), "surprise"),
+        (raw(surprise=1), "surprise"),
+        (raw(priority=7), "priority"),
+        (raw(deadline_s=0), "deadline_s"),
+        (raw(request={"image": "A" * 2**21, "strength": 0.5}), "image"),
+        ({"job": "job-1", "client": "client-1"}, "request"),
+    ],
+)
+def test_a_bad_submission_is_refused_with_its_field_and_nothing_is_written(world, submission, field):
+    world.submit_raw(submission)
+    (event,) = world.events
+    assert event.kind == "refused"
+    assert field in event.reason
+    assert len(event.reason) < 300
+    with world.ledger.transaction() as connection:
+        assert world.ledger.open_jobs(connection) == []
+
+
+def test_a_good_submission_beside_a_bad_one_is_accepted(world):
+    world.submit_raw(raw("bad", request={"n": 0}), raw("good"))
+    assert world.kinds("good") == ["accepted"]
+    assert world.kinds("bad") == ["refused"]
+
+
+def test_a_submission_without_usable_names_is_dropped(world):
+    world.submit_raw(raw(client="x" * 300), raw(job="no spaces please"))
+    assert world.events == []
+
+
+def test_the_same_key_and_request_is_the_same_job(world):
+    world.submit("order-7")
+    world.submit("order-7", client="client-2")
+    assert world.kinds("order-7") == ["accepted", "status"]
+    world.up("a")
+    world.draw("a")
+    assert len(world.attempts("order-7")) == 1
+    world.submit("order-7", client="client-3")
+    assert world.events[-1].kind == "done"
+    assert world.events[-1].images[0].data
+
+
+def test_the_same_key_with_another_request_is_refused_and_the_first_job_goes_on(world):
+    world.submit("order-7")
+    world.submit("order-7", request={"prompt": "something else"})
+    assert "idempotency_key" in world.events[-1].reason
+    world.up("a")
+    world.draw("a")
+    world.submit("order-7", request={"prompt": "something else"})
+    assert world.events[-1].kind == "refused"
+    assert world.state("order-7") == "DONE"
+
+
+def test_above_max_waiting_submissions_are_refused():
+    world = World(max_waiting=2)
+    for index in range(3):
+        world.submit(f"job-{index}")
+    assert world.kinds("job-2") == ["refused"]
+    assert "LADLE_MAX_WAITING" in world.events[-1].reason
+
+
+def test_an_accepted_job_has_an_eta_once_a_node_is_ready(world):
+    world.submit("early")
+    assert world.events[-1].eta_p50_s is None
+    world.up("a")
+    world.submit("late")
+    accepted = next(e for e in world.events if e.job == "late" and e.kind == "accepted")
+    assert 0 < accepted.eta_p50_s < accepted.eta_p90_s
+
+
+def test_a_waiting_job_is_cancelled_at_once(world):
+    world.submit()
+    world.cancel("job-1")
+    assert world.kinds() == ["accepted", "cancelled"]
+    assert world.state() == "CANCELLED"
+    world.up("a")
+    assert world.placed_on("a") == []
+
+
+def test_a_placed_job_that_is_cancelled_keeps_its_place_until_the_node_lets_go():
+    world = World(window=1)
+    world.up("a")
+    world.submit("one")
+    world.submit("two")
+    world.cancel("one")
+    assert world.state("one") == "CANCELLED"
+    assert world.state("two") == "WAITING"
+    assert world.start("a") is None  # the worker drops it
+    world.record()
+    assert world.placed_on("a") == ["two"]
+
+
+def test_a_running_job_is_cancelled_and_its_late_result_is_refused(world):
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.report("a")
+    world.cancel("job-1")
+    assert ("job-1", 1) in world.node("a").withdrawn
+    world.finish("a")  # too late to stop
+    world.record()
+    assert world.state() == "CANCELLED"
+    assert world.row()["images"] is None
+
+
+def test_a_done_job_stays_done(world):
+    world.up("a")
+    world.submit()
+    world.draw("a")
+    world.cancel("job-1")
+    assert world.state() == "DONE"
+    assert world.kinds() == ["accepted", "placed", "done"]
+
+
+def test_cancelling_an_unknown_job_changes_nothing(world):
+    world.cancel("never-heard-of")
+    assert world.events == []
+
+
+def test_whoever_asks_gets_the_state_and_why_it_waits(world):
+    world.submit()
+    world.ask("job-1", "unknown", client="client-2")
+    status, unknown = world.events[-2:]
+    assert (status.kind, status.state) == ("status", "WAITING")
+    assert "no node is ready" in status.reason
+    assert unknown.kind == "unknown"
+    world.up("a", models=["other"])
+    world.ask("job-1")
+    assert "'tiny'" in world.events[-1].reason
+
+
+def test_a_finished_job_is_answered_with_its_images_delays_and_provenance(world):
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.finish("a", timings={"load_s": 2.0, "generation_s": 3.0}, warnings=["careful"])
+    world.clock.time_s += 10
+    world.record()
+    done = world.events[-1]
+    world.ask("job-1", client="client-2")
+    answer = world.events[-1]
+    assert answer.images[0].png() == done.images[0].png()
+    assert answer.model_copy(update={"images": done.images}) == done
+    assert answer.delays.service_delay_s == pytest.approx(10)
+    assert answer.delays.waiting_s == pytest.approx(5)
+    assert answer.node == "a"
+    assert answer.warnings == ("careful",)
+
+
+def test_a_job_whose_image_was_removed_is_answered_all_the_same(world):
+    world.up("a")
+    world.submit()
+    world.draw("a")
+    world.store._files.rm(world.store._root, recursive=True)
+    world.ask("job-1")
+    assert world.events[-1].kind == "done"
+    assert world.events[-1].images[0].data is None
+    assert world.events[-1].images[0].url
