@@ -25,9 +25,11 @@ SIZE_MULTIPLE_PX = 8
 LARGEST = 2**31 - 1  # of whole numbers, so that arithmetic with them stays exact; the settings' limits are far lower
 
 
-def _no_nul(text: str) -> str:
+def _storable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain NUL bytes")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must not contain halves of surrogate pairs")
     return text
 
 
@@ -49,7 +51,7 @@ def _identifier(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+Text = Annotated[str, AfterValidator(_storable)]
 Prompt = Annotated[Text, AfterValidator(_not_blank)]
 Finite = Annotated[float, AfterValidator(_finite)]
 Seconds = Annotated[Finite, Ge(0)]
@@ -347,7 +349,9 @@ def refusal(error: ValidationError) -> RequestRefusedError:
     field = ".".join(str(part) for part in first["loc"] if part != "request") or ".".join(map(str, first["loc"]))
     shown = _shown(first["input"]) if first["loc"] else ""
     message = first["msg"].removeprefix("Value error, ")
-    return RequestRefusedError(f"{field}: {message} (got {shown})" if field else message, field)
+    if not field:  # of a rule about several fields, which names the first itself
+        return RequestRefusedError(message, message.partition(":")[0])
+    return RequestRefusedError(f"{field}: {message} (got {shown})", field)
 
 
 def _shown(value: Any) -> str:
