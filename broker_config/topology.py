@@ -6,7 +6,7 @@
     ladle.outcomes   outcome.<node>.<kind>         outcomes
     ladle.dead       dead.<queue>                  dead
     ladle.events     job.<client>.<kind>           client.<id>       transient, one per client connection
-    ladle.control    node.<name>, node.all         control.<name>    transient, one per worker process
+    ladle.control    node.<name>                   control.<name>    transient, one per worker process
     ladle.train      train.<kind>                  train
 
 Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are

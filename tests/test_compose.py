@@ -134,7 +134,7 @@ def test_workers_have_more_time_to_stop_than_their_grace_time() -> None:
 def test_rabbitmq_loads_what_ladle_broker_writes() -> None:
     committed = (ROOT / COMPOSE["configs"]["rabbitmq-definitions"]["file"]).read_text()
     assert committed == definitions_json(DEFAULTS, "ladle"), (
-        "run `ladle broker --vhost ladle --out deploy/rabbitmq/definitions.json`"
+        "run `ladle broker --vhost ladle --out broker_config/rabbitmq_definitions.json`"
     )
     queues = {queue["name"] for queue in json.loads(committed)["queues"]}
     assert {queue.name for queue in PLANNER_QUEUES} <= queues
