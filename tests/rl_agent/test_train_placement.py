@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from rl_agent.learned_placer import LearnedPlacer
+from rl_agent.train_placement import TrainingPlan, mean_delays_s, train, validation_scenarios
+
+
+def test_training_leaves_a_policy_that_serves_and_says_how_it_was_made(tmp_path):
+    # Given a plan too short to learn anything
+    plan = TrainingPlan(decisions=80, round_decisions=40, envs=2, hidden=8, validation_scenarios=2, jobs_per_node=4)
+    # When it is carried out
+    card = train(plan, tmp_path)
+    # Then the policy loads, and its card holds the plan and both rounds
+    placer = LearnedPlacer(tmp_path)
+    assert placer.policy_version == card.version
+    assert card.training["seed"] == 0
+    assert [r["decisions"] for r in placer.card.training["rounds"]] == [40, 80]
+    assert (mean_delays_s(placer, validation_scenarios(plan)) > 0.0).all()
