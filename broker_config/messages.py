@@ -28,8 +28,10 @@ LARGEST = 2**31 - 1  # of whole numbers, so that arithmetic with them stays exac
 def _storable(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not contain NUL bytes")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must not contain halves of surrogate pairs")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain halves of surrogate pairs") from None
     return text
 
 
