@@ -1,0 +1,109 @@
+"""Transactions, outages and migrations of the ledger, on both databases."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from planner_world import World
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from broker_config.errors import ConfigurationError
+from planner.errors import DatabaseUnavailableError
+from planner.ledger import Ledger, job_counts
+
+
+@pytest.fixture
+def ledger(database_url):
+    ledger = Ledger(database_url)
+    ledger.migrate()
+    yield ledger
+    ledger.close()
+
+
+def test_a_whole_job_on_each_database(ledger):
+    world = World(ledger=ledger)
+    world.up("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 2.0}})
+    world.submit("one", request={"prompt": "Zwölf Boxkämpfer ✓ \U0001f3a8"})
+    world.submit("two")
+    world.draw("a")
+    world.restart()
+    world.report("a")
+    world.draw("a")
+    assert world.row("one")["request"]["prompt"].startswith("Zwölf")
+    assert {world.state("one"), world.state("two")} == {"DONE"}
+    with ledger.transaction() as connection:
+        counts = ledger.count_by_state(connection)
+        assert [row["id"] for row in ledger.recent_jobs(connection, 1)] == ["two"]
+        assert ledger.recent_jobs(connection, 5, ["WAITING"]) == []
+    assert job_counts(counts) == (0, 2)
+
+
+def test_migrating_again_changes_nothing(ledger):
+    ledger.migrate()
+
+
+def test_the_tables_are_what_the_migrations_make(ledger):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlmodel import SQLModel
+
+    with ledger.transaction() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+
+
+def test_an_error_rolls_the_transaction_back(ledger):
+    def fail():
+        with ledger.transaction() as connection:
+            ledger.insert_dead_letters(
+                connection,
+                [{"received_at": 0.0, "reason": "r", "queue": "q", "headers": {}, "body": "", "body_bytes": 0}],
+            )
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with ledger.transaction() as connection:
+        assert ledger.dead_letters(connection) == []
+
+
+def test_a_refused_statement_is_no_outage(ledger):
+    def violate():
+        with ledger.transaction() as connection:
+            for _ in range(2):
+                connection.execute(text("INSERT INTO planner (id, holder, beats) VALUES (1, 'x', 0)"))
+
+    with pytest.raises(DBAPIError):
+        violate()
+
+
+def test_a_damaged_file_is_an_outage_with_its_setting(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"this is no database at all, " * 100)
+    with pytest.raises(DatabaseUnavailableError, match="LADLE_DATABASE_URL"):
+        Ledger(f"sqlite:///{tmp_path}/ledger.db").migrate()
+
+
+def test_a_database_that_is_away_is_an_outage_without_its_password():
+    with pytest.raises(DatabaseUnavailableError) as error:
+        Ledger("postgresql+psycopg://ladle:secret@127.0.0.1:9/ladle").migrate()
+    assert "secret" not in str(error.value)
+    assert "ladle:***@127.0.0.1:9" in str(error.value)
+
+
+def test_a_malformed_url_is_refused():
+    with pytest.raises(ConfigurationError, match="LADLE_DATABASE_URL"):
+        Ledger("postgresql+psycopg://host:port/x")
+
+
+def test_a_locked_file_is_waited_for(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledger.migrate()
+    lock = "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+    lock += "c.execute('BEGIN EXCLUSIVE'); print('locked', flush=True); time.sleep(0.5)"
+    with subprocess.Popen([sys.executable, "-c", lock, f"{tmp_path}/ledger.db"], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        with ledger.transaction() as connection:
+            assert ledger.pulse(connection) is None
+    ledger.close()

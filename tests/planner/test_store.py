@@ -1,0 +1,72 @@
+"""Where images are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker_config.errors import ConfigurationError
+from broker_config.messages import StoredImage
+from planner.errors import StoreUnavailableError
+from planner.store import Store
+
+IMAGE = StoredImage.inline(b"\x89PNG\r\n\x1a\nx", 7)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(f"file://{tmp_path}/images", inline_mib=1)
+
+
+def test_an_inline_image_becomes_a_file_and_comes_back(store, tmp_path):
+    stored = store.put("job-1", 0, IMAGE)
+    assert stored.data is None
+    assert (tmp_path / "images/job-1/0.png").read_bytes() == IMAGE.png()
+    assert store.inline(stored).png() == IMAGE.png()
+
+
+def test_putting_it_again_is_the_same_file(store, tmp_path):
+    assert store.put("job-1", 0, IMAGE) == store.put("job-1", 0, IMAGE)
+    assert len(list(tmp_path.rglob("*.png"))) == 1
+
+
+def test_an_image_that_lies_in_the_store_already_stays_as_it_is(store):
+    stored = store.put("job-1", 0, IMAGE)
+    assert store.put("job-1", 0, stored) is stored
+
+
+def test_a_large_image_travels_by_url_only(tmp_path):
+    store = Store(f"file://{tmp_path}", inline_mib=1e-6)
+    stored = store.put("job-1", 0, IMAGE)
+    assert store.inline(stored) == stored
+
+
+def test_a_removed_image_and_one_from_elsewhere_are_returned_as_they_are(store):
+    stored = store.put("job-1", 0, IMAGE)
+    store.delete(stored)
+    store.delete(stored)
+    assert store.inline(stored) == stored
+    foreign = StoredImage(seed=1, sha256="0", url="file:///etc/passwd")
+    assert store.inline(foreign) == foreign
+
+
+def test_nothing_outside_the_store_is_read_or_deleted(store, tmp_path):
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(b"x")
+    for url in (f"file://{outside}", f"file://{tmp_path}/images/../outside.png"):
+        image = StoredImage(seed=1, sha256="0", url=url)
+        assert not store.holds(image)
+        store.delete(image)
+        assert store.inline(image).data is None
+    assert outside.exists()
+
+
+def test_a_store_that_cannot_be_written_says_so_with_its_setting(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    store = Store(f"file://{tmp_path}/file", inline_mib=1)
+    with pytest.raises(StoreUnavailableError, match="LADLE_STORE_URL"):
+        store.put("job-1", 0, IMAGE)
+
+
+def test_an_unknown_kind_of_store_is_refused_at_start():
+    with pytest.raises(ConfigurationError, match="LADLE_STORE_URL"):
+        Store("nosuchthing://bucket", inline_mib=1)
