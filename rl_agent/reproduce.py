@@ -102,7 +102,7 @@ class Plan:
         evaluation_seed: of their arrivals.
     """
 
-    base: Scenario = Scenario()
+    base: Scenario = field(default_factory=Scenario)
     seeds: tuple[int, ...] = (1, 2, 3)
     episodes: int = 60
     every: int = 20

@@ -33,6 +33,7 @@ class LADTS(OffPolicyAlgorithm):
         buffer_size, learning_starts, batch_size, tau, gamma, train_freq, gradient_steps, replay_buffer_class,
             replay_buffer_kwargs, stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in
             stable-baselines3's ``SAC``.
+        optimize_memory_usage, n_steps: only False and 1 are supported.
         reward_scale: multiplies rewards before they meet the entropy coefficient; "auto" is 1 - gamma, which makes
             values discounted averages in seconds instead of sums.
         ent_coef: entropy coefficient, "auto" or "auto_<initial value>".
@@ -43,7 +44,7 @@ class LADTS(OffPolicyAlgorithm):
         _init_setup_model: build the networks at once.
 
     Raises:
-        ValueError: ``optimize_memory_usage`` or ``n_steps`` > 1 is asked for through the buffer's arguments.
+        ValueError: ``optimize_memory_usage`` or ``n_steps`` > 1, a buffer without latent actions, or a bad ``ent_coef``.
 
     Source: arXiv 2412.18212, algorithm 1; discrete SAC: arXiv 1910.07207.
     Differs: one agent for all stations; the target entropy can be reached (SAC's own "auto" is -1 for a Discrete space,
@@ -76,6 +77,8 @@ class LADTS(OffPolicyAlgorithm):
         gradient_steps: int = 1,
         replay_buffer_class: type[ReplayBuffer] | None = LatentReplayBuffer,
         replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
         reward_scale: str | float = "auto",
         ent_coef: str | float = "auto_0.05",
         target_entropy: str | float = "auto",
@@ -89,6 +92,11 @@ class LADTS(OffPolicyAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
+        if optimize_memory_usage or n_steps != 1:
+            raise ValueError(
+                f"optimize_memory_usage={optimize_memory_usage} and n_steps={n_steps} are not supported: "
+                "every next observation has a latent action of its own; use False and 1"
+            )
         if replay_buffer_class is None or not issubclass(replay_buffer_class, LatentReplayBuffer):
             raise ValueError(
                 f"replay_buffer_class {replay_buffer_class} keeps no latent actions: use LatentReplayBuffer"
