@@ -25,6 +25,9 @@ from rl_agent.residency import resident_after
 NEGLIGIBLE = 1e-5
 """Probabilities up to this are not kept in a latent action: their logits are at its lower bound anyway."""
 
+REPORT_S = 2.0
+MAX_REPORTS = 10_000
+
 
 @dataclass(kw_only=True)
 class Attempt:
@@ -88,6 +91,7 @@ class Simulator:
         self._offered: list[tuple[OrderKey, Job]] = []
         self._events: list[tuple[float, int, str, int, int]] = []
         self._count = 0
+        self._reports = 0
         for n, job in enumerate(scenario.jobs):
             self._push(job.arrival_s, "arrive", n)
         for k, node in enumerate(scenario.nodes):
@@ -210,9 +214,13 @@ class Simulator:
 
     def _next_event(self) -> bool:
         """Advance to the next event; return whether the placer may now answer differently."""
+        if not self._events:
+            self._ask_again()
         at_s, _, kind, subject, version = heapq.heappop(self._events)
         self.job_seconds += (at_s - self.now_s) * self._unfinished
         self.now_s = at_s
+        if kind == "report":
+            return True
         if kind == "arrive":
             job = self.scenario.jobs[subject]
             self._wait(job)
@@ -232,6 +240,13 @@ class Simulator:
             return True
         self._change_speed(subject, state.spec.slowdowns[version][2] if kind == "slow" else 1.0)
         return False
+
+    def _ask_again(self) -> None:
+        """Let a node's report be the next event when nothing else will happen any more."""
+        self._reports += 1
+        if self._reports > MAX_REPORTS:
+            raise RuntimeError(f"{len(self.waiting)} jobs are left WAITING for ever: the placer places none of them")
+        self._push(self.now_s + REPORT_S, "report", 0)
 
     def _give(self, node: int, job: Job) -> None:
         state = self.nodes[node]

@@ -110,3 +110,12 @@ def test_bursts_keep_the_mean_rate_and_raise_the_variance_of_counts():
 def test_nodes_span_the_speed_ratio():
     speeds = [node.s_per_unit["model-0"] for node in ScenarioSpec(n_nodes=20).draw(0).nodes]
     assert 3.5 < max(speeds) / min(speeds) < 8.0
+
+
+def test_a_placer_that_never_places_is_told_so_instead_of_looping_for_ever():
+    class Idle(EarliestCompletionPlacer):
+        def considers(self, room):
+            return np.zeros(len(room), dtype=bool)
+
+    with pytest.raises(RuntimeError, match="1 jobs are left WAITING"):
+        Simulator(Scenario(nodes=(node("a"),), jobs=(job(0, 0.0),))).run(Idle())
