@@ -79,6 +79,13 @@ class Settings(BaseSettings):
     max_attempts: Annotated[int, Ge(1), Le(100), Field(description="attempts of a job before it is FAILED")] = 3
     lookahead: Annotated[int, Ge(1), Field(description="WAITING jobs put to the placer beyond the free places")] = 32
 
+    exploration: Annotated[
+        float, Ge(0), Le(1), Field(description="share of lad-ts's decisions drawn by probability, to learn from")
+    ] = 0.01
+    experience_kept: Annotated[
+        int, Ge(0), Field(description="newest decisions kept in the experience log; 0: log none")
+    ] = 100_000
+
     heartbeat_s: Annotated[float, Gt(0), Field(description="seconds between two reports of a node")] = 2.0
     node_timeout_s: Annotated[float, Gt(0), Field(description="silence after which a node is GONE")] = 15.0
     confirm_timeout_s: Annotated[float, Gt(0), Field(description="how long a publish waits for the broker")] = 10.0

@@ -7,12 +7,14 @@ of the planner's own clock (`Clock`); no time of another machine enters.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from broker_config.messages import NodeReport
 from rl_agent.backlog import AttemptView, backlog_s
+from rl_agent.drift import Drift
 from rl_agent.estimates import Estimates
 from rl_agent.observation import NodeView
 from rl_agent.residency import resident_after
@@ -76,7 +78,12 @@ class LiveAttempt:
 
 @dataclass(kw_only=True)
 class Node:
-    """One node: its last report, and the attempts it holds in the order it will take them."""
+    """One node: its last report, and the attempts it holds in the order it will take them.
+
+    Attributes:
+        drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
+            `factor` and `since`.
+    """
 
     name: str
     state: NodeState
@@ -85,6 +92,8 @@ class Node:
     draining: bool = False
     attempts: dict[AttemptKey, LiveAttempt] = field(default_factory=dict)
     idle_at: tuple[AttemptKey | None, int] = (None, 0)
+    drifts: dict[str, Drift] = field(default_factory=dict)
+    drift_alarms: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def accepts_jobs(self) -> bool:

@@ -31,12 +31,14 @@ from broker_config.messages import (
 from broker_config.publisher import Sender
 from broker_config.settings import Settings
 from planner.cluster import Clock, Cluster, LiveAttempt, Node, NodeState
+from planner.decision_log import Given, experience_rows
 from planner.eta import Eta, eta_when_placed, eta_when_waiting
 from planner.jobs import LiveJob, WaitingJobs
 from planner.ledger import Ledger
+from planner.placer import ServedPolicy
 from planner.tables import AttemptState
 from planner.turn import Turn, attempt_row
-from rl_agent.observation import Observation, observe
+from rl_agent.observation import JobView, Observation, observe
 from rl_agent.ordering import order_key
 from rl_agent.placers import Placement, Placer
 
@@ -63,6 +65,7 @@ class Planner:
         self.settings = settings
         self.ledger = ledger
         self.placer = placer
+        self.policies = placer if isinstance(placer, ServedPolicy) else None
         self.clock = clock or Clock()
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.cluster = Cluster()
@@ -125,7 +128,9 @@ class Planner:
         self.jobs[job.id] = job
         turn.new_jobs[job.id] = job
         self._wait(job)
-        self.tell(turn, job, EventKind.ACCEPTED, eta=eta_when_waiting(self.cluster, self.waiting, job, turn.now))
+        eta = eta_when_waiting(self.cluster, self.waiting, job, turn.now)
+        job.foretold_s = None if eta is None else eta.p50_s
+        self.tell(turn, job, EventKind.ACCEPTED, eta=eta)
 
     def take_back(self, turn: Turn, job: LiveJob, reason: str, *, failed: bool) -> None:
         """Make a placed job WAITING again; `failed` counts against `max_attempts`.
@@ -226,30 +231,36 @@ class Planner:
         candidates = self.waiting.take(count, self.cluster.models())
         if not candidates:
             return
+        views = [job.view(turn.now) for job in candidates]
         observation = observe(
-            [job.view(turn.now) for job in candidates],
+            views,
             [node.view(self.settings.window, turn.now) for node in nodes],
             self.cluster.estimates,
+            waiting=len(candidates) + len(self.waiting),
         )
         placement = self.placer.place(observation)
+        given = []
         for row, job in enumerate(candidates):
             chosen = int(placement.node[row])
             if chosen < 0:
                 job.latent_action = _by_node(observation, placement, row)
                 self.waiting.push(job)
             else:
-                self._give(turn, job, nodes[chosen], observation, placement, row, chosen)
+                given.append(self._give(turn, job, views[row], nodes[chosen], observation, row, chosen))
+        if self.settings.experience_kept:
+            beside = None if self.policies is None else self.policies.beside
+            turn.decisions += experience_rows(observation, placement, given, beside)
 
     def _give(
         self,
         turn: Turn,
         job: LiveJob,
+        view: JobView,
         node: Node,
         observation: Observation,
-        placement: Placement,
         row: int,
         chosen: int,
-    ) -> None:
+    ) -> Given:
         eta = eta_when_placed(observation, node, row, chosen, turn.now)
         job.attempts += 1
         job.state, job.node = JobState.PLACED, node.name
@@ -269,7 +280,6 @@ class Planner:
         decision = {
             "placer": attempt.placer,
             "policy_version": attempt.policy_version,
-            "probabilities": _by_node(observation, placement, row),
             "eta_p50_s": eta.p50_s,
             "eta_p90_s": eta.p90_s,
         }
@@ -277,6 +287,7 @@ class Planner:
         turn.new_attempts.append(attempt_row(attempt, node=node.name, decision=decision))
         turn.assign(node.name, attempt, self._assignment(job, attempt.number, node.name))
         self.tell(turn, job, EventKind.PLACED, eta=eta, placer=self.placer.name)
+        return Given(row=row, job=job, view=view, node=node, attempt=attempt, eta=eta)
 
     def _assignment(self, job: LiveJob, number: int, node: str) -> Assignment:
         return Assignment(
@@ -327,6 +338,8 @@ class Planner:
 
     def _load(self, connection: Any) -> None:
         now = self.clock.now()
+        if self.policies is not None:
+            self.policies.refresh(connection)
         self.cluster = Cluster(estimates=self.ledger.estimates(connection))
         for row in self.ledger.nodes(connection):
             self.cluster.nodes[row["name"]] = Node(
@@ -335,6 +348,7 @@ class Planner:
                 draining=row["draining"],
                 seen_at=now,  # a planner that starts gives every node one whole timeout to report
                 report=NodeReport(**row["report"]),
+                drift_alarms=row["drift"],
             )
         self.jobs = {row["id"]: LiveJob.from_row(row) for row in self.ledger.open_jobs(connection)}
         self.waiting = WaitingJobs()
@@ -389,6 +403,7 @@ def node_row(node: Node, now: float, reason: str = "") -> dict[str, Any]:
         "draining": node.draining,
         "reason": reason,
         "report": node.report.to_wire(),
+        "drift": dict(node.drift_alarms),
         "seen_at": now,
     }
 

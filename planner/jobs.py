@@ -23,6 +23,7 @@ class LiveJob:
     Attributes:
         attempts: how often it was placed.
         failures: how many of these count against `max_attempts`; a node that hands a job back does not.
+        foretold_s: service delay predicted when it was accepted; None if no node was ready.
         latent_action: probabilities of its last time before the placer, by node.
         order: its place among WAITING jobs, least first.
     """
@@ -39,6 +40,7 @@ class LiveJob:
     node: str | None = None
     attempts: int = 0
     failures: int = 0
+    foretold_s: float | None = None
     latent_action: Mapping[str, float] | None = None
     order: OrderKey = (0, 0.0, "")
 
@@ -73,6 +75,7 @@ class LiveJob:
             node=row["node"],
             attempts=row["attempts"],
             failures=row["failures"],
+            foretold_s=row["foretold_s"],
         )
 
     def row(self) -> dict[str, Any]:
@@ -91,6 +94,7 @@ class LiveJob:
             "failures": self.failures,
             "created_at": self.created_at,
             "deadline_at": self.deadline_at,
+            "foretold_s": self.foretold_s,
         }
 
     def view(self, now: float) -> JobView:

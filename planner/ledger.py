@@ -12,7 +12,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, bindparam, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlmodel import col
 
@@ -20,9 +20,9 @@ from broker_config.errors import ConfigurationError, without_password
 from broker_config.messages import JobState
 from planner.errors import DatabaseUnavailableError
 from planner.tables import AttemptRow, AttemptState, DeadLetterRow, EstimateRow, JobRow, NodeRow, PlannerRow
+from rl_agent.database import for_reading, open_database
 from rl_agent.estimates import Estimates, ModelEstimate, RunningLogMean
 
-LOCK_WAIT_S = 30.0
 Row = Mapping[str, Any]
 
 _CLOSE_ATTEMPT = (
@@ -93,15 +93,19 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
-            self._engine = _engine(url)
+            self._engine = open_database(url)
         except (ArgumentError, ValueError) as exc:
             raise ConfigurationError(f"LADLE_DATABASE_URL: {without_password(url)!r} is no database URL") from exc
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """Open a transaction: committed at the end of the block, rolled back on any error."""
+    def transaction(self, *, reads: bool = False) -> Iterator[Connection]:
+        """Open a transaction: committed at the end of the block, rolled back on any error.
+
+        Args:
+            reads: nothing will be written: on SQLite it then waits for no writer and holds up none.
+        """
         try:
-            with self._engine.begin() as connection:
+            with (for_reading(self._engine) if reads else self._engine).begin() as connection:
                 yield connection
         except DBAPIError as exc:
             if not _is_outage(exc):
@@ -294,30 +298,6 @@ def job_counts(counts: Mapping[str, int]) -> tuple[int, int]:
     """Return (open, terminal) job counts of `Ledger.count_by_state`."""
     terminal = sum(count for state, count in counts.items() if JobState(state).is_terminal)
     return sum(counts.values()) - terminal, terminal
-
-
-def _engine(url: str) -> Engine:
-    if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_immediate)
-        return engine
-    return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 5})
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    """Make one writer and many readers possible, and every commit durable."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={LOCK_WAIT_S * 1000:.0f}"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    """Take the write lock at once: a read that becomes a write would fail instead of waiting.
-
-    Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (pysqlite transaction control)
-    """
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _is_outage(exc: DBAPIError) -> bool:

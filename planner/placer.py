@@ -5,10 +5,17 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+from sqlalchemy import Connection
+
 from broker_config.settings import Settings
 from rl_agent.errors import PolicyError
+from rl_agent.experience import Decision
+from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.observation import Observation
 from rl_agent.placers import RULES, EarliestCompletionPlacer, Placement, Placer
+from rl_agent.policy_file import parse_policy
+from rl_agent.policy_registry import PolicyState, policy_files, serving_policies
 
 logger = logging.getLogger(__name__)
 
@@ -16,19 +23,26 @@ LEARNED = "lad-ts"
 
 
 class ServedPolicy:
-    """A learned placer, with earliest completion in its place whenever it cannot answer.
+    """The learned policies in use, with earliest completion in their place whenever they cannot answer.
 
-    It cannot when its folder is missing, damaged or does not fit, and when it answers NaN (FAULTS.md, row 24): the log
-    says why once, and every decision is logged under the name of the placer that made it.
+    The promoted version of the registry decides; while there is none, the one of the settings. A canary decides about a
+    share of the batches. A policy cannot answer when it is missing, damaged or does not fit, and when it answers NaN
+    (FAULTS.md, row 24): the log says why once, and every decision is logged under the name of the placer that made it.
 
     Args:
-        folder: the policy's folder; None is the one that ships with the package.
+        folder: the policy of the settings; None is the one that ships with the package.
+        exploration: as in `LearnedPlacer`.
+        seed: of all draws.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, exploration: float = 0.0, seed: int | None = None) -> None:
+        self._exploration = exploration
+        self._generator = np.random.default_rng(seed)
         self._rule = EarliestCompletionPlacer()
-        self._learned = _load(folder)
-        self._answering: Placer = self._learned or self._rule
+        self._of_settings = self._load(folder)
+        self._policies: dict[str, LearnedPlacer | None] = {}
+        self._serving: dict[str, tuple[str, float]] = {}
+        self._answering: Placer = self._of_settings or self._rule
         self._last_problem = ""
 
     @property
@@ -41,38 +55,77 @@ class ServedPolicy:
         """Return the version of the policy that made the last decision, None for the rule."""
         return self._answering.policy_version
 
+    def refresh(self, connection: Connection) -> None:
+        """Take up what the registry says by now; jobs are not touched, the next decision is made by the new policy."""
+        serving = serving_policies(connection)
+        if serving == self._serving:
+            return
+        for state in PolicyState:
+            version, share = serving.get(state, (None, 0.0))
+            if version == self._serving.get(state, (None, 0.0))[0]:
+                continue
+            self._policies.pop(state, None)
+            if version is not None:
+                self._policies[state] = self._load_version(connection, version)
+            logger.info("policy %s is %s%s", version or "of the settings", state, f" ({share:.0%})" if share else "")
+        self._serving = serving
+
     def place(self, observation: Observation) -> Placement:
-        """Answer with the policy, or with earliest completion if the policy cannot."""
-        if self._learned is not None:
+        """Answer with a policy, or with earliest completion if none can."""
+        for policy in self._candidates():
             try:
-                placement = self._learned.place(observation)
+                placement = policy.place(observation)
             except PolicyError as exc:
-                self._say(f"earliest-completion places in its stead: {exc}")
+                self._say(f"the next in line places in its stead, at last earliest-completion: {exc}")
             else:
-                self._answering = self._learned
-                self._last_problem = ""
+                self._answering = policy
                 return placement
         self._answering = self._rule
         return self._rule.place(observation)
 
+    def beside(self, decision: Decision) -> dict[str, str | None]:
+        """Return what the policy in the shadow would have chosen, for the experience row of `decision`."""
+        shadow = self._policies.get(PolicyState.SHADOW)
+        node = None
+        if shadow is not None:
+            probabilities = shadow.probabilities(decision.rows, decision.latent_action)
+            node = decision.nodes[int(probabilities.argmax())] if np.isfinite(probabilities).all() else None
+        return {"shadow_version": None if shadow is None else shadow.policy_version, "shadow_node": node}
+
+    def _candidates(self) -> list[LearnedPlacer]:
+        """Return the policies to ask, the first that answers decides."""
+        promoted = self._policies.get(PolicyState.PROMOTED, self._of_settings)
+        _, share = self._serving.get(PolicyState.CANARY, ("", 0.0))
+        canary = self._policies.get(PolicyState.CANARY) if self._generator.random() < share else None
+        return [policy for policy in (canary, promoted) if policy is not None]
+
+    def _load(self, folder: Path | None) -> LearnedPlacer | None:
+        try:
+            return LearnedPlacer(folder, exploration=self._exploration)
+        except PolicyError as exc:
+            self._refuse(exc)
+            return None
+
+    def _load_version(self, connection: Connection, version: str) -> LearnedPlacer | None:
+        try:
+            policy = parse_policy(version, policy_files(connection, version))
+            return LearnedPlacer(policy=policy, exploration=self._exploration)
+        except PolicyError as exc:
+            self._refuse(exc)
+            return None
+
+    @staticmethod
+    def _refuse(exc: PolicyError) -> None:
+        logger.error("the policy cannot be served; earliest-completion places in its stead: %s", exc)
+
     def _say(self, problem: str) -> None:
         if problem != self._last_problem:
-            logger.error("the policy did not answer; %s", problem)
+            logger.error("a policy did not answer; %s", problem)
             self._last_problem = problem
 
 
 def make_placer(settings: Settings) -> Placer:
     """Return the placer named by `LADLE_PLACER`."""
     if settings.placer == LEARNED:
-        return ServedPolicy(Path(settings.policy) if settings.policy else None)
+        return ServedPolicy(Path(settings.policy) if settings.policy else None, exploration=settings.exploration)
     return RULES[settings.placer]()
-
-
-def _load(folder: Path | None) -> Placer | None:
-    from rl_agent.learned_placer import LearnedPlacer
-
-    try:
-        return LearnedPlacer(folder)
-    except PolicyError as exc:
-        logger.error("the policy cannot be served; earliest-completion places in its stead: %s", exc)
-        return None

@@ -21,7 +21,8 @@ from broker_config.messages import (
     refusal,
 )
 from planner.cluster import LiveAttempt, Node
-from planner.core import Planner
+from planner.core import Planner, node_row
+from planner.drift_alarm import watch_drift
 from planner.jobs import LiveJob
 from planner.store import Store
 from planner.turn import GENERATE_TASK, Turn, attempt_of
@@ -74,7 +75,7 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     node.remove(attempt.key, turn.now)
     if outcome.resident:
         node.report = node.report.model_copy(update={"resident": outcome.resident})
-    _learn(planner, turn, attempt, outcome)
+    _learn(planner, turn, node, attempt, outcome)
     if attempt.withdrawn or job is None:
         _fence(store, outcome)
     elif outcome.result == "done":
@@ -95,8 +96,11 @@ def _fence(store: Store, outcome: Outcome) -> None:
             store.delete(image)
 
 
-def _learn(planner: Planner, turn: Turn, attempt: LiveAttempt, outcome: Outcome) -> None:
+def _learn(planner: Planner, turn: Turn, node: Node, attempt: LiveAttempt, outcome: Outcome) -> None:
     if outcome.result == "done":
+        estimate = planner.cluster.estimates.of(node.name, attempt.model)
+        if watch_drift(node, attempt, outcome.timings.generation_s, estimate, turn.now):
+            turn.nodes[node.name] = node_row(node, turn.now, node.report.reason)
         planner.cluster.estimates.observe_outcome(
             outcome.node,
             attempt.model,
@@ -124,10 +128,10 @@ def _finish_done(
         return
     images = [store.put(job.id, index, image) for index, image in enumerate(outcome.images)]
     turn.recorded.add(attempt.key)
-    turn.close_attempt(attempt, "done")
     timings = outcome.timings
     on_node_s = timings.transfer_in_s + timings.load_s + timings.generation_s + timings.transfer_out_s
     delays = Delays(waiting_s=max(turn.now - job.created_at - on_node_s, 0.0), **timings.model_dump())
+    turn.close_attempt(attempt, "done", delays=delays)
     placer, version = attempt.placer, attempt.policy_version
     planner.finish(
         turn,

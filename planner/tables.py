@@ -27,7 +27,12 @@ class AttemptState(StrEnum):
 
 
 class JobRow(SQLModel, table=True):
-    """One accepted job. `attempts` numbers its placements; `failures` counts those that bound it."""
+    """One accepted job.
+
+    Attributes:
+        attempts: numbers its placements; `failures` counts those that bound it.
+        foretold_s: service delay predicted when it was accepted; None if no node was ready.
+    """
 
     __tablename__ = "job"
     __table_args__ = (_index_of_open("ix_job_open", "finished_at"),)
@@ -44,6 +49,7 @@ class JobRow(SQLModel, table=True):
     failures: int = 0
     created_at: float = Field(index=True)
     deadline_at: float | None = None
+    foretold_s: float | None = None
     finished_at: float | None = None
     node: str | None = None
     placer: str | None = None
@@ -59,7 +65,7 @@ class JobRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One placement of a job and the decision behind it. `probabilities` maps node names to propensities."""
+    """One placement of a job; what it was decided from is in the experience log (`rl_agent.experience_log`)."""
 
     __tablename__ = "attempt"
     __table_args__ = (_index_of_open("ix_attempt_open", "closed_at"),)
@@ -73,7 +79,6 @@ class AttemptRow(SQLModel, table=True):
     result: str | None = None
     placer: str
     policy_version: str | None = None
-    probabilities: dict[str, float] = Field(sa_column=Column(JSON, nullable=False))
     predicted_service_s: float
     eta_p50_s: float
     eta_p90_s: float
@@ -81,7 +86,7 @@ class AttemptRow(SQLModel, table=True):
 
 
 class NodeRow(SQLModel, table=True):
-    """One node that has ever reported: its last report and whether someone drains it."""
+    """One node that has ever reported: its last report, whether someone drains it, and which models drift there."""
 
     __tablename__ = "node"
 
@@ -90,6 +95,7 @@ class NodeRow(SQLModel, table=True):
     draining: bool = False
     reason: str = ""
     report: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    drift: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     seen_at: float
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from broker_config.messages import Assignment, Event, EventKind, Failure
+from broker_config.messages import Assignment, Delays, Event, EventKind, Failure
 from broker_config.publisher import Post
 from broker_config.topology import CONTROL, EVENTS, NODES, node_key
 from planner.cluster import LiveAttempt
@@ -21,6 +21,7 @@ from planner.jobs import LiveJob
 from planner.ledger import Ledger
 from planner.tables import AttemptState
 from rl_agent.estimates import Estimates
+from rl_agent.experience_log import finish_experience, insert_experience
 
 EVENTS_PER_MESSAGE = 200
 CONTROL_EXPIRY_S = 60.0
@@ -38,6 +39,8 @@ class Turn:
     finished_jobs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     new_attempts: list[Mapping[str, Any]] = field(default_factory=list)
     closed_attempts: list[Mapping[str, Any]] = field(default_factory=list)
+    decisions: list[Mapping[str, Any]] = field(default_factory=list)
+    outcomes: list[Mapping[str, Any]] = field(default_factory=list)
     nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     recorded: set[tuple[str, int]] = field(default_factory=set)
     learned: set[tuple[str, str]] = field(default_factory=set)
@@ -66,8 +69,20 @@ class Turn:
         """Tell a node's worker to drop an attempt, running or queued."""
         self.withdrawals[node].append(attempt.key)
 
-    def close_attempt(self, attempt: LiveAttempt, result: str, failure: Failure | None = None) -> None:
-        """Write down how an attempt ended."""
+    def close_attempt(
+        self, attempt: LiveAttempt, result: str, failure: Failure | None = None, delays: Delays | None = None
+    ) -> None:
+        """Write down how an attempt ended, and the delay parts if its job is done."""
+        learnt = {} if delays is None else {**delays.model_dump(), "reward": -delays.service_delay_s}
+        self.outcomes.append(
+            {
+                "of_job": attempt.job,
+                "of_number": attempt.number,
+                "finished_at": self.now,
+                "result": result,
+                **learnt,
+            }
+        )
         self.closed_attempts.append(
             {
                 "of_job": attempt.job,
@@ -83,6 +98,8 @@ class Turn:
         ledger.insert_jobs(self.connection, [job.row() for job in self.new_jobs.values()])
         ledger.insert_attempts(self.connection, self.new_attempts)
         ledger.close_attempts(self.connection, self.closed_attempts)
+        insert_experience(self.connection, self.decisions)
+        finish_experience(self.connection, self.outcomes)
         moved = [
             {
                 "of_job": job.id,

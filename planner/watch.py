@@ -14,6 +14,7 @@ from broker_config.topology import check_node_name
 from planner.cluster import Node, NodeState
 from planner.core import Planner, lose_node, node_row
 from planner.turn import Turn
+from rl_agent.experience_log import prune_experience
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,9 @@ def tick(planner: Planner) -> None:
         return
     with planner.turn() as turn:
         planner.ledger.beat(turn.connection)
+        if planner.policies is not None:
+            planner.policies.refresh(turn.connection)
+        prune_experience(turn.connection, planner.settings.experience_kept)
         for node in list(planner.cluster.nodes.values()):
             _watch_node(planner, turn, node)
         for job in [job for job in planner.jobs.values() if job.deadline_at is not None]:

@@ -1,15 +1,21 @@
-"""What can go wrong with a served policy.
+"""What can go wrong with policies, experience and retraining.
 
-RlAgentError
-└── PolicyError           a served policy cannot be used: the planner goes on with earliest completion
-    ├── PolicyFileError   its folder is missing, damaged, or made for another observation
-    └── PolicyAnswerError it answered with something that is no number
+LadleError
+└── RlAgentError
+    ├── PolicyError               a served policy cannot be used: the planner goes on with earliest completion
+    │   ├── PolicyFileError       its folder is missing, damaged, or made for another observation
+    │   ├── PolicyAnswerError     it answered with something that is no number
+    │   └── UnknownPolicyError    the ledger has no such version, or it is in the wrong state
+    ├── ExperienceFormatError     a logged decision cannot be read: it is left out of training
+    └── RetrainingError           retraining cannot go on
 """
 
 from __future__ import annotations
 
+from broker_config.errors import LadleError
 
-class RlAgentError(Exception):
+
+class RlAgentError(LadleError):
     """Root of this package's errors."""
 
 
@@ -39,3 +45,15 @@ class PolicyAnswerError(PolicyError):
 
     def __str__(self) -> str:
         return f"policy {self.version!r} answered NaN or infinity for job {self.job!r}: roll it back"
+
+
+class UnknownPolicyError(PolicyError):
+    """The ledger has no such policy, or it is in a state that does not allow what is asked."""
+
+
+class ExperienceFormatError(RlAgentError):
+    """A logged decision cannot be read."""
+
+
+class RetrainingError(RlAgentError):
+    """Retraining cannot go on."""

@@ -9,11 +9,11 @@ import numpy as np
 
 from rl_agent.errors import PolicyAnswerError
 from rl_agent.estimates import FloatArray
-from rl_agent.node_policy import Float32, NodePolicy
+from rl_agent.node_policy import Float32, NodePolicy, NodePolicyWeights
 from rl_agent.observation import Observation
 from rl_agent.placers import WAITING, Placement
-from rl_agent.policy_file import load_policy
-from rl_agent.policy_input import PolicyInput
+from rl_agent.policy_file import PolicyCard, load_policy
+from rl_agent.policy_input import PolicyInput, Rows
 
 
 def shipped_policy() -> Path:
@@ -28,6 +28,10 @@ class LearnedPlacer:
 
     Args:
         folder: a policy folder; None is the one that ships with the package.
+        policy: what a folder was read to, in the place of `folder`.
+        exploration: share of the decisions that draw a node by its probability instead of taking the most probable;
+            what was never tried cannot be evaluated from the log.
+        seed: of these draws.
 
     Raises:
         PolicyFileError: the folder cannot be loaded.
@@ -35,9 +39,18 @@ class LearnedPlacer:
 
     name = "learned"
 
-    def __init__(self, folder: Path | None = None) -> None:
-        card, weights = load_policy(shipped_policy() if folder is None else folder)
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        policy: tuple[PolicyCard, NodePolicyWeights] | None = None,
+        exploration: float = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        card, weights = policy or load_policy(shipped_policy() if folder is None else folder)
         self.card = card
+        self.exploration = exploration
+        self._generator = np.random.default_rng(seed)
         self._policy = NodePolicy(weights, card.n_denoising_steps)
 
     @property
@@ -54,18 +67,33 @@ class LearnedPlacer:
         jobs, nodes = observation.eligible.shape
         chosen = np.full(jobs, WAITING, dtype=np.int64)
         probabilities = np.zeros((jobs, nodes))
+        propensity = np.ones(jobs)
+        read: dict[int, Rows] = {}
         policy_input = PolicyInput(observation)
         for job in policy_input.jobs():
             rows = policy_input.rows(job)
-            latent_action = observation.latent_action[job, None].astype(np.float32)
-            logits = self._policy.logits(rows[None], latent_action)[0]
-            probabilities[job] = _softmax(logits)
+            probabilities[job] = self.probabilities(rows, observation.latent_action[job])
             if not np.isfinite(probabilities[job]).all():
                 raise PolicyAnswerError(self.card.version, observation.jobs[job])
-            node = int(logits.argmax())
+            node, propensity[job] = self._choose(probabilities[job])
             if policy_input.outlook.take(job, node):
-                chosen[job] = node
-        return Placement(node=chosen, probabilities=probabilities)
+                chosen[job], read[job] = node, rows
+        return Placement(node=chosen, probabilities=probabilities, propensity=propensity, rows=read)
+
+    def probabilities(self, rows: Rows, latent_action: FloatArray) -> FloatArray:
+        """(N,) of one job from its rows (N, columns) and latent action (N,); NaN where the policy answers NaN."""
+        return _softmax(self._policy.logits(rows[None], latent_action[None].astype(np.float32))[0])
+
+    def _choose(self, probabilities: FloatArray) -> tuple[int, float]:
+        """Return a node and how likely it was to be returned."""
+        node = int(probabilities.argmax())
+        if self.exploration <= 0.0:
+            return node, 1.0
+        most_probable = node
+        if self._generator.random() < self.exploration:
+            node = int(self._generator.choice(len(probabilities), p=probabilities))
+        certain = (1.0 - self.exploration) * (node == most_probable)
+        return node, certain + self.exploration * float(probabilities[node])
 
 
 def _softmax(logits: Float32) -> FloatArray:

@@ -7,7 +7,7 @@ because a fast node that is busy can still finish it sooner than a slow idle one
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,11 +35,13 @@ class Placement:
             is a busy one when the job waits for it.
         propensity: (J,) how likely each chosen node was to be chosen, where that is not what `probabilities` say: a
             policy that takes its most probable node is certain of it.
+        rows: what a learned policy read of each job it placed, by row.
     """
 
     node: NDArray[np.int64]
     probabilities: FloatArray
     propensity: FloatArray | None = None
+    rows: Mapping[int, NDArray[np.float32]] | None = None
 
     def propensity_of(self, job: int) -> float:
         """Return how likely row `job`'s node was to be chosen; for a job that was placed."""

@@ -57,13 +57,20 @@ class PolicyCard:
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
-def save_policy(
-    folder: Path, weights: NodePolicyWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
-) -> PolicyCard:
-    """Write a policy folder; each file appears whole or not at all, the card last.
+@dataclass(frozen=True, kw_only=True)
+class PolicyFiles:
+    """The two files of a policy as bytes: `policy.json` and `policy.safetensors`."""
+
+    card: bytes
+    weights: bytes
+
+
+def dump_policy(
+    weights: NodePolicyWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
+) -> tuple[PolicyCard, PolicyFiles]:
+    """Return a policy's card and its files.
 
     Args:
-        folder: made if missing.
         weights: of the denoiser.
         version: its name.
         n_denoising_steps: length of its chain.
@@ -77,10 +84,32 @@ def save_policy(
         sha256=hashlib.sha256(data).hexdigest(),
         training=training,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS_FILE, data)
-    _write(folder / CARD_FILE, json.dumps(asdict(card), indent=2).encode() + b"\n")
+    return card, PolicyFiles(card=json.dumps(asdict(card), indent=2).encode() + b"\n", weights=data)
+
+
+def save_policy(
+    folder: Path, weights: NodePolicyWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
+) -> PolicyCard:
+    """Write a policy folder (made if missing); each file appears whole or not at all, the card last."""
+    card, files = dump_policy(weights, version=version, n_denoising_steps=n_denoising_steps, training=training)
+    write_policy(folder, files)
     return card
+
+
+def write_policy(folder: Path, files: PolicyFiles) -> None:
+    """Write the files of a policy into a folder, made if missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / WEIGHTS_FILE, files.weights)
+    _write(folder / CARD_FILE, files.card)
+
+
+def read_policy(folder: Path) -> PolicyFiles:
+    """Read a policy folder, without checking what is in it.
+
+    Raises:
+        PolicyFileError: a file is missing, unreadable or too large.
+    """
+    return PolicyFiles(card=_read(folder, CARD_FILE), weights=_read(folder, WEIGHTS_FILE))
 
 
 def load_policy(folder: Path) -> tuple[PolicyCard, NodePolicyWeights]:
@@ -89,38 +118,49 @@ def load_policy(folder: Path) -> tuple[PolicyCard, NodePolicyWeights]:
     Raises:
         PolicyFileError: a file is missing or unreadable, or anything in it does not fit.
     """
-    card = _read_card(folder)
-    data = _read(folder, WEIGHTS_FILE)
+    return parse_policy(str(folder), read_policy(folder))
+
+
+def parse_policy(where: str, files: PolicyFiles) -> tuple[PolicyCard, NodePolicyWeights]:
+    """Check the files of a policy and return what they hold.
+
+    Args:
+        where: they come from, for error messages.
+        files: as read.
+
+    Raises:
+        PolicyFileError: anything in them does not fit.
+    """
+    card = _parse_card(where, files.card)
+    data = files.weights
     found = hashlib.sha256(data).hexdigest()
     if found != card.sha256:
-        raise PolicyFileError(str(folder), f"{WEIGHTS_FILE} has SHA-256 {found}, {CARD_FILE} says {card.sha256}")
+        raise PolicyFileError(where, f"{WEIGHTS_FILE} has SHA-256 {found}, {CARD_FILE} says {card.sha256}")
     try:
         tensors = load_tensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise PolicyFileError(str(folder), f"{WEIGHTS_FILE} is no safetensors file: {error}") from error
+        raise PolicyFileError(where, f"{WEIGHTS_FILE} is no safetensors file: {error}") from error
     shapes = NodePolicyWeights.shapes(card.hidden)
     if tensors.keys() != shapes.keys():
-        raise PolicyFileError(str(folder), f"tensors are {sorted(tensors)}, not {sorted(shapes)}")
+        raise PolicyFileError(where, f"tensors are {sorted(tensors)}, not {sorted(shapes)}")
     for name, shape in shapes.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != np.float32:
             reason = f"{name} is {tensor.dtype}{tensor.shape}, not float32{shape}"
-            raise PolicyFileError(str(folder), reason)
+            raise PolicyFileError(where, reason)
         if not np.isfinite(tensor).all():
-            raise PolicyFileError(str(folder), f"{name} holds NaN or infinity")
+            raise PolicyFileError(where, f"{name} holds NaN or infinity")
     return card, NodePolicyWeights(**tensors)
 
 
-def _read_card(folder: Path) -> PolicyCard:
+def _parse_card(where: str, data: bytes) -> PolicyCard:
     try:
-        values = json.loads(_read(folder, CARD_FILE))
+        values = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise PolicyFileError(str(folder), f"{CARD_FILE} is not JSON: {error}") from error
+        raise PolicyFileError(where, f"{CARD_FILE} is not JSON: {error}") from error
     known = {name: name in PolicyCard.__dataclass_fields__ for name in values} if isinstance(values, dict) else {}
     if not known or not all(known.values()):
-        raise PolicyFileError(
-            str(folder), f"{CARD_FILE} is no policy card: unknown {[n for n in known if not known[n]]}"
-        )
+        raise PolicyFileError(where, f"{CARD_FILE} is no policy card: unknown {[n for n in known if not known[n]]}")
     wanted: dict[str, Any] = {
         "format": FORMAT,
         "observation_version": OBSERVATION_VERSION,
@@ -128,13 +168,13 @@ def _read_card(folder: Path) -> PolicyCard:
     }
     for name, value in wanted.items():
         if values.get(name) != value:
-            raise PolicyFileError(str(folder), f"{name} is {values.get(name)!r}, this version of Ladle reads {value!r}")
+            raise PolicyFileError(where, f"{name} is {values.get(name)!r}, this version of Ladle reads {value!r}")
     for name, most in {"hidden": MAX_HIDDEN, "n_denoising_steps": MAX_DENOISING_STEPS}.items():
         value = values.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            raise PolicyFileError(str(folder), f"{name} is {value!r}, not an integer from 1 to {most}")
+            raise PolicyFileError(where, f"{name} is {value!r}, not an integer from 1 to {most}")
     if not all(isinstance(values.get(name), str) for name in ("version", "sha256")):
-        raise PolicyFileError(str(folder), f"{CARD_FILE} names no version or no sha256")
+        raise PolicyFileError(where, f"{CARD_FILE} names no version or no sha256")
     return PolicyCard(**{**values, "columns": tuple(values["columns"])})
 
 

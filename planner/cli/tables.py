@@ -38,7 +38,10 @@ def node_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         report = row["report"]
         speeds = [f"{speed['s_per_unit']:.3g}" for speed in report.get("speeds", {}).values()]
-        note = "; ".join(text for text in (row["reason"], report.get("emulated", "")) if text)
+        drifts = [
+            f"drift: {model} took {alarm['factor']:g}x {ago(alarm['since'])}" for model, alarm in row["drift"].items()
+        ]
+        note = "; ".join(text for text in (row["reason"], *drifts, report.get("emulated", "")) if text)
         state = f"[{NODE_STYLE[row['state']]}]{row['state']}[/]"
         table.add_row(
             row["name"],

@@ -6,8 +6,9 @@ from alembic import context
 from sqlmodel import SQLModel
 
 from planner import tables
+from rl_agent import experience_log, policy_registry
 
-target_metadata = SQLModel.metadata if tables else None
+target_metadata = SQLModel.metadata if (tables, experience_log, policy_registry) else None
 
 context.configure(
     connection=context.config.attributes["connection"], target_metadata=target_metadata, render_as_batch=True

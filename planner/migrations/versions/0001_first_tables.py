@@ -43,6 +43,42 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("node", "model"),
     )
     op.create_table(
+        "experience",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("job", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("ingress", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("model", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("units", sa.Float(), nullable=False),
+        sa.Column("input_mbit", sa.Float(), nullable=False),
+        sa.Column("output_mbit", sa.Float(), nullable=False),
+        sa.Column("arrived_at", sa.Float(), nullable=False),
+        sa.Column("decided_at", sa.Float(), nullable=False),
+        sa.Column("node", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("placer", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("policy_version", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("decision", sa.LargeBinary(), nullable=False),
+        sa.Column("propensity", sa.Float(), nullable=False),
+        sa.Column("foretold_s", sa.Float(), nullable=True),
+        sa.Column("eta_p50_s", sa.Float(), nullable=False),
+        sa.Column("eta_p90_s", sa.Float(), nullable=False),
+        sa.Column("resident_limit", sa.Integer(), nullable=False),
+        sa.Column("shadow_version", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("shadow_node", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("result", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("finished_at", sa.Float(), nullable=True),
+        sa.Column("transfer_in_s", sa.Float(), nullable=True),
+        sa.Column("waiting_s", sa.Float(), nullable=True),
+        sa.Column("load_s", sa.Float(), nullable=True),
+        sa.Column("generation_s", sa.Float(), nullable=True),
+        sa.Column("transfer_out_s", sa.Float(), nullable=True),
+        sa.Column("reward", sa.Float(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("experience", schema=None) as batch_op:
+        batch_op.create_index("ix_experience_attempt", ["job", "attempt"], unique=True)
+
+    op.create_table(
         "job",
         sa.Column("id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("client", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -56,6 +92,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("deadline_at", sa.Float(), nullable=True),
+        sa.Column("foretold_s", sa.Float(), nullable=True),
         sa.Column("finished_at", sa.Float(), nullable=True),
         sa.Column("node", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
         sa.Column("placer", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
@@ -87,6 +124,7 @@ def upgrade() -> None:
         sa.Column("draining", sa.Boolean(), nullable=False),
         sa.Column("reason", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("report", sa.JSON(), nullable=False),
+        sa.Column("drift", sa.JSON(), nullable=False),
         sa.Column("seen_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
@@ -96,6 +134,20 @@ def upgrade() -> None:
         sa.Column("holder", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("beats", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "policy",
+        sa.Column("version", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("state", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("reason", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("share", sa.Float(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.Column("promoted_at", sa.Float(), nullable=True),
+        sa.Column("retired_at", sa.Float(), nullable=True),
+        sa.Column("trial", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("card", sa.LargeBinary(), nullable=False),
+        sa.Column("weights", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("version"),
     )
     op.create_table(
         "attempt",
@@ -108,7 +160,6 @@ def upgrade() -> None:
         sa.Column("result", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
         sa.Column("placer", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("policy_version", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
-        sa.Column("probabilities", sa.JSON(), nullable=False),
         sa.Column("predicted_service_s", sa.Float(), nullable=False),
         sa.Column("eta_p50_s", sa.Float(), nullable=False),
         sa.Column("eta_p90_s", sa.Float(), nullable=False),
@@ -139,6 +190,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_attempt_node"))
 
     op.drop_table("attempt")
+    op.drop_table("policy")
     op.drop_table("planner")
     op.drop_table("node")
     with op.batch_alter_table("job", schema=None) as batch_op:
@@ -148,5 +200,9 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_job_created_at"))
 
     op.drop_table("job")
+    with op.batch_alter_table("experience", schema=None) as batch_op:
+        batch_op.drop_index("ix_experience_attempt")
+
+    op.drop_table("experience")
     op.drop_table("estimate")
     op.drop_table("dead_letter")

@@ -1,0 +1,45 @@
+"""How every process opens the SQL database that holds ledger, experience and policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+LOCK_WAIT_S = 30.0
+READ_ONLY = "ladle_read_only"
+
+
+def open_database(url: str) -> Engine:
+    """Return an engine; nothing is opened before its first use.
+
+    Args:
+        url: SQLAlchemy URL of a SQLite file or a PostgreSQL database.
+    """
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin)
+        return engine
+    return create_engine(url, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": 5})
+
+
+def for_reading(engine: Engine) -> Engine:
+    """Return the same engine for transactions that only read: on SQLite they hold up no writer."""
+    return engine.execution_options(**{READ_ONLY: True})
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    """Make one writer and many readers possible, and every commit durable."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={LOCK_WAIT_S * 1000:.0f}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    """Take the write lock at once, unless nothing will be written: a read that becomes a write would fail, not wait.
+
+    Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (pysqlite transaction control)
+    """
+    reads = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

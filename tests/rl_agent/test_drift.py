@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rl_agent.drift import CALM_OUTCOMES, Drift
+
+
+def play(drift, factors, spread_log=0.1):
+    """Return after how many outcomes the alarm stood."""
+    return [
+        n
+        for n, factor in enumerate(factors, 1)
+        if drift.observe(taken_s=factor, predicted_s=1.0, spread_log=spread_log) or drift.is_alarm
+    ]
+
+
+def test_a_node_five_times_slower_is_noticed_within_three_outcomes():
+    drift = Drift()
+    assert play(drift, [5.0, 5.0, 5.0])[0] == 3
+    assert drift.factor == pytest.approx(5.0)
+
+
+def test_a_node_that_became_faster_is_noticed_too():
+    drift = Drift()
+    play(drift, [0.3] * 4)
+    assert drift.is_alarm
+    assert drift.factor == pytest.approx(0.3)
+
+
+def test_a_thousand_well_predicted_outcomes_raise_no_alarm():
+    generator = np.random.default_rng(0)
+    assert play(Drift(), np.exp(generator.normal(0.0, 0.1, 1000))) == []
+
+
+def test_one_gross_outlier_is_no_drift():
+    drift = Drift()
+    assert play(drift, [1.0] * 5 + [50.0] + [1.0] * 5) == []
+
+
+def test_the_alarm_ends_when_predictions_fit_again():
+    drift = Drift()
+    play(drift, [5.0] * 3)
+    play(drift, [1.0] * (CALM_OUTCOMES + 20))
+    assert not drift.is_alarm
+
+
+def test_an_outcome_without_time_says_nothing():
+    drift = Drift()
+    assert not drift.observe(taken_s=0.0, predicted_s=1.0, spread_log=0.1)
+    assert drift == Drift()
