@@ -45,17 +45,19 @@ class Learner:
     deterministic: bool = True
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
 
-    def build(self, scenario: Scenario, seed: int, n_episodes: int, **kwargs: Any) -> BaseAlgorithm:
+    def build(
+        self, scenario: Scenario, seed: int, n_episodes: int, n_envs: int = N_ENVS, **kwargs: Any
+    ) -> BaseAlgorithm:
         """Return the untrained model on an environment of its own.
 
         Args:
             scenario: parameters.
             seed: of networks, exploration and arrivals.
-            n_episodes: how many it will be trained for; the environment plays at most ``N_ENVS`` at once.
+            n_episodes: how many it will be trained for.
+            n_envs: how many the environment plays at once, at most ``n_episodes``.
             kwargs: more arguments of the algorithm.
         """
-        n_envs = min(N_ENVS, n_episodes)
-        env = EdgeOffloadingVecEnv(scenario, n_envs, self.observation, self.ageing_gcycles_per_s)
+        env = EdgeOffloadingVecEnv(scenario, min(n_envs, n_episodes), self.observation, self.ageing_gcycles_per_s)
         env.seed(seed * 1000)
         if self.policy == "DQN":
             return self._build_dqn(scenario, env, seed, **kwargs)

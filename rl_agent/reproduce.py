@@ -119,8 +119,9 @@ def quick_plan(seed: int) -> Plan:
 def experiments(base: Scenario) -> list[Experiment]:
     """Return all figures around the scenario ``base``."""
 
-    def sweep(name: str, values: Sequence[float], title: str, x_label: str) -> Experiment:
-        points = tuple(Setting(x=v, scenario=replace(base, **{name: int(v)})) for v in values)
+    def sweep(name: str, values: Sequence[int], title: str, x_label: str) -> Experiment:
+        changes: list[dict[str, Any]] = [{name: v} for v in values]
+        points = tuple(Setting(x=v, scenario=replace(base, **c)) for v, c in zip(values, changes, strict=True))
         return Experiment(name=name.replace("_", "-"), title=title, x_label=x_label, settings=points)
 
     n, b = base.n_tasks, base.n_servers
@@ -188,7 +189,7 @@ class Evaluations(BaseCallback):
     def evaluate(self, ageing_gcycles_per_s: float | None = None, distortion: Distortion = "none") -> Summary:
         """Return the summary of the present policy, by default as it was trained."""
         model: Any = self.model
-        memory = getattr(model, "latent_memory", None)
+        memory: Any = getattr(model, "latent_memory", None)
         keeps = memory is not None and model.policy.keep_latents
         delays = play(
             model,

@@ -30,6 +30,9 @@ class NodeFeatures(BaseFeaturesExtractor):
         network: ``shared`` or ``flat``.
     """
 
+    columns: th.Tensor
+    job_columns: th.Tensor
+
     def __init__(self, observation_space: spaces.Box, layout: ObservationLayout, network: Network) -> None:
         n_nodes = observation_space.shape[0]
         n_features = len(layout.job) + len(layout.node)
@@ -37,17 +40,19 @@ class NodeFeatures(BaseFeaturesExtractor):
         super().__init__(observation_space, size)
         self.layout = layout
         self.network = network
-        self.columns = [*layout.job, *layout.node]
+        columns = [*layout.job, *layout.node] if network == "shared" else [*layout.node]
+        self.needs_mask = network == "shared" and layout.eligible is None
+        if network == "shared" and layout.eligible is not None:
+            columns.append(layout.eligible)
+        self.register_buffer("columns", th.tensor(columns), persistent=False)
+        self.register_buffer("job_columns", th.tensor(layout.job, dtype=th.int64), persistent=False)
 
     def forward(self, observation: th.Tensor) -> th.Tensor:
         """Return the network's input."""
+        rows = observation.index_select(2, self.columns)
         if self.network == "flat":
-            job = observation[:, 0, list(self.layout.job)]
-            return th.cat([job, observation[:, :, list(self.layout.node)].flatten(1)], dim=1)
-        rows = observation[..., self.columns]
-        if self.layout.eligible is None:
-            return th.nn.functional.pad(rows, (0, 1), value=1.0)
-        return th.cat([rows, observation[..., self.layout.eligible].unsqueeze(-1)], dim=-1)
+            return th.cat([observation[:, 0].index_select(1, self.job_columns), rows.flatten(1)], dim=1)
+        return th.nn.functional.pad(rows, (0, 1), value=1.0) if self.needs_mask else rows
 
 
 class DiffusionActor(BasePolicy):

@@ -7,6 +7,7 @@ decisions is the policy's (``rl_agent.ladts.policies``).
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch as th
@@ -64,11 +65,6 @@ class DenoisingChain(nn.Module):
     Differs: the default predicts a residual on the latent action and bounds x_0; the paper predicts noise.
     """
 
-    posterior_of_x0: th.Tensor
-    posterior_of_xi: th.Tensor
-    posterior_std: th.Tensor
-    alpha_bar: th.Tensor
-
     def __init__(
         self,
         network: Denoiser,
@@ -87,9 +83,12 @@ class DenoisingChain(nn.Module):
         self.n_denoising_steps = n_denoising_steps
         self.prediction = prediction
         self.max_logit = max_logit
+        # Plain numbers: indexing a tensor costs as much as the arithmetic on a small batch.
         schedule = variance_schedule(n_denoising_steps, beta_min, beta_max)
-        for name, values in schedule.items():
-            self.register_buffer(name, values, persistent=False)
+        self.alpha_bar: list[float] = schedule["alpha_bar"].tolist()
+        self.posterior_of_x0: list[float] = schedule["posterior_of_x0"].tolist()
+        self.posterior_of_xi: list[float] = schedule["posterior_of_xi"].tolist()
+        self.posterior_std: list[float] = schedule["posterior_std"].tolist()
 
     def forward(
         self,
@@ -115,7 +114,8 @@ class DenoisingChain(nn.Module):
         Raises:
             ValueError: ``scored`` without a score.
         """
-        origin = start if eligible is None else start * eligible
+        weight = None if eligible is None else eligible.to(start.dtype)
+        origin = start if weight is None else start * weight
         x = origin
         if self.prediction == "scored":
             if score is None:
@@ -124,11 +124,14 @@ class DenoisingChain(nn.Module):
         condition = self.network.encode(observation)
         for i in range(self.n_denoising_steps, 0, -1):
             x0 = self._estimate_x0(x, origin, i, condition)
-            x = self.posterior_of_x0[i - 1] * x0 + self.posterior_of_xi[i - 1] * x
-            if i > 1 and not deterministic:
-                x = x + self.posterior_std[i - 1] * th.randn_like(x)
-            if eligible is not None:
-                x = x * eligible
+            if i == 1:
+                x = x0
+                break
+            x = th.add(self.posterior_of_x0[i - 1] * x0, x, alpha=self.posterior_of_xi[i - 1])
+            if not deterministic:
+                x = th.add(x, th.randn_like(x), alpha=self.posterior_std[i - 1])
+            if weight is not None:
+                x = x * weight
         return x if eligible is None else x.masked_fill(~eligible, th.finfo(x.dtype).min)
 
     def _estimate_x0(self, x: th.Tensor, origin: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
@@ -142,7 +145,7 @@ class DenoisingChain(nn.Module):
         else:
             noise = th.softmax(output, dim=-1) if self.prediction == "softmax" else output
             alpha_bar = self.alpha_bar[i - 1]
-            x0 = (x - (1 - alpha_bar).sqrt() * noise) / alpha_bar.sqrt()
+            x0 = (x - math.sqrt(1 - alpha_bar) * noise) / math.sqrt(alpha_bar)
         return x0 if self.max_logit is None else x0.clamp(-self.max_logit, self.max_logit)
 
 

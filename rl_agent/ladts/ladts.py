@@ -44,7 +44,7 @@ class LADTS(OffPolicyAlgorithm):
         _init_setup_model: build the networks at once.
 
     Raises:
-        ValueError: ``optimize_memory_usage`` or ``n_steps`` > 1, a buffer without latent actions, or a bad ``ent_coef``.
+        ValueError: ``optimize_memory_usage`` or ``n_steps`` > 1, a buffer without latent actions, a bad ``ent_coef``.
 
     Source: arXiv 2412.18212, algorithm 1; discrete SAC: arXiv 1910.07207.
     Differs: one agent for all stations; the target entropy can be reached (SAC's own "auto" is -1 for a Discrete space,

@@ -40,18 +40,21 @@ class NodeNetwork(nn.Module):
 
     def forward(self, rows: th.Tensor, eligible: th.Tensor | None = None) -> th.Tensor:
         """Return one value per node, shape (batch, nodes)."""
-        return self.mix(self.row(rows), None if eligible is None else eligible.to(rows.dtype))
+        weight = th.ones_like(rows[..., 0]) if eligible is None else eligible.to(rows.dtype)
+        return self.mix(self.row(rows), pooling_share(weight))
 
-    def mix(self, hidden: th.Tensor, weight: th.Tensor | None) -> th.Tensor:
-        """Finish the pass from the first layer's output; ``weight`` is 1 for the rows that count, 0 for others."""
+    def mix(self, hidden: th.Tensor, share: th.Tensor) -> th.Tensor:
+        """Finish the pass from the first layer's output; ``share`` is that of every row in the mean."""
         hidden = th.relu(hidden)
-        if weight is None:
-            mean = hidden.mean(dim=1)
-        else:
-            mean = th.bmm(weight.unsqueeze(1), hidden).squeeze(1) / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
-        hidden = th.relu(self.mixed(hidden) + self.pooled(mean).unsqueeze(1))
+        mean = th.bmm(share.unsqueeze(1), hidden)
+        hidden = th.relu(self.mixed(hidden) + self.pooled(mean))
         values: th.Tensor = self.output(hidden).squeeze(-1)
         return values
+
+
+def pooling_share(weight: th.Tensor) -> th.Tensor:
+    """Return weights (batch, nodes) scaled to sum to one in every row, or to zero if there is none."""
+    return weight / weight.sum(dim=1, keepdim=True).clamp_min(1.0)
 
 
 class FlatNetwork(nn.Module):
@@ -99,14 +102,14 @@ class NodeDenoiser(Denoiser):
         self.latent = nn.Parameter(th.randn(hidden) / hidden**0.5)
 
     def encode(self, observation: th.Tensor) -> tuple[th.Tensor, ...]:
-        """Return the first layer's share of the observation, and the eligibility."""
-        return self.network.row(observation[..., :-1].contiguous()), observation[..., -1].contiguous()
+        """Return the first layer's share of the observation, the pooling share, and that of the denoising steps."""
+        rows, weight = observation[..., :-1].contiguous(), observation[..., -1].contiguous()
+        return self.network.row(rows), pooling_share(weight), self.time(self.embedding)
 
     def forward(self, x: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:
         """Return the network's output for denoising step ``i``, shape (batch, nodes)."""
-        first, weight = condition
-        hidden = th.addcmul(first + self.time(self.embedding[i - 1]), x.unsqueeze(-1), self.latent)
-        return self.network.mix(hidden, weight)
+        first, share, time = condition
+        return self.network.mix(th.addcmul(first + time[i - 1], x.unsqueeze(-1), self.latent), share)
 
 
 class FlatDenoiser(Denoiser):

@@ -240,7 +240,8 @@ class LADTSPolicy(BasePolicy):
 
         Args:
             observation: shape (nodes, columns) or (n_envs, nodes, columns).
-            state: the memory returned by the previous call; None is an empty one. It is not modified.
+            state: the memory returned by the previous call; None is an empty one. It is updated in place: in paper
+                mode it holds 60,000 latent actions per environment, too many to copy at every step.
             episode_start: where an episode starts; there the memory is emptied unless ``keep_latents``.
             deterministic: the most probable node of a chain without noise.
 
@@ -250,7 +251,7 @@ class LADTSPolicy(BasePolicy):
         self.set_training_mode(False)
         tensor, vectorized = self.obs_to_tensor(observation)
         batch = np.asarray(observation, dtype=np.float32).reshape(-1, *self.observation_space.shape)  # type: ignore[misc]
-        memory = self.new_memory(len(batch)) if state is None else state.copy()
+        memory = self.new_memory(len(batch)) if state is None else state
         if episode_start is not None and not self.keep_latents:
             memory[np.asarray(episode_start, dtype=bool)] = np.nan
         with th.no_grad():

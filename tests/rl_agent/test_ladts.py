@@ -189,11 +189,12 @@ def test_episode_start_forgets_unless_told_to_keep() -> None:
         assert not np.isnan(memory[1, key]).any()
 
 
-def test_predict_does_not_change_the_state_it_was_given() -> None:
+def test_predict_updates_the_memory_it_was_given() -> None:
     model = build(policy_kwargs={"latent_action": "carried"})
     memory = model.policy.new_memory(2)
-    model.predict(environment().reset(), memory)
-    assert np.isnan(memory).all()
+    _, returned = model.predict(environment().reset(), memory)
+    assert returned is memory
+    assert np.isfinite(memory).any()
 
 
 def test_buffer_keeps_copies_of_both_starts_and_the_terminal_observation() -> None:
