@@ -36,6 +36,7 @@ from planner.eta import Eta, eta_when_placed, eta_when_waiting
 from planner.jobs import LiveJob, WaitingJobs
 from planner.ledger import Ledger
 from planner.placer import ServedPolicy
+from planner.probation import Probation
 from planner.tables import AttemptState
 from planner.turn import Turn, attempt_row
 from rl_agent.observation import JobView, Observation, observe
@@ -65,6 +66,7 @@ class Planner:
         self.settings = settings
         self.ledger = ledger
         self.placer = placer
+        self.probation = Probation()
         self.policies = placer if isinstance(placer, ServedPolicy) else None
         self.clock = clock or Clock()
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"

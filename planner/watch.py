@@ -58,6 +58,7 @@ def tick(planner: Planner) -> None:
     with planner.turn() as turn:
         planner.ledger.beat(turn.connection)
         if planner.policies is not None:
+            planner.probation.look(turn.connection, turn.now)
             planner.policies.refresh(turn.connection)
         prune_experience(turn.connection, planner.settings.experience_kept)
         for node in list(planner.cluster.nodes.values()):

@@ -22,14 +22,22 @@ OWN_COMMANDS = {
     "cancel": "planner.cli.jobs:cancel",
     "demo": "planner.cli.demo:command",
     "drain": "planner.cli.nodes:drain",
+    "experience": "planner.cli.experience:command",
     "jobs": "planner.cli.jobs:jobs",
     "nodes": "planner.cli.nodes:nodes",
     "planner": "planner.cli.services:planner",
+    "policy": "planner.cli.policy:command",
     "submit": "planner.cli.submit:command",
     "up": "planner.cli.services:up",
     "worker": "planner.cli.services:worker",
 }
-EXTRA_OF_PACKAGE = {"torch": "worker", "diffusers": "worker", "stable_baselines3": "train", "matplotlib": "train"}
+EXTRA_OF_PACKAGE = {
+    "torch": "worker",
+    "diffusers": "worker",
+    "stable_baselines3": "train",
+    "matplotlib": "train",
+    "pyarrow": "train",
+}
 
 
 class LazyGroup(click.Group):

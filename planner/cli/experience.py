@@ -1,0 +1,46 @@
+"""`ladle experience`: what the experience log holds, and its export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from broker_config.settings import load_settings
+from planner.ledger import Ledger
+from rl_agent.experience_log import count_experience
+
+console = Console()
+
+
+@click.group()
+def command() -> None:
+    """Look at the experience log: one row per placement, what it was decided from and what became of it."""
+
+
+@command.command()
+def count() -> None:
+    """Say how many decisions are logged."""
+    settings = load_settings()
+    ledger = Ledger(settings.database)
+    ledger.migrate()
+    with ledger.transaction(reads=True) as connection:
+        total, rewarded = count_experience(connection)
+    ledger.close()
+    console.print(f"{total} decisions, {rewarded} with a reward; the newest {settings.experience_kept} are kept.")
+
+
+@command.command()
+@click.option("--out", default="experience.parquet", show_default=True, type=click.Path(path_type=Path), help="File.")
+@click.option("--after", default=0, help="Only rows with a greater id.")
+def export(out: Path, after: int) -> None:
+    """Write the log as a Parquet file: matrices as lists, each row with the next observation of its ingress."""
+    from rl_agent.experience_export import export_parquet
+
+    ledger = Ledger(load_settings().database)
+    ledger.migrate()
+    with ledger.transaction(reads=True) as connection:
+        written, unreadable = export_parquet(connection, out, after=after)
+    ledger.close()
+    console.print(f"{written} decisions written to {out}." + (f" {unreadable} unreadable." if unreadable else ""))

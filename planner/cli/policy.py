@@ -1,0 +1,145 @@
+"""`ladle policy`: the versions of the learned policy, and which of them decides."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection
+
+from broker_config.settings import load_settings
+from planner.cli.tables import ago
+from planner.ledger import Ledger
+from rl_agent import policy_registry as registry
+from rl_agent.policy_file import parse_policy, read_policy, write_policy
+from rl_agent.policy_registry import PolicyState
+
+console = Console()
+
+STYLE = {
+    PolicyState.PROMOTED: "green",
+    PolicyState.CANARY: "yellow",
+    PolicyState.SHADOW: "cyan",
+    PolicyState.REJECTED: "red",
+}
+
+
+@click.group()
+def command() -> None:
+    """Show and choose the versions of the learned policy.
+
+    The planner takes up a change within a second; no job is lost or decided twice.
+    """
+
+
+@command.command("list")
+def list_versions() -> None:
+    """List all versions, newest first."""
+    with _database() as connection:
+        rows = registry.policies(connection)
+    table = Table("version", "state", "made", "promoted", "why", title="Policies", title_justify="left")
+    for row in rows:
+        state = row["state"] + (f" {row['share']:.0%}" if row["share"] else "")
+        promoted = "" if row["promoted_at"] is None else ago(row["promoted_at"])
+        style = STYLE.get(PolicyState(row["state"]), "dim")
+        table.add_row(row["version"], f"[{style}]{state}[/]", ago(row["created_at"]), promoted, row["reason"])
+    console.print(table)
+    if not any(row["state"] == PolicyState.PROMOTED for row in rows):
+        console.print("None is promoted: LADLE_PLACER=lad-ts serves the policy of LADLE_POLICY, or the shipped one.")
+
+
+@command.command()
+@click.argument("version")
+def show(version: str) -> None:
+    """Show one version: its card, where it comes from, what the gate measured."""
+    with _database() as connection:
+        row = dict(registry.policy(connection, version))
+        parse_policy(version, registry.policy_files(connection, version))
+    card = json.loads(row.pop("card"))
+    console.print_json(json.dumps({**row, "card": card}))
+
+
+@command.command()
+@click.argument("version")
+def promote(version: str) -> None:
+    """Let VERSION decide from now on; the one before is kept for a rollback."""
+    with _database() as connection:
+        parse_policy(version, registry.policy_files(connection, version))
+        registry.promote(connection, version, time.time(), "promoted by hand")
+    console.print(f"{version} is promoted.")
+
+
+@command.command()
+@click.option("--reason", default="rolled back by hand", show_default=True, help="Kept with the rejected version.")
+def rollback(reason: str) -> None:
+    """Reject the promoted version and go back to the one before it."""
+    with _database() as connection:
+        rejected, serving = registry.rollback(connection, time.time(), reason)
+    console.print(f"{rejected} is rejected; {serving or 'the policy of the settings'} decides.")
+
+
+@command.command()
+@click.argument("version", required=False)
+@click.option("--off", is_flag=True, help="End the shadow.")
+def shadow(version: str | None, off: bool) -> None:
+    """Log beside each decision what VERSION would have chosen."""
+    _try_out(version, off, PolicyState.SHADOW, 0.0)
+
+
+@command.command()
+@click.argument("version", required=False)
+@click.option("--share", default=0.1, show_default=True, type=click.FloatRange(0.0, 1.0), help="Of the jobs.")
+@click.option("--off", is_flag=True, help="End the canary.")
+def canary(version: str | None, share: float, off: bool) -> None:
+    """Let VERSION decide about a share of the jobs."""
+    _try_out(version, off, PolicyState.CANARY, share)
+
+
+@command.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def add(folder: Path) -> None:
+    """Take a policy folder (policy.json and policy.safetensors) into the ledger, as a candidate."""
+    with _database() as connection:
+        version = registry.add_policy(connection, read_policy(folder), time.time(), reason="added by hand")
+    console.print(f"{version} is a candidate: `ladle policy shadow`, `canary` or `promote` it.")
+
+
+@command.command()
+@click.argument("version")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+def export(version: str, out: Path) -> None:
+    """Write VERSION as a policy folder."""
+    with _database() as connection:
+        files = registry.policy_files(connection, version)
+    parse_policy(version, files)
+    write_policy(out, files)
+    console.print(f"{version} written to {out}.")
+
+
+def _try_out(version: str | None, off: bool, state: PolicyState, share: float) -> None:
+    if off == (version is not None):
+        raise click.UsageError("give a VERSION, or --off")
+    with _database() as connection:
+        if version is None:
+            registry.stop_trial(connection, state)
+        else:
+            parse_policy(version, registry.policy_files(connection, version))
+            registry.try_out(connection, version, state, share)
+    console.print(f"No {state.lower()}." if version is None else f"{version} is the {state.lower()}.")
+
+
+@contextmanager
+def _database() -> Iterator[Connection]:
+    ledger = Ledger(load_settings().database)
+    try:
+        ledger.migrate()
+        with ledger.transaction() as connection:
+            yield connection
+    finally:
+        ledger.close()
