@@ -25,6 +25,7 @@ PLACERS = (
     "least-backlog",
     "two-choices",
     "earliest-completion",
+    "priced-completion",
     "lad-ts",
 )
 

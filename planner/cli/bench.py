@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 console = Console()
 
 RIVAL = "shared-queue"
+MOST_NODES_SHOWN = 8
 
 
 @click.command()
@@ -72,23 +73,22 @@ def command(
         f"{nodes} emulated nodes (speeds 1:5), {jobs} jobs of 2 models, load {load:g}, cold start {load_s:g} s, "
         f"window {settings.window:g}; service delay in emulated seconds"
     )
-    console.print(_table(measured, fleet, title))
+    console.print(_table(measured, title))
+    console.print(_share_table(measured, fleet))
     figure = Figure(figsize=(11, 0.5 * len(measured) + 2.2), layout="constrained")
     _draw(figure, measured, fleet, title)
     figure.savefig(out, dpi=130)
     console.print(f"Drawn: [bold]{out}[/]")
 
 
-def _table(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedNode], title: str) -> Table:
+def _table(measured: Mapping[str, Sequence[Measured]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("placer", no_wrap=True)
     for heading in ("mean", "/ rival", "p50", "p95", "p99", "makespan"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("jobs by node, fastest first", justify="right")
     rival = np.mean([one.delay_s for one in measured[RIVAL]]) if RIVAL in measured else None
     for placer, jobs in sorted(measured.items(), key=lambda item: np.mean([one.delay_s for one in item[1]])):
         delays = np.array([one.delay_s for one in jobs])
-        shares = [sum(one.node == node.name for one in jobs) / len(jobs) for node in fleet]
         ratio = "" if rival is None else f"{delays.mean() / rival:.3f}"
         table.add_row(
             placer,
@@ -96,8 +96,23 @@ def _table(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedN
             ratio,
             *(f"{np.percentile(delays, q):.2f}" for q in (50, 95, 99)),
             f"{max(one.end_s for one in jobs):.0f}",
-            " ".join(f"{share:.0%}" for share in shares[:8]),
         )
+    return table
+
+
+def _shares(jobs: Sequence[Measured], fleet: Sequence[EmulatedNode]) -> list[float]:
+    """Return each node's share of the jobs."""
+    return [sum(one.node == node.name for one in jobs) / len(jobs) for node in fleet]
+
+
+def _share_table(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedNode]) -> Table:
+    shown = fleet[:MOST_NODES_SHOWN]
+    table = Table(title="Share of jobs by node (emulated image steps per second)", title_justify="left")
+    table.add_column("placer", no_wrap=True)
+    for node in shown:
+        table.add_column(f"{1 / node.s_per_step:.1f}", justify="right", no_wrap=True)
+    for placer, jobs in measured.items():
+        table.add_row(placer, *(f"{share:.0%}" for share in _shares(jobs, shown)))
     return table
 
 
@@ -117,10 +132,10 @@ def _draw(
     )
     delays.set_xlabel("service delay, emulated s (box: quartiles, whiskers: 5-95 %, triangle: mean)")
     left = np.zeros(len(order))
-    for node in fleet:
-        width = [sum(one.node == node.name for one in measured[placer]) / len(measured[placer]) for placer in order]
+    by_placer = np.array([_shares(measured[placer], fleet) for placer in order])
+    for node, width in zip(fleet, by_placer.T, strict=True):
         shares.barh(range(1, len(order) + 1), width, left=left, label=f"{1 / node.s_per_step:.0f} steps/s")
-        left += np.array(width)
+        left += width
     shares.set_xlabel("share of jobs by node (emulated speed)")
     shares.legend(fontsize="small", ncols=len(fleet), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.suptitle(title, fontsize=9)
