@@ -35,7 +35,7 @@ class Budget:
     vae_steps: int = 4000
     small_pictures: int = 60_000
     large_pictures: int = 6_000
-    flow_steps: int = 7000
+    flow_steps: int = 5500
 
 
 QUICK = Budget(vae_steps=40, small_pictures=512, large_pictures=64, flow_steps=40)
