@@ -1,0 +1,39 @@
+"""An image engine that does what a test tells it to."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from workers.images import GeneratedImages
+
+
+class FakeEngine:
+    """Draws at once; `before_step(step)` may raise or change the world.
+
+    Attributes:
+        drawn: requests that were begun, in order.
+        error: raised instead of drawing.
+    """
+
+    def __init__(self, before_step=lambda step: None, error=None, load_error=None):
+        self.before_step, self.error, self.load_error = before_step, error, load_error
+        self.drawn = []
+        self.resident = ()
+
+    def load(self, model):
+        if self.load_error is not None:
+            raise self.load_error
+        is_new = model not in self.resident
+        self.resident = (model,)
+        return 0.25 if is_new else 0.0
+
+    def generate(self, request, on_step):
+        self.drawn.append(request)
+        if self.error is not None:
+            raise self.error
+        for step in range(1, request.num_inference_steps + 1):
+            self.before_step(step)
+            on_step(step)
+        seeds = [request.seed + index for index in range(request.n)]
+        images = [Image.new("RGB", (request.width_px, request.height_px), (seed % 256, 0, 0)) for seed in seeds]
+        return GeneratedImages(images=images, seeds=seeds, warnings=["careful"])

@@ -1,0 +1,224 @@
+"""One node at work: exactly one outcome for each assignment, whatever happens to it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+
+import pytest
+from fake_engine import FakeEngine
+from PIL import Image
+
+from broker_config.errors import BrokerUnavailableError
+from broker_config.memory_publisher import MemoryPublisher
+from broker_config.messages import Assignment, ModelSpeed
+from broker_config.settings import Settings
+from workers.done_ledger import DoneLedger
+from workers.errors import BadRequestError, ModelMissingError, OutOfMemoryError
+from workers.image_store import ImageStore
+from workers.node import Node
+
+
+class Bench:
+    """A node without a broker, and what it sent."""
+
+    def __init__(self, folder, engine=None, **changes):
+        self.engine = engine or FakeEngine()
+        self.settings = Settings(_env_file=None, data_dir=folder, **changes)
+        self.publisher, self.reports = MemoryPublisher(), MemoryPublisher()
+        self.folder = folder
+        self.start()
+
+    def start(self, **changes):
+        """The worker process starts (again)."""
+        self.node = Node(
+            **{
+                "name": "a",
+                "settings": self.settings,
+                "engine": self.engine,
+                "publisher": self.publisher,
+                "reporter_publisher": self.reports,
+                "done": DoneLedger(self.folder / "done.db"),
+                "store": ImageStore(self.settings.store, inline_mib=self.settings.message_limit_mib),
+                "speeds": {"tiny": ModelSpeed(load_s=1, s_per_unit=1)},
+                "problems": [],
+                **changes,
+            }
+        )
+
+    def run(self, job="job-1", attempt=1, deliveries=0, limit_s=60.0, **request):
+        request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 7, **request}
+        assignment = Assignment(job=job, attempt=attempt, node="a", client="c", request=request, limit_s=limit_s)
+        self.node.run(assignment, deliveries)
+        return self.outcomes[-1]
+
+    @property
+    def outcomes(self):
+        return [post.body["outcome"] for post in self.publisher.sent]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Bench(tmp_path)
+    yield bench
+    bench.node.end()
+
+
+def test_an_outcome_has_images_seeds_timings_and_what_is_resident(bench):
+    outcome = bench.run(n=2)
+    assert outcome["result"] == "done"
+    assert [image["seed"] for image in outcome["images"]] == [7, 8]
+    picture = Image.open(io.BytesIO(base64.b64decode(outcome["images"][1]["data"])))
+    assert picture.getpixel((0, 0)) == (8, 0, 0)
+    assert outcome["timings"]["load_s"] == 0.25
+    assert outcome["resident"] == ["tiny"]
+    assert outcome["warnings"] == ["careful"]
+    assert bench.publisher.sent[0].routing_key == "outcome.a.done"
+
+
+def test_a_repeated_assignment_is_answered_and_not_drawn_again(bench):
+    first = bench.run()
+    assert bench.run() == first
+    assert len(bench.engine.drawn) == 1
+    bench.run(attempt=2)
+    assert len(bench.engine.drawn) == 2
+
+
+def test_a_restarted_worker_remembers_what_it_finished(bench):
+    first = bench.run()
+    bench.node.end()
+    bench.start()
+    assert bench.run() == first
+    assert len(bench.engine.drawn) == 1
+
+
+def test_an_outcome_that_cannot_be_sent_is_kept_for_the_next_delivery(bench):
+    bench.publisher.failures = 1
+    with pytest.raises(BrokerUnavailableError):
+        bench.run()
+    bench.run()
+    assert len(bench.outcomes) == 1
+    assert len(bench.engine.drawn) == 1
+
+
+def test_a_withdrawn_job_stops_at_its_next_image_step(tmp_path):
+    steps = []
+
+    def before(step):
+        steps.append(step)
+        if step == 3:
+            bench.node.withdraw([("job-1", 1)])
+
+    bench = Bench(tmp_path, FakeEngine(before))
+    assert bench.run(num_inference_steps=8)["result"] == "cancelled"
+    assert steps == [1, 2, 3]
+    assert bench.run("job-2")["result"] == "done"
+
+
+def test_a_job_withdrawn_before_it_began_is_not_drawn(bench):
+    bench.node.withdraw([("job-1", 1)])
+    assert bench.run()["result"] == "cancelled"
+    assert bench.engine.drawn == []
+    assert bench.run(attempt=2)["result"] == "done"
+
+
+def test_a_job_that_takes_too_long_fails_at_its_next_image_step(tmp_path):
+    bench = Bench(tmp_path, FakeEngine(lambda step: time.sleep(0.02)))
+    outcome = bench.run(limit_s=0.05, num_inference_steps=100)
+    assert outcome["failure"]["kind"] == "time_limit"
+    assert "LADLE_ATTEMPT_LIMIT_S" in outcome["failure"]["message"]
+
+
+def test_a_stopping_worker_finishes_within_its_grace(tmp_path):
+    bench = Bench(tmp_path, FakeEngine(lambda step: step == 1 and bench.node.begin_shutdown()), grace_s=60)
+    assert bench.run()["result"] == "done"
+    assert bench.node.report().state == "draining"
+
+
+def test_after_its_grace_a_stopping_worker_gives_the_job_back(tmp_path):
+    def before(step):
+        if step == 1:
+            bench.node.begin_shutdown()
+        time.sleep(0.01)
+
+    bench = Bench(tmp_path, FakeEngine(before), grace_s=0.02)
+    assert bench.run(num_inference_steps=100)["result"] == "returned"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (BadRequestError("size", "odd"), "bad_request"),
+        (OutOfMemoryError("tiny", "full"), "out_of_memory"),
+        (ModelMissingError("tiny", "gone"), "model_missing"),
+        (RuntimeError("surprise"), "internal"),
+        (MemoryError("host"), "internal"),
+    ],
+)
+def test_each_class_of_error_becomes_a_failure_of_its_kind_and_the_node_lives(tmp_path, error, kind):
+    bench = Bench(tmp_path, FakeEngine(error=error))
+    outcome = bench.run()
+    assert outcome["result"] == "failed"
+    assert outcome["failure"]["kind"] == kind
+    assert outcome["failure"]["message"]
+    bench.engine.error = None
+    assert bench.run("job-2")["result"] == "done"
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_job_only(tmp_path):
+    bench = Bench(tmp_path, FakeEngine(load_error=ModelMissingError("x", "gone")))
+    assert bench.run(model="x")["failure"]["kind"] == "model_missing"
+
+
+def test_a_message_that_killed_the_process_too_often_is_not_drawn_again(bench):
+    assert bench.run(deliveries=3)["result"] == "done"
+    outcome = bench.run("job-2", deliveries=4)
+    assert outcome["failure"]["kind"] == "worker_died"
+    assert len(bench.engine.drawn) == 1
+
+
+def test_a_large_image_leaves_through_the_store(tmp_path):
+    bench = Bench(tmp_path, message_limit_mib=1e-6)
+    (image,) = bench.run()["images"]
+    assert "data" not in image
+    assert (tmp_path / "images/job-1/1-0.png").exists()
+
+
+def test_a_store_that_cannot_be_written_fails_the_attempt_with_the_reason(tmp_path):
+    (tmp_path / "images").write_text("in the way")
+    outcome = Bench(tmp_path, message_limit_mib=1e-6).run()
+    assert outcome["failure"]["kind"] == "internal"
+    assert outcome["failure"]["message"]
+
+
+def test_what_cannot_be_read_goes_to_the_dead_letters_under_its_id(bench):
+    bench.node.bury("job-1/1", "malformed")
+    (post,) = bench.publisher.sent
+    assert (post.exchange, post.routing_key) == ("ladle.dead", "dead.node.a")
+    assert post.body["headers"] == {"task": "workers.generate", "id": "job-1/1"}
+
+
+def test_a_node_without_any_working_model_reports_itself_unfit(bench):
+    bench.start(speeds={}, problems=["model 'x' cannot be loaded"])
+    report = bench.node.report()
+    assert (report.state, report.reason) == ("unfit", "model 'x' cannot be loaded")
+
+
+def test_a_node_with_some_working_model_serves_that_one_only(bench):
+    bench.start(problems=["model 'x' cannot be loaded"])
+    assert bench.node.report().state == "ready"
+    assert bench.node.report().models == ("tiny",)
+
+
+def test_a_report_says_what_runs(tmp_path):
+    reports = []
+    bench = Bench(tmp_path, FakeEngine(lambda step: reports.append(bench.node.report())))
+    bench.run(num_inference_steps=3)
+    assert [(report.running, report.image_step) for report in reports] == [(("job-1", 1), k) for k in (0, 1, 2)]
+    assert bench.node.report().running is None
+
+
+def test_an_end_before_any_beginning_is_harmless(bench):
+    bench.node.end()
+    bench.start()
