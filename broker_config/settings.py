@@ -171,8 +171,21 @@ class Settings(BaseSettings):
         return self.broker.startswith(SCHEME)
 
     def with_changes(self, **changes: Any) -> Self:
-        """Return a copy with `changes`, checked like the originals."""
-        return type(self)(**{**self.model_dump(), **changes})
+        """Return a copy with `changes`, checked like the originals.
+
+        Raises:
+            ConfigurationError: a value is bad; the message names its variable.
+        """
+        try:
+            return type(self)(**{**self.model_dump(), **changes})
+        except ValidationError as exc:
+            raise _named(exc) from None
+
+
+def _named(exc: ValidationError) -> ConfigurationError:
+    """Return pydantic's complaints under the names of the variables; they show no value, so no password either."""
+    problems = [f"LADLE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
+    return ConfigurationError("; ".join(problems))
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -190,8 +203,7 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
-        problems = [f"LADLE_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in exc.errors()]
-        raise ConfigurationError("; ".join(problems)) from None
+        raise _named(exc) from None
 
 
 def load_settings_or_exit(program: str) -> Settings:

@@ -12,7 +12,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, inspect, select, update
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlmodel import col
 
@@ -119,6 +119,11 @@ class Ledger:
         with self.transaction() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def has_tables(self) -> bool:
+        """True once a planner has made the tables."""
+        with self.transaction() as connection:
+            return inspect(connection).has_table("job")
 
     def close(self) -> None:
         """Close all connections."""

@@ -7,10 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from broker_config.messages import Delays, JobState
-from broker_config.settings import load_settings
-from planner.cli.tables import Row, ago, job_table, service_delay_s
+from planner.cli.tables import Row, ago, job_table, open_ledger, service_delay_s
 from planner.client import Client
-from planner.ledger import Ledger
 
 console = Console()
 
@@ -27,23 +25,17 @@ console = Console()
 )
 def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
     """Show the newest jobs, or everything about one JOB: its delays, attempts and images."""
-    ledger = Ledger(load_settings().database)
-    try:
-        with ledger.transaction() as connection:
-            if job is None:
-                rows = ledger.recent_jobs(connection, limit, states)
-                counts = ledger.count_by_state(connection)
-                console.print(job_table(rows))
-                console.print(
-                    "  ".join(f"{state} {count}" for state, count in sorted(counts.items())) or "No jobs yet."
-                )
-                return
-            row = ledger.jobs(connection, [job]).get(job)
-            if row is None:
-                raise click.ClickException(f"no job {job!r} in the ledger: `ladle jobs` lists the newest")
-            _show(row, ledger.attempts_of(connection, job))
-    finally:
-        ledger.close()
+    with open_ledger() as ledger, ledger.transaction() as connection:
+        if job is None:
+            console.print(job_table(ledger.recent_jobs(connection, limit, states)))
+            counts = ledger.count_by_state(connection)
+            totals = "  ".join(f"{state} {count}" for state, count in sorted(counts.items()))
+            console.print(totals or "No jobs yet.")
+            return
+        row = ledger.jobs(connection, [job]).get(job)
+        if row is None:
+            raise click.ClickException(f"no job {job!r} in the ledger: `ladle jobs` lists the newest")
+        _show(row, ledger.attempts_of(connection, job))
 
 
 def _show(row: Row, attempts: list[Row]) -> None:

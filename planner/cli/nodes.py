@@ -5,10 +5,8 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from broker_config.settings import load_settings
-from planner.cli.tables import node_table, read_nodes
+from planner.cli.tables import node_table, open_ledger, read_nodes
 from planner.client import Client
-from planner.ledger import Ledger
 
 console = Console()
 
@@ -19,11 +17,8 @@ def nodes() -> None:
 
     READY takes jobs; DRAINING finishes what it holds; UNFIT cannot serve (the note says why); GONE has not reported.
     """
-    ledger = Ledger(load_settings().database)
-    try:
+    with open_ledger() as ledger:
         rows = read_nodes(ledger)
-    finally:
-        ledger.close()
     if rows:
         console.print(node_table(rows))
     else:

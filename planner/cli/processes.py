@@ -20,6 +20,7 @@ from broker_config.topology import PLANNER_QUEUES, check_node_name, node_key
 WATCH_EVERY_S = 0.2
 RESTART_PAUSE_S = 1.0
 STOP_TIMEOUT_S = 15.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CELERY = (sys.executable, "-m", "celery", "--quiet")
 POOL = ("-P", "threads", "-c", "1", "--without-gossip", "--without-mingle")
 
@@ -54,6 +55,7 @@ class Processes:
     """A group of processes, stopped when the `with` block ends, however it ends.
 
     SIGTERM and SIGHUP of this process are turned into KeyboardInterrupt, so that they end the block as Ctrl-C does.
+    Must be entered in the main thread, which alone may handle signals.
     """
 
     settings: Settings
@@ -62,26 +64,29 @@ class Processes:
 
     def __enter__(self) -> Self:
         self.logs.mkdir(parents=True, exist_ok=True)
-        self._previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+        self._is_spawning = self._was_interrupted = False
+        self._previous = {number: signal.signal(number, self._interrupt) for number in INTERRUPTS}
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="ladle-watch", daemon=True)
         self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
-        for number in self._previous:
-            signal.signal(number, signal.SIG_IGN)
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         self.stop()
-        signal.signal(signal.SIGINT, interrupt)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def start(self, name: str, command: list[str], **variables: str) -> Service:
         """Start a process with the group's settings; `variables` are added to its environment."""
         service = Service(name=name, command=command, variables=variables, log=self.logs / f"{name}.log")
-        self._spawn(service)
         self.services[name] = service
+        self._is_spawning = True  # an interrupt in between would lose sight of the new process
+        self._spawn(service)
+        self._is_spawning = False
+        if self._was_interrupted:
+            raise KeyboardInterrupt
         return service
 
     def stop(self) -> None:
@@ -113,6 +118,11 @@ class Processes:
             )
         service.started_at = time.monotonic()
 
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self._was_interrupted = True
+        if not self._is_spawning:
+            raise KeyboardInterrupt
+
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_EVERY_S):
             for service in list(self.services.values()):
@@ -125,7 +135,3 @@ class Processes:
 def replace_this_process(command: list[str], variables: Mapping[str, str]) -> NoReturn:
     """Become `command`, so that signals and exit codes are its own."""
     os.execve(command[0], command, {**os.environ, **variables})
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.table import Table
 
+from broker_config.errors import LadleError
 from broker_config.messages import Delays, JobState
+from broker_config.settings import load_settings
 from planner.ledger import Ledger
 
 STATE_STYLE = {
@@ -22,6 +25,22 @@ STATE_STYLE = {
 }
 NODE_STYLE = {"READY": "green", "DRAINING": "yellow", "UNFIT": "red", "GONE": "red"}
 Row = Mapping[str, Any]
+
+
+@contextmanager
+def open_ledger() -> Iterator[Ledger]:
+    """Open the ledger of the settings, to read it.
+
+    Raises:
+        LadleError: no planner has used it yet.
+    """
+    ledger = Ledger(load_settings().database)
+    try:
+        if not ledger.has_tables():
+            raise LadleError("the ledger is empty: no planner has run on it yet; start one with `ladle planner`")
+        yield ledger
+    finally:
+        ledger.close()
 
 
 def read_nodes(ledger: Ledger) -> list[Row]:
