@@ -25,7 +25,7 @@ def test_a_job_comes_back_with_its_image_seed_and_provenance(site):
     assert result.images[0].pil().size == (64, 64)
     assert result.node in ("a", "b")
     assert result.model == "tiny"
-    assert result.placer == "earliest-completion"
+    assert result.placer == "round-robin"
     assert result.attempts == 1
     assert result.delays.generation_s > 0.03
     assert result.warnings == ("emulated: no model drew this image",)
