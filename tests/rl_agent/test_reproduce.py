@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -15,8 +16,10 @@ from rl_agent.edge_offloading import rules
 from rl_agent.edge_offloading.features import Column
 from rl_agent.edge_offloading.scenario import Scenario
 from rl_agent.evaluation import RULES, evaluation_arrivals, play, summarize
+from rl_agent.experiments import Experiment, Plan, experiments, quick_plan
 from rl_agent.learners import LEARNERS
-from rl_agent.reproduce import Plan, command, experiments, read_rows, run_learner, write_rows
+from rl_agent.reproduce import command, run_learner
+from rl_agent.results import read_rows, write_rows
 
 SMALL = Scenario(n_servers=4, n_tasks=6, n_slots=5)
 
@@ -49,7 +52,7 @@ def test_evaluation_arrivals_do_not_depend_on_training_and_do_on_their_seed() ->
     assert first.work.shape != other.work.shape or not np.array_equal(first.work, other.work)
 
 
-def curve() -> reproduce.Experiment:
+def curve() -> Experiment:
     return next(e for e in experiments(SMALL) if e.is_curve)
 
 
@@ -98,7 +101,7 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
 
 def test_command_resumes_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a finished reproduction with one run deleted, when it is called again, then only that run is made anew."""
-    quick = reproduce.quick_plan(1)
+    quick = quick_plan(1)
     monkeypatch.setattr(reproduce, "quick_plan", lambda seed: replace(quick, base=SMALL, episodes=2, every=2))
     arguments = ["--quick", "curve-6", "--learner", "SAC-TS", "--out", str(tmp_path)]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
@@ -117,3 +120,10 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
     result = CliRunner().invoke(command, ["curve-51", "--out", str(tmp_path)])
     assert result.exit_code == 2
     assert "curve-50" in result.output
+
+
+def test_runs_of_another_plan_are_not_mixed_in(tmp_path: Path) -> None:
+    reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=3))
+    reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=3, seeds=(8,)))
+    with pytest.raises(click.UsageError, match="another plan"):
+        reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=4))
