@@ -182,7 +182,7 @@ def main() -> None:
     decisions = int(scenario.n_slots * scenario.n_servers * scenario.mean_tasks)
     for name in ("LAD-TS", "D2SAC-TS", "SAC-TS"):
         for n_envs in (20, 64):
-            model = LEARNERS[name].build(scenario, 0, n_envs, n_envs=n_envs)
+            model = LEARNERS[name].build(scenario, 0, n_envs, n_envs=n_envs, train_freq=800 // n_envs)
             model.learn(2_000, log_interval=None)
             wall, cpu = time.perf_counter(), time.process_time()
             before, updates = model.num_timesteps, model._n_updates
