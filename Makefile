@@ -17,5 +17,9 @@ test: .venv/installed ## lint, types, and every test (a broker is found or start
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+constraints: .venv/installed ## write constraints.txt anew from what is installed
+	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
+	mv constraints.new constraints.txt
+
 clean: ## remove what demo, tests and benchmarks left behind
 	rm -rf demo-out runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis
