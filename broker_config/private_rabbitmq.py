@@ -140,6 +140,7 @@ class PrivateRabbitMQ:
             "HOME": folder,
             "ERL_EPMD_PORT": str(self._mapper_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_RELAXED_COMMAND_CHECK": "1",  # lets the port mapper be ended while it still lists the dead node
             "RABBITMQ_NODENAME": f"ladle{self._port}@localhost",
             "RABBITMQ_NODE_PORT": str(self._port),
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
