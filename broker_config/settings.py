@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     experience_kept: Annotated[
         int, Ge(0), Field(description="newest decisions kept in the experience log; 0: log none")
     ] = 100_000
+    retrain_every_s: Annotated[float, Gt(0), Field(description="how often the Celery beat begins a retraining")] = 600.0
+    retrain_seconds: Annotated[float, Gt(0), Field(description="learning time of one round of retraining")] = 240.0
 
     heartbeat_s: Annotated[float, Gt(0), Field(description="seconds between two reports of a node")] = 2.0
     node_timeout_s: Annotated[float, Gt(0), Field(description="silence after which a node is GONE")] = 15.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch as th
 
 from rl_agent.ladts.actors import DiffusionActor
 from rl_agent.ladts.policies import LADTSPolicy
@@ -34,3 +35,19 @@ def served_weights(policy: LADTSPolicy) -> NodePolicyWeights:
     return NodePolicyWeights(
         **{name: np.array(state[tensor].detach().cpu().numpy(), dtype=np.float32) for name, tensor in TENSORS.items()}
     )
+
+
+def load_weights(policy: LADTSPolicy, weights: NodePolicyWeights) -> None:
+    """Make a policy's denoiser the served one, to train it further.
+
+    Raises:
+        ValueError: the policy is not of the kind that is served, or of another size.
+    """
+    actor = policy.actor
+    if not isinstance(actor, DiffusionActor) or policy.network != "shared" or policy.prediction != "scored":
+        raise ValueError("only a shared diffusion actor with prediction='scored' is served")
+    served = vars(weights)
+    try:
+        actor.chain.network.load_state_dict({tensor: th.as_tensor(served[name]) for name, tensor in TENSORS.items()})
+    except RuntimeError as exc:
+        raise ValueError(f"the served policy has another size: {exc}") from exc

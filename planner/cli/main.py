@@ -27,6 +27,7 @@ OWN_COMMANDS = {
     "nodes": "planner.cli.nodes:nodes",
     "planner": "planner.cli.services:planner",
     "policy": "planner.cli.policy:command",
+    "retrain": "planner.cli.retrain:command",
     "submit": "planner.cli.submit:command",
     "up": "planner.cli.services:up",
     "worker": "planner.cli.services:worker",

@@ -1,0 +1,81 @@
+"""`ladle retrain`: train the policy again from what happened, once or for ever."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from broker_config.errors import LadleError
+from broker_config.settings import Settings, load_settings
+
+console = Console()
+
+NICENESS = 15
+SECONDS_OF = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType[float]):
+    """A number of seconds, minutes or hours: 90s, 10m, 2h."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
+        if found is None or float(found[1]) <= 0.0:
+            self.fail(f"{value!r} is no duration such as 90s, 10m or 2h", param, ctx)
+        return float(found[1]) * SECONDS_OF[found[2]]
+
+
+@click.command()
+@click.option("--every", type=Duration(), help="Begin a round so often, for ever: 10m. Without it: one round.")
+@click.option("--seconds", type=click.FloatRange(1.0), help="Of learning per round.  [LADLE_RETRAIN_SECONDS]")
+@click.option("--decisions", default=12_000, show_default=True, type=click.IntRange(1), help="In the twin, per round.")
+def command(every: float | None, seconds: float | None, decisions: int) -> None:
+    """Train the policy again from logged experience, and promote it if it is better.
+
+    A round reads the experience log, fits a digital twin of your nodes to it, goes on training the policy that serves,
+    and plays the newest arrivals again under the new one, the old one and the best rule. Only what is not worse than
+    both is promoted; the planner takes it up within a second. A killed round goes on where it was.
+
+    \b
+    ladle retrain --every 10m
+    The same as a Celery worker with a beat:
+    celery -A rl_agent worker -Q train -P threads -c 1 -B
+    """
+    settings = load_settings()
+    if seconds is not None:
+        settings = settings.with_changes(retrain_seconds=seconds)
+    os.nice(NICENESS)
+    if every is None:
+        _round(settings, decisions)
+        return
+    while True:
+        began = time.monotonic()
+        try:
+            _round(settings, decisions)
+        except LadleError as exc:
+            console.print(f"[red]{exc}[/]")
+        time.sleep(max(every - (time.monotonic() - began), 0.0))
+
+
+def _round(settings: Settings, decisions: int) -> None:
+    from rl_agent.retraining.practice import Plan  # torch, only where it is used
+    from rl_agent.retraining.retrainer import Retrainer
+
+    plan = Plan(seconds=settings.retrain_seconds, decisions=decisions)
+    columns = (TextColumn("{task.description:>22}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task("", total=1.0)
+
+        def show(what: str, share: float) -> None:
+            progress.update(bar, description=what, completed=share)
+
+        outcome = Retrainer(settings, plan, show).run()
+    style = "green" if outcome.is_promoted else "yellow"
+    console.print(f"[{style}]{outcome.version or 'nothing new'}[/]: {outcome.reason}")

@@ -1,0 +1,56 @@
+"""Retraining as a Celery app: `celery -A rl_agent worker -Q train -P threads -c 1 -B`.
+
+The beat sends `rl_agent.retrain` every `LADLE_RETRAIN_EVERY_S`. A round that is killed is delivered again by the
+broker, and goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from celery.signals import worker_init
+
+from broker_config.app import make_app
+from broker_config.errors import LadleError
+from broker_config.settings import load_settings
+from broker_config.topology import TRAIN, TRAIN_QUEUE
+
+logger = logging.getLogger(__name__)
+
+NICENESS = 15
+
+settings = load_settings()
+app = make_app("rl_agent", settings, queues=[TRAIN_QUEUE], include=[])
+app.conf.worker_pool = "threads"
+app.conf.worker_concurrency = 1
+app.conf.beat_schedule_filename = str(settings.data_dir / "retraining-beat")
+app.conf.beat_schedule = {
+    "retrain": {
+        "task": "rl_agent.retrain",
+        "schedule": settings.retrain_every_s,
+        "options": {"exchange": TRAIN.name, "routing_key": "train.retrain", "expires": settings.retrain_every_s},
+    }
+}
+
+
+@worker_init.connect
+def _step_aside(**_: Any) -> None:
+    """Leave the processor to whoever makes images."""
+    os.nice(NICENESS)
+
+
+@app.task(name="rl_agent.retrain")
+def retrain() -> None:
+    """Do one round of retraining."""
+    from rl_agent.retraining.practice import Plan  # torch, only where it is used
+    from rl_agent.retraining.retrainer import Retrainer
+
+    plan = Plan(seconds=settings.retrain_seconds)
+    try:
+        outcome = Retrainer(settings, plan).run()
+    except LadleError as exc:
+        logger.error("%s", exc)
+        return
+    logger.info("retraining: %s", outcome.reason)

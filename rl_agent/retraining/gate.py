@@ -1,0 +1,154 @@
+"""The promotion gate: a candidate must not be worse than what serves, nor than the best rule.
+
+All of them place the same held-out real arrivals in the twin, with the same noise and the same throttling: the
+comparison is paired. Delays of neighbouring jobs depend on each other, so the bootstrap draws blocks of consecutive
+jobs. Off-policy estimates on the log stand beside the verdict and do not enter it: they see one decision at a time, and
+what a placement costs the next jobs is not among what they know.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from rl_agent.edge_placement.scenario import Scenario
+from rl_agent.edge_placement.simulator import Simulator
+from rl_agent.estimates import Estimates, FloatArray
+from rl_agent.placers import EarliestCompletionPlacer, LeastBacklogPlacer, Placer, PricedCompletionPlacer
+
+RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
+BLOCK_JOBS = 20
+RESAMPLES = 2_000
+CONFIDENCE = 0.95
+MARGIN = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A candidate's mean service delay over a rival's, on the same jobs; below 1 the candidate is better.
+
+    Attributes:
+        low, high: bootstrap interval of `CONFIDENCE`.
+    """
+
+    rival: str
+    candidate_s: float
+    rival_s: float
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def is_worse(self) -> bool:
+        """True unless the ratio is at most 1 and surely below 1 + `MARGIN`."""
+        return self.ratio > 1.0 or self.high > 1.0 + MARGIN
+
+    def __str__(self) -> str:
+        return (
+            f"{self.candidate_s:.2f} s against {self.rival_s:.2f} s of {self.rival} "
+            f"({self.ratio:.3f}, {self.low:.3f} to {self.high:.3f})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What the gate measured: the candidate against what serves and against the best rule."""
+
+    jobs: int
+    serving: Comparison
+    best_rule: Comparison
+
+    @property
+    def is_passed(self) -> bool:
+        """True when the candidate may be promoted."""
+        return not self.serving.is_worse and not self.best_rule.is_worse
+
+    @property
+    def reason(self) -> str:
+        """Return the verdict in one sentence."""
+        verdict = "passed the gate" if self.is_passed else "rejected at the gate"
+        return f"{verdict}, {self.jobs} held-out jobs: {self.serving}; {self.best_rule}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `PolicyRow.trial` keeps."""
+        return {"passed": self.is_passed, "jobs": self.jobs, **_rounded(self.serving), **_rounded(self.best_rule)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How the planner orders and offers jobs: its settings."""
+
+    window: float
+    ageing: float
+    lookahead: int
+
+
+def play(placer: Placer, scenario: Scenario, estimates: Estimates, rules: Rules) -> FloatArray:
+    """(jobs,) service delays under `placer`, the planner knowing `estimates` at the start."""
+    simulator = Simulator(scenario, window=rules.window, ageing=rules.ageing, lookahead=rules.lookahead)
+    simulator.estimates = copy.deepcopy(estimates)
+    return simulator.run(placer)
+
+
+def judge(
+    candidate: Callable[[], Placer],
+    serving: Callable[[], Placer],
+    scenarios: Sequence[Scenario],
+    estimates: Estimates,
+    rules: Rules,
+) -> Trial:
+    """Play every scenario under candidate, serving policy and rules, and compare.
+
+    Args:
+        candidate: makes the candidate.
+        serving: makes what serves.
+        scenarios: held-out arrivals; each placer is made anew for each.
+        estimates: what the planner knows of the nodes.
+        rules: the planner's settings.
+    """
+
+    def delays(make: Callable[[], Placer]) -> list[FloatArray]:
+        return [play(make(), scenario, estimates, rules) for scenario in scenarios]
+
+    mine = delays(candidate)
+    by_rule: Mapping[str, list[FloatArray]] = {rule.name: delays(rule) for rule in RULES}
+    best = min(by_rule, key=lambda name: float(np.concatenate(by_rule[name]).mean()))
+    return Trial(
+        jobs=sum(len(one) for one in mine),
+        serving=compare("the serving policy", mine, delays(serving)),
+        best_rule=compare(best, mine, by_rule[best]),
+    )
+
+
+def compare(rival: str, mine: Sequence[FloatArray], theirs: Sequence[FloatArray], seed: int = 0) -> Comparison:
+    """Compare delays job by job; each array is one scenario, in order of arrival."""
+    blocks = np.array(
+        [
+            (m[start : start + BLOCK_JOBS].sum(), t[start : start + BLOCK_JOBS].sum())
+            for m, t in zip(mine, theirs, strict=True)
+            for start in range(0, len(m), BLOCK_JOBS)
+        ]
+    )
+    generator = np.random.default_rng(seed)
+    draws = blocks[generator.integers(0, len(blocks), (RESAMPLES, len(blocks)))].sum(axis=1)
+    low, high = np.quantile(draws[:, 0] / draws[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    jobs = sum(len(m) for m in mine)
+    total = blocks.sum(axis=0)
+    return Comparison(
+        rival=rival,
+        candidate_s=float(total[0] / jobs),
+        rival_s=float(total[1] / jobs),
+        ratio=float(total[0] / total[1]),
+        low=float(low),
+        high=float(high),
+    )
+
+
+def _rounded(comparison: Comparison) -> dict[str, Any]:
+    values = asdict(comparison)
+    rival = values.pop("rival")
+    return {rival: {name: round(value, 4) for name, value in values.items()}}

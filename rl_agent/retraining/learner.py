@@ -1,0 +1,176 @@
+"""Continues the training of a served policy with `LADTS`: from real experience, and in the twin.
+
+Both kinds of transitions lie in one replay buffer, so their rewards must mean the same: how much later than foreseen.
+In the twin that is `EdgePlacementEnv`'s reward `foresight`; a logged job's is its foretold minus its measured service
+delay. What was foretold at submit does not depend on the node, so it changes no comparison between nodes; it only takes
+the busy hours out of the critics' targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from rl_agent.edge_placement.env import KEY_COLUMN, EdgePlacementEnv
+from rl_agent.edge_placement.scenario import Scenario
+from rl_agent.experience import Decision
+from rl_agent.ladts.buffers import LatentReplayBuffer
+from rl_agent.ladts.diffusion import MAX_LOGIT
+from rl_agent.ladts.ladts import LADTS
+from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.policy_export import load_weights, served_weights
+from rl_agent.policy_input import COLUMN
+from rl_agent.retraining.gate import Rules
+from rl_agent.retraining.samples import Samples
+
+ENVS = 2
+LOOKAHEAD = 8
+BUFFER_BYTES = 48 * 2**20
+LARGEST_LATENESS = 10.0
+LEARNING: dict[str, Any] = {
+    "learning_rate": 2e-4,
+    "learning_starts": 500,
+    "batch_size": 128,
+    "gamma": 0.99,
+    "train_freq": 2,
+    "ent_coef": 0.005,
+    "reward_scale": 0.02,
+}
+
+
+@dataclass(kw_only=True)
+class Stop(BaseCallback):
+    """Tells of every step of all environments, and stops when it is told to.
+
+    Attributes:
+        goes_on: called with the decisions made so far; False stops.
+    """
+
+    goes_on: Callable[[int], bool]
+
+    def __post_init__(self) -> None:
+        """Set up stable-baselines3's part."""
+        super().__init__()
+
+    def _on_step(self) -> bool:
+        return self.goes_on(self.num_timesteps)
+
+
+class Learner:
+    """A `LADTS` model that begins as the served policy.
+
+    Args:
+        weights: of the served policy.
+        n_denoising_steps: length of its chain.
+        scenarios: episodes of the twin, played in turn.
+        rules: the planner's settings.
+        seed: of everything drawn.
+    """
+
+    def __init__(
+        self, weights: NodePolicyWeights, n_denoising_steps: int, scenarios: Sequence[Scenario], rules: Rules, seed: int
+    ) -> None:
+        nodes = max(len(scenario.nodes) for scenario in scenarios)
+
+        def make_env(first: int) -> EdgePlacementEnv:
+            return EdgePlacementEnv(
+                n_nodes=(nodes, nodes),
+                max_nodes=nodes,
+                window=rules.window,
+                ageing=rules.ageing,
+                lookahead=min(rules.lookahead, LOOKAHEAD),
+                reward="foresight",
+                scenarios=[*scenarios[first:], *scenarios[:first]],
+            )
+
+        starts = [len(scenarios) * n // ENVS for n in range(ENVS)]
+        self.model = LADTS(
+            "LADTSPolicy",
+            DummyVecEnv([lambda first=first: make_env(first) for first in starts]),  # type: ignore[misc]
+            buffer_size=max(BUFFER_BYTES // (nodes * (KEY_COLUMN + 1) * 8), 1_000),
+            explore_uniformly=False,
+            policy_kwargs={
+                "layout": make_env(0).layout,
+                "prediction": "scored",
+                "net_arch": (len(weights.row_bias),),
+                "n_denoising_steps": n_denoising_steps,
+            },
+            device="cpu",
+            seed=seed,
+            **LEARNING,
+        )
+        self.nodes = nodes
+        load_weights(self.model.policy, weights)
+
+    @property
+    def weights(self) -> NodePolicyWeights:
+        """Return the policy as it would be served now."""
+        return served_weights(self.model.policy)
+
+    def reset_actor(self, weights: NodePolicyWeights) -> None:
+        """Put the actor back: critics that know nothing yet have spoilt it."""
+        load_weights(self.model.policy, weights)
+        self.model.actor.optimizer.state.clear()
+
+    def take_in(self, samples: Samples, most: int) -> int:
+        """Put the newest logged transitions into the replay buffer; return how many."""
+        following = samples.following()
+        known = [n for n, sample in enumerate(samples.kept) if sample.foretold_s is not None][-most:]
+        bound_s = LARGEST_LATENESS * float(np.median([sample.delay_s for sample in samples.kept]))
+        buffer = self.model.replay_buffer
+        assert isinstance(buffer, LatentReplayBuffer)
+        empty = np.zeros((self.nodes, KEY_COLUMN + 1), dtype=np.float32), np.zeros(self.nodes, dtype=np.float32)
+        taken = len(known) - len(known) % ENVS
+        for first in range(0, taken, ENVS):
+            group = [samples.kept[n] for n in known[first : first + ENVS]]
+            nexts = [following[n] for n in known[first : first + ENVS]]
+            here = [self._observation(sample.decision) for sample in group]
+            there = [empty if n is None else self._observation(samples.kept[n].decision) for n in nexts]
+            buffer.pending = np.stack([start for _, start in here]), np.stack([start for _, start in there])
+            late_s = [np.clip(sample.delay_s - (sample.foretold_s or 0.0), -bound_s, bound_s) for sample in group]
+            buffer.add(
+                np.stack([matrix for matrix, _ in here]),
+                np.stack([matrix for matrix, _ in there]),
+                np.array([[sample.chosen] for sample in group]),
+                -np.array(late_s),
+                np.array([n is None for n in nexts]),
+                [{} for _ in group],
+            )
+        return taken
+
+    def learn(self, decisions: int, goes_on: Callable[[int], bool]) -> None:
+        """Make so many decisions in the twin and learn from them, as long as it `goes_on`."""
+        self.model.learn(decisions, callback=Stop(goes_on=goes_on), reset_num_timesteps=False, log_interval=1_000_000)
+
+    def state(self) -> dict[str, th.Tensor]:
+        """Return the parameters of actor and critics."""
+        return {name: tensor.contiguous() for name, tensor in self.model.policy.state_dict().items()}
+
+    def restore(self, state: Mapping[str, Any], prefix: str = "") -> bool:
+        """Load those of `state` that begin with `prefix`; return False, and load nothing, if they do not fit."""
+        own = self.model.policy.state_dict()
+        wanted = {name: tensor for name, tensor in own.items() if name.startswith(prefix)}
+        if any(name not in state or state[name].shape != tensor.shape for name, tensor in wanted.items()):
+            return False
+        self.model.policy.load_state_dict({**own, **{name: state[name] for name in wanted}})
+        return True
+
+    def _observation(self, decision: Decision) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the environment's matrix of a logged decision, and where its chain starts."""
+        nodes = min(len(decision.nodes), self.nodes)
+        matrix = np.zeros((self.nodes, KEY_COLUMN + 1), dtype=np.float32)
+        matrix[:nodes, :KEY_COLUMN] = decision.rows[:nodes]
+        start = np.zeros(self.nodes, dtype=np.float32)
+        latent = decision.latent_action[:nodes]
+        is_first = bool(np.isnan(latent).any())
+        start[:nodes] = (
+            matrix[:nodes, COLUMN["score"]] if is_first else np.maximum(np.log(np.maximum(latent, 1e-12)), -MAX_LOGIT)
+        )
+        return matrix, start

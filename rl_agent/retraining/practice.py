@@ -1,0 +1,182 @@
+"""The learning of one round of retraining: what to start from, episodes, validations, checkpoints.
+
+The newest arrivals are held out for the gate. Episodes and validations are drawn from the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from rl_agent.edge_placement.scenario import Scenario
+from rl_agent.learned_placer import LearnedPlacer
+from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.policy_file import PolicyCard
+from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
+from rl_agent.retraining.gate import Rules, play
+from rl_agent.retraining.learner import Learner
+from rl_agent.retraining.samples import Samples
+from rl_agent.retraining.twin import Twin
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 0.3
+PACES = (0.8, 1.25)
+HELD_OUT_SEED = 20_000
+VALIDATION_SEED = 10_000
+Policy = tuple[PolicyCard, NodePolicyWeights]
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much one round may do.
+
+    Attributes:
+        decisions: made in the twin at most.
+        seconds: of learning at most; reading, fitting and the gate come on top.
+        round_decisions: between two validations, each with a checkpoint.
+        newest: logged decisions read at most.
+        episode_jobs: length of an episode in the twin.
+        episodes: drawn for learning.
+        validations: scenarios that choose among the rounds, from the arrivals that are not held out.
+        repeats: how often the held-out arrivals are played at the gate, half of them with throttling.
+    """
+
+    decisions: int = 12_000
+    seconds: float = 240.0
+    round_decisions: int = 2_000
+    newest: int = 10_000
+    episode_jobs: int = 120
+    episodes: int = 24
+    validations: int = 6
+    repeats: int = 6
+    seed: int = 0
+
+
+class Practice:
+    """Learns in the twin until the plan is done, and remembers the best policy seen on the validations.
+
+    Args:
+        twin: of the installation.
+        serving: what serves now.
+        rules: the planner's settings.
+        plan: bounds.
+        checkpoint: file that a killed round goes on from.
+        progress: told what is done and how far it is.
+
+    Attributes:
+        rounds: mean delay on the validations after each round of decisions.
+    """
+
+    def __init__(
+        self, twin: Twin, serving: Policy, rules: Rules, plan: Plan, checkpoint: Path, progress: Progress
+    ) -> None:
+        self.twin = twin
+        self.serving = serving
+        self.rounds: list[dict[str, Any]] = []
+        self._rules = rules
+        self._plan = plan
+        self._checkpoint = checkpoint
+        self._progress = progress
+        self._training_jobs = max(int(len(twin.jobs) * (1.0 - HELD_OUT)), 1)
+        generator = np.random.default_rng(plan.seed)
+        self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
+        self._episodes = [self._episode(generator, n) for n in range(plan.episodes)]
+
+    def held_out(self) -> list[Scenario]:
+        """Return the newest arrivals, as often as the plan says, half of them with throttling."""
+        first, last = self._training_jobs, len(self.twin.jobs)
+        return [
+            self.twin.scenario(first, last, HELD_OUT_SEED + n, throttles=n % 2 == 1) for n in range(self._plan.repeats)
+        ]
+
+    def run(self, samples: Samples) -> NodePolicyWeights | None:
+        """Return the weights that did best on the validations; None if those that serve did."""
+        card = self.serving[0]
+        self._start, start_s = self._better_start()
+        learner = Learner(self._start, card.n_denoising_steps, self._episodes, self._rules, self._plan.seed)
+        learner.take_in(samples, self._plan.newest)
+        self._best, self._best_s = self._start, start_s
+        note = {"base": card.sha256, "last_id": samples.last_id}
+        done = self._resume(learner, note)
+        began = time.monotonic()
+        while done < self._plan.decisions and time.monotonic() - began < self._plan.seconds:
+            done = self._round(learner, done, began)
+            tensors = {f"best.{name}": th.as_tensor(value) for name, value in vars(self._best).items()}
+            progress = {"done": done, "rounds": self.rounds, "best_s": self._best_s}
+            write_checkpoint(self._checkpoint, {**learner.state(), **tensors}, {**note, **progress})
+        return self._best if self._best_s < self._mean_delay_s(self.serving[1]) else None
+
+    def _resume(self, learner: Learner, note: dict[str, Any]) -> int:
+        """Go on from the checkpoint of this very round, or with the critics of the last one; return decisions done."""
+        tensors, saved = read_checkpoint(self._checkpoint) or ({}, {})
+        if {name: saved.get(name) for name in note} == note and learner.restore(tensors):
+            self.rounds = list(saved["rounds"])
+            best = {name: tensors[f"best.{name}"].numpy() for name in vars(self._start)}
+            if saved["best_s"] < self._best_s:
+                self._best, self._best_s = replace(self._start, **best), saved["best_s"]
+            logger.info("going on after %d decisions", saved["done"])
+            return int(saved["done"])
+        if not learner.restore(tensors, prefix="critic"):
+            self._warm_up(learner)
+        return 0
+
+    def _warm_up(self, learner: Learner) -> None:
+        """Let critics that know nothing learn first, and put back the actor they have spoilt."""
+        deadline = time.monotonic() + self._plan.seconds / 4
+        learner.learn(self._plan.round_decisions, lambda _decisions: time.monotonic() < deadline)
+        learner.reset_actor(self._start)
+
+    def _round(self, learner: Learner, done: int, began: float) -> int:
+        """Learn until the next validation; return the decisions done."""
+        plan, before = self._plan, learner.model.num_timesteps
+
+        def goes_on(decisions: int) -> bool:
+            spent_s = time.monotonic() - began
+            share = max((done + decisions - before) / plan.decisions, spent_s / plan.seconds)
+            self._progress("learning in the twin", min(share, 1.0))
+            return spent_s < plan.seconds
+
+        learner.learn(min(plan.round_decisions, plan.decisions - done), goes_on)
+        done += learner.model.num_timesteps - before
+        weights = learner.weights
+        mean_s = self._mean_delay_s(weights)
+        self.rounds.append({"decisions": done, "mean_delay_s": round(mean_s, 4)})
+        if mean_s < self._best_s:
+            self._best, self._best_s = weights, mean_s
+        return done
+
+    def _better_start(self) -> tuple[NodePolicyWeights, float]:
+        """Return the serving weights or, where they do worse in the twin, those without an output: a rule is played."""
+        weights = self.serving[1]
+        silent = replace(
+            weights,
+            output_weight=np.zeros_like(weights.output_weight),
+            output_bias=np.zeros_like(weights.output_bias),
+        )
+        choices = [(self._mean_delay_s(choice), n, choice) for n, choice in enumerate((weights, silent))]
+        mean_s, _, start = min(choices, key=lambda choice: choice[:2])
+        return start, mean_s
+
+    def _mean_delay_s(self, weights: NodePolicyWeights) -> float:
+        policy = self.serving[0], weights
+        delays = [
+            play(LearnedPlacer(policy=policy), scenario, self.twin.estimates, self._rules)
+            for scenario in self._validations
+        ]
+        return float(np.concatenate(delays).mean())
+
+    def _episode(self, generator: np.random.Generator, seed: int) -> Scenario:
+        """Draw a stretch of the arrivals that are not held out, a little faster or slower than they were."""
+        length = min(self._plan.episode_jobs, self._training_jobs)
+        first = int(generator.integers(0, self._training_jobs - length + 1))
+        pace = float(generator.uniform(*PACES))
+        return self.twin.scenario(first, first + length, seed, pace=pace, throttles=seed % 2 == 1)

@@ -1,0 +1,201 @@
+"""One round of retraining: read the log, fit the twin, learn, pass the gate or not.
+
+Everything that counts happens in two places: the checkpoint, which a killed round goes on from, and one transaction at
+the end, which keeps the candidate and promotes or rejects it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch as th
+from sqlalchemy.exc import DBAPIError
+
+from broker_config.settings import Settings
+from rl_agent.database import for_reading, open_database
+from rl_agent.errors import PolicyFileError, RetrainingError
+from rl_agent.experience_log import read_experience
+from rl_agent.learned_placer import LearnedPlacer, shipped_policy
+from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.policy_file import PolicyFiles, dump_policy, load_policy, parse_policy
+from rl_agent.policy_registry import add_policy, policy_files, promote, promoted_policy, reject
+from rl_agent.retraining.gate import Rules, Trial, judge
+from rl_agent.retraining.off_policy import estimate
+from rl_agent.retraining.practice import HELD_OUT, Plan, Policy, Practice, Progress
+from rl_agent.retraining.samples import Sample, Samples, check_rows
+from rl_agent.retraining.twin import describe, fit_twin
+
+logger = logging.getLogger(__name__)
+
+LEAST_SAMPLES = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What came of one round.
+
+    Attributes:
+        version: of the candidate; None if there was none.
+        is_promoted: the candidate serves now.
+        reason: why, in one sentence.
+    """
+
+    version: str | None
+    is_promoted: bool
+    reason: str
+
+
+class Retrainer:
+    """Retrains the policy of one installation.
+
+    Args:
+        settings: where the ledger is, and how the planner orders jobs.
+        plan: bounds.
+        progress: told what is done and how far it is, 0 to 1.
+    """
+
+    def __init__(self, settings: Settings, plan: Plan | None = None, progress: Progress | None = None) -> None:
+        self.settings = settings
+        self.plan = plan or Plan()
+        self._progress = progress or (lambda _what, _share: None)
+        self._rules = Rules(window=settings.window, ageing=settings.ageing, lookahead=settings.lookahead)
+        self._engine = open_database(settings.database)
+        self._folder = settings.data_dir / "retraining"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Return the file that a killed round goes on from."""
+        return self._folder / "checkpoint.safetensors"
+
+    def run(self) -> Round:
+        """Do one round.
+
+        Raises:
+            RetrainingError: the database does not answer, or has no ledger yet.
+        """
+        th.set_num_threads(1)
+        try:
+            return self._run()
+        except DBAPIError as exc:
+            reason = str(exc.orig).strip().split("\n", 1)[0]
+            raise RetrainingError(f"the ledger does not answer ({reason}): is there a planner that made it?") from exc
+
+    def _run(self) -> Round:
+        self._progress("reading experience", 0.0)
+        with for_reading(self._engine).begin() as connection:
+            samples = check_rows(read_experience(connection, newest=self.plan.newest))
+            serving_version = promoted_policy(connection)
+            files = None if serving_version is None else policy_files(connection, serving_version)
+        for reason, count in samples.refused.items():
+            logger.warning("%d rows of the experience log do not count: %s", count, reason)
+        if len(samples.kept) < LEAST_SAMPLES:
+            return _nothing(f"{len(samples.kept)} usable experiences, {LEAST_SAMPLES} are needed")
+        if self._finished() == samples.last_id:
+            return _nothing("no new experience since the last round")
+        serving = self._policy(serving_version, files)
+        twin = fit_twin(samples.kept)
+        logger.info("twin: %s", describe(twin))
+        practice = Practice(twin, serving, self._rules, self.plan, self.checkpoint, self._progress)
+        best = practice.run(samples)
+        if best is None:
+            outcome = _nothing("nothing learnt was better than what serves, in the twin")
+        else:
+            outcome = self._gate(samples, practice, serving_version, best)
+        self._note_finished(samples.last_id)
+        return outcome
+
+    # The gate
+
+    def _gate(
+        self,
+        samples: Samples,
+        practice: Practice,
+        serving_version: str | None,
+        best: NodePolicyWeights,
+    ) -> Round:
+        self._progress("at the gate", 1.0)
+        twin, serving = practice.twin, practice.serving
+        card = serving[0]
+        candidate = card, best
+        trial = judge(
+            lambda: LearnedPlacer(policy=candidate),
+            lambda: LearnedPlacer(policy=serving),
+            practice.held_out(),
+            twin.estimates,
+            self._rules,
+        )
+        version = f"retrained-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{samples.last_id}"
+        training = {
+            "command": "ladle retrain",
+            "from": card.version,
+            **vars(self.plan),
+            "rounds": practice.rounds,
+            "twin": describe(twin),
+            "experience": {"kept": len(samples.kept), "refused": dict(samples.refused), "last_id": samples.last_id},
+        }
+        _, files = dump_policy(best, version=version, n_denoising_steps=card.n_denoising_steps, training=training)
+        newest = samples.kept[-max(int(len(samples.kept) * HELD_OUT), 1) :]
+        measured = {
+            **trial.to_json(),
+            "off_policy": {
+                "candidate": _estimate(candidate, newest, self.settings.exploration),
+                "serving": _estimate(serving, newest, self.settings.exploration),
+            },
+        }
+        return self._conclude(trial, version, files, measured, serving_version)
+
+    def _conclude(
+        self, trial: Trial, version: str, files: PolicyFiles, measured: dict[str, Any], serving_version: str | None
+    ) -> Round:
+        """Keep the candidate and promote or reject it, in one transaction."""
+        now, reason, is_promoted = time.time(), trial.reason, trial.is_passed
+        with self._engine.begin() as connection:
+            if promoted_policy(connection) != serving_version:
+                reason, is_promoted = "another policy was promoted meanwhile; " + reason, False
+            add_policy(connection, files, now, reason=reason, trial=measured)
+            if is_promoted:
+                promote(connection, version, now, reason)
+            else:
+                reject(connection, version, reason)
+        logger.info("policy %s: %s", version, reason)
+        return Round(version=version, is_promoted=is_promoted, reason=reason)
+
+    # What serves, and what is done
+
+    def _policy(self, version: str | None, files: PolicyFiles | None) -> Policy:
+        """Return what serves; the shipped policy when that cannot be read, as the start of a better one."""
+        try:
+            if files is not None:
+                return parse_policy(version or "", files)
+            return load_policy(Path(self.settings.policy) if self.settings.policy else shipped_policy())
+        except PolicyFileError as exc:
+            logger.error("retraining starts from the shipped policy: %s", exc)
+            return load_policy(shipped_policy())
+
+    def _finished(self) -> int | None:
+        try:
+            return int(json.loads((self._folder / "finished.json").read_text())["last_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _note_finished(self, last_id: int) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        new = self._folder / ".finished.json"
+        new.write_text(json.dumps({"last_id": last_id}))
+        os.replace(new, self._folder / "finished.json")
+
+
+def _estimate(policy: Policy, samples: tuple[Sample, ...], exploration: float) -> dict[str, float]:
+    found = estimate(LearnedPlacer(policy=policy), samples, exploration)
+    return {name: round(value, 4) for name, value in vars(found).items()}
+
+
+def _nothing(reason: str) -> Round:
+    logger.info("nothing to promote: %s", reason)
+    return Round(version=None, is_promoted=False, reason=reason)

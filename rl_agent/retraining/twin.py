@@ -1,0 +1,176 @@
+"""The digital twin: `EdgePlacement-v1` fitted to one installation's log.
+
+Speeds, load times and links are medians of the newest outcomes, so that a few absurd ones change nothing; pairs of node
+and model that never met are borrowed as the planner borrows them (`rl_agent.estimates`). Arrivals are not modelled:
+the real jobs are played again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from rl_agent.edge_placement.scenario import Job, Node, Scenario
+from rl_agent.estimates import Estimates
+from rl_agent.observation import DEFAULT_LINK_MBIT_S
+from rl_agent.retraining.samples import Sample
+
+NEWEST = 15
+LEAST_LINK_MBIT = 0.05
+NOISE_LOG = (0.02, 0.5)
+THROTTLES_EVERY_S = 900.0
+THROTTLES_FOR_S = 120.0
+THROTTLE = (1.5, 4.0)
+MAD_TO_STD = 1.4826
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """How well the twin's generation times match the log's.
+
+    Attributes:
+        outcomes: how many were fitted.
+        median_error: median of |taken / fitted - 1| over the newest outcomes of each node and model.
+        explained: share of the variance of ln(taken) that is explained, over all of them, old ones included.
+    """
+
+    outcomes: int
+    nodes: int
+    models: int
+    noise_log_std: float
+    median_error: float
+    explained: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """An installation as its log shows it now.
+
+    Attributes:
+        nodes: as fitted.
+        jobs: every logged job in order of arrival, the first one at 0 s.
+        estimates: what a planner would know of these nodes.
+        fit: how good it is.
+    """
+
+    nodes: tuple[Node, ...]
+    jobs: tuple[Job, ...]
+    estimates: Estimates
+    fit: Fit
+
+    def scenario(self, first: int, last: int, seed: int, *, pace: float = 1.0, throttles: bool = False) -> Scenario:
+        """Return jobs `first` to `last` - 1 played again.
+
+        Args:
+            first: index of the first job.
+            last: index after the last job.
+            seed: of the noise on generation times, and of the throttling.
+            pace: factor on all times between arrivals.
+            throttles: let nodes slow down for a while now and then.
+        """
+        generator = np.random.default_rng(seed)
+        jobs = self.jobs[first:last]
+        begin_s = jobs[0].arrival_s
+        noise = np.exp(generator.normal(0.0, self.fit.noise_log_std, len(jobs)))
+        played = tuple(
+            replace(job, arrival_s=pace * (job.arrival_s - begin_s), noise=float(factor))
+            for job, factor in zip(jobs, noise, strict=True)
+        )
+        if not throttles:
+            return Scenario(nodes=self.nodes, jobs=played)
+        end_s = 2.0 * played[-1].arrival_s + 600.0
+        nodes = tuple(replace(node, slowdowns=_slowdowns(generator, end_s)) for node in self.nodes)
+        return Scenario(nodes=nodes, jobs=played)
+
+
+def fit_twin(samples: Sequence[Sample]) -> Twin:
+    """Fit the twin to samples in order of decision; there must be one at least."""
+    rates = _newest(((s.node, s.model), s.generation_s / s.units) for s in samples if s.generation_s > 0.0)
+    loads = _newest(((s.node, s.model), s.load_s) for s in samples if s.load_s > 0.0)
+    estimates = Estimates()
+    for (node, model), values in rates.items():
+        load_s = median(loads.get((node, model), [0.0]))
+        estimates.observe_outcome(node, model, units=1.0, generation_s=median(values), load_s=load_s)
+    residuals = [np.log(np.array(values) / median(values)) for values in rates.values()]
+    newest = np.abs(np.concatenate(residuals)) if residuals else np.zeros(1)
+    noise = float(np.clip(MAD_TO_STD * np.median(newest), *NOISE_LOG))
+    names = sorted({sample.node for sample in samples})
+    models = sorted({sample.model for sample in samples})
+    links = _newest(
+        ((s.node, s.ingress or ""), s.input_mbit / s.transfer_in_s)
+        for s in samples
+        if s.input_mbit > LEAST_LINK_MBIT and s.transfer_in_s > 0.0
+    )
+    ingresses = sorted({sample.ingress or "" for sample in samples})
+    nodes = tuple(
+        Node(
+            name=name,
+            s_per_unit={model: estimates.of(name, model).s_per_unit.median for model in models},
+            load_s={model: estimates.of(name, model).load_s.median for model in models},
+            resident_limit=next(s.resident_limit for s in reversed(samples) if s.node == name),
+            link_mbit_s={i: median(links.get((name, i), [DEFAULT_LINK_MBIT_S])) for i in ingresses},
+        )
+        for name in names
+    )
+    fit = Fit(
+        outcomes=len(samples),
+        nodes=len(names),
+        models=len(models),
+        noise_log_std=noise,
+        median_error=float(np.median(np.expm1(newest))),
+        explained=_explained(samples, estimates),
+    )
+    return Twin(nodes=nodes, jobs=_jobs(samples), estimates=estimates, fit=fit)
+
+
+def _newest(pairs: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, str], list[float]]:
+    """Return the newest values of each key."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for key, value in pairs:
+        values[key].append(value)
+    return {key: list(found[-NEWEST:]) for key, found in values.items()}
+
+
+def _jobs(samples: Sequence[Sample]) -> tuple[Job, ...]:
+    by_arrival = sorted(samples, key=lambda sample: sample.arrived_at)
+    return tuple(
+        Job(
+            name=sample.job,
+            arrival_s=sample.arrived_at - by_arrival[0].arrived_at,
+            model=sample.model,
+            units=sample.units,
+            ingress=sample.ingress or "",
+            input_mbit=sample.input_mbit,
+            output_mbit=sample.output_mbit,
+        )
+        for sample in by_arrival
+    )
+
+
+def _explained(samples: Sequence[Sample], estimates: Estimates) -> float:
+    timed = [sample for sample in samples if sample.generation_s > 0.0]
+    taken = np.log([sample.generation_s for sample in timed])
+    fitted = np.log([estimates.of(s.node, s.model).generation_s(s.units) for s in timed])
+    spread = float(np.var(taken)) if len(timed) else 0.0
+    return 1.0 - float(np.mean((taken - fitted) ** 2)) / spread if spread > 0.0 else 0.0
+
+
+def _slowdowns(generator: np.random.Generator, end_s: float) -> tuple[tuple[float, float, float], ...]:
+    slowdowns = []
+    now_s = float(generator.exponential(THROTTLES_EVERY_S))
+    while now_s < end_s:
+        until_s = now_s + float(generator.exponential(THROTTLES_FOR_S))
+        slowdowns.append((now_s, until_s, float(generator.uniform(*THROTTLE))))
+        now_s = until_s + float(generator.exponential(THROTTLES_EVERY_S))
+    return tuple(slowdowns)
+
+
+def describe(twin: Twin) -> dict[str, Any]:
+    """Return the fit as JSON can hold it, with each node's speeds."""
+    speeds = {node.name: {model: round(s, 6) for model, s in node.s_per_unit.items()} for node in twin.nodes}
+    return {**{name: round(value, 4) for name, value in vars(twin.fit).items()}, "s_per_unit": speeds}

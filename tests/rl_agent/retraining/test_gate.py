@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from policies import policy_files
+
+from rl_agent.estimates import Estimates
+from rl_agent.learned_placer import LearnedPlacer
+from rl_agent.placers import RULES as ALL_RULES
+from rl_agent.policy_file import parse_policy
+from rl_agent.retraining.gate import BLOCK_JOBS, Rules, compare, judge
+
+RULES = Rules(window=2, ageing=2.0, lookahead=8)
+
+
+def served():
+    return LearnedPlacer(policy=parse_policy("v", policy_files("v")))
+
+
+def test_equal_delays_are_not_worse():
+    delays = [np.random.default_rng(0).exponential(5.0, 200)]
+    found = compare("itself", delays, delays)
+    assert (found.ratio, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert not found.is_worse
+
+
+def test_a_clear_difference_is_seen_either_way():
+    generator = np.random.default_rng(0)
+    theirs = [generator.exponential(5.0, 400)]
+    assert compare("rival", [1.2 * theirs[0]], theirs).is_worse
+    better = compare("rival", [0.8 * theirs[0]], theirs)
+    assert not better.is_worse
+    assert better.high < 1.0
+
+
+def test_a_better_mean_of_pure_noise_does_not_pass():
+    generator = np.random.default_rng(1)
+    passed = 0
+    for seed in range(40):
+        mine, theirs = generator.exponential(5.0, (2, 1, 20 * BLOCK_JOBS))
+        passed += not compare("rival", mine, theirs, seed).is_worse
+    assert passed <= 4
+
+
+def test_a_policy_as_good_as_the_rule_it_plays_passes(scenario):
+    trial = judge(served, served, [scenario], Estimates(), RULES)
+    assert trial.serving.ratio == 1.0
+    assert trial.jobs == len(scenario.jobs)
+
+
+@pytest.mark.parametrize("name", ["random", "round-robin"])
+def test_a_bad_policy_is_rejected_with_the_numbers(scenario, name):
+    trial = judge(lambda: ALL_RULES[name](seed=0), served, [scenario], Estimates(), RULES)
+    assert not trial.is_passed
+    assert trial.reason.startswith("rejected at the gate")
+    assert trial.to_json()["passed"] is False

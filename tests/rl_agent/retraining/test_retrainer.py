@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import time
+
+import numpy as np
+import pytest
+from logged_site import log_of, write_log
+from policies import policy_files
+
+from broker_config.settings import Settings
+from rl_agent.database import open_database
+from rl_agent.edge_placement.simulator import Simulator
+from rl_agent.errors import RetrainingError
+from rl_agent.experience_log import insert_experience
+from rl_agent.learned_placer import LearnedPlacer
+from rl_agent.placers import RandomPlacer
+from rl_agent.policy_file import parse_policy, write_policy
+from rl_agent.policy_registry import PolicyState, add_policy, policies, promote, promoted_policy
+from rl_agent.policy_registry import policy_files as files_of
+from rl_agent.retraining.practice import Plan
+from rl_agent.retraining.retrainer import Retrainer
+
+SMALL = Plan(decisions=400, round_decisions=200, seconds=60.0, episode_jobs=60, episodes=4, validations=3, repeats=2)
+BAD = {"scale": 3.0, "seed": 3}
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """A site whose settings name a policy of random weights."""
+    write_policy(tmp_path / "policy", policy_files("of-settings", **BAD))
+    return Settings(_env_file=None, data_dir=tmp_path, policy=str(tmp_path / "policy"))
+
+
+def begin(settings):
+    return open_database(settings.database).begin()
+
+
+def versions(settings):
+    with begin(settings) as connection:
+        return {row["version"]: row for row in policies(connection)}
+
+
+def promoted(settings):
+    """The promoted version and its placer."""
+    with begin(settings) as connection:
+        version = promoted_policy(connection)
+        return version, None if version is None else LearnedPlacer(
+            policy=parse_policy(version, files_of(connection, version))
+        )
+
+
+def test_a_policy_that_is_better_in_the_twin_is_promoted_with_its_provenance(settings, explored, scenario):
+    # Given a log, and a bad policy that serves
+    write_log(settings.database, explored)
+    # When it is retrained
+    seen = []
+    outcome = Retrainer(settings, SMALL, lambda what, share: seen.append((what, share))).run()
+    # Then a better one serves, and says where it comes from
+    version, placer = promoted(settings)
+    assert outcome.is_promoted
+    assert outcome.version == version
+    assert "passed the gate" in outcome.reason
+    row = versions(settings)[version]
+    training = json.loads(row["card"])["training"]
+    assert training["from"] == "of-settings"
+    assert training["twin"]["explained"] > 0.9
+    assert {"candidate", "serving"} <= row["trial"]["off_policy"].keys()
+    bad = LearnedPlacer(policy=parse_policy("bad", policy_files("bad", **BAD)))
+    assert Simulator(scenario).run(placer).mean() < Simulator(scenario).run(bad).mean()
+    # And the progress was told from the beginning to the gate
+    assert seen[0] == ("reading experience", 0.0)
+    assert seen[-1][0] == "at the gate"
+    assert all(0.0 <= share <= 1.0 for _, share in seen)
+
+
+def test_the_same_log_is_not_learnt_from_twice(settings, explored):
+    write_log(settings.database, explored)
+    Retrainer(settings, SMALL).run()
+    before = versions(settings)
+    again = Retrainer(settings, SMALL).run()
+    assert "no new experience" in again.reason
+    assert versions(settings) == before
+
+
+def test_too_little_experience_is_said_so(settings, explored):
+    write_log(settings.database, explored[:10])
+    outcome = Retrainer(settings, SMALL).run()
+    assert (outcome.version, outcome.is_promoted) == (None, False)
+    assert "10 usable experiences" in outcome.reason
+
+
+def test_a_site_without_a_ledger_is_one_sentence(settings):
+    with pytest.raises(RetrainingError, match="is there a planner"):
+        Retrainer(settings, SMALL).run()
+
+
+def test_a_promotion_by_hand_during_the_round_is_not_overruled(settings, explored):
+    write_log(settings.database, explored)
+
+    def promote_by_hand(what, _share):
+        if what == "at the gate":
+            with begin(settings) as connection:
+                add_policy(connection, policy_files("by-hand"), 1.0)
+                promote(connection, "by-hand", 1.0)
+
+    outcome = Retrainer(settings, SMALL, promote_by_hand).run()
+    assert not outcome.is_promoted
+    assert promoted(settings)[0] == "by-hand"
+    assert versions(settings)[outcome.version]["state"] == PolicyState.REJECTED
+
+
+def poison(rows, generator):
+    """Rows as somebody would write who wants a bad policy: absurd rewards, copies, versions of the future."""
+    poisoned = []
+    for number, row in enumerate(rows):
+        kind = number % 4
+        bad = {**row, "job": f"poison-{number}"}
+        if kind == 0:
+            bad["reward"] = float(generator.choice([1e9, -1e9, np.inf, 0.0]))
+        elif kind == 1:
+            bad["decision"] = bytes([row["decision"][0], row["decision"][1] + 1]) + row["decision"][2:]
+        elif kind == 2:  # consistent with itself, and a thousand times too fast
+            bad |= {"generation_s": 1e-3, "waiting_s": 0.0, "load_s": 0.0, "transfer_in_s": 0.0, "transfer_out_s": 0.0}
+            bad |= {"arrived_at": row["decided_at"], "finished_at": row["decided_at"] + 1e-3, "reward": -1e-3}
+        poisoned.append(bad)
+    return poisoned
+
+
+def test_a_poisoned_log_gets_no_bad_policy_promoted(settings, explored, scenario, caplog):
+    # Given a good policy that serves, and as much poison in the log as experience
+    generator = np.random.default_rng(0)
+    poisoned = poison(explored, generator)
+    rows = [row for pair in zip(explored, poisoned, strict=True) for row in pair]
+    write_log(settings.database, rows)
+    with begin(settings) as connection:
+        add_policy(connection, policy_files("good"), 1.0)
+        promote(connection, "good", 1.0)
+    # When it is retrained
+    Retrainer(settings, SMALL).run()
+    # Then what serves is as good as before at the real site, and the log says what did not count
+    _, placer = promoted(settings)
+    good = LearnedPlacer(policy=parse_policy("good", policy_files("good")))
+    assert Simulator(scenario).run(placer).mean() <= 1.05 * Simulator(scenario).run(good).mean()
+    for reason in ("another version", "copy", "do not add up to"):
+        assert reason in caplog.text or reason.replace("do not", "that its delay parts do not") in caplog.text
+
+
+def retrain(data_dir, policy):
+    Retrainer(Settings(_env_file=None, data_dir=data_dir, policy=policy), SMALL).run()
+
+
+def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_half_file(settings, scenario):
+    # Given a promoted policy, and a log that grows
+    rows = log_of(scenario, RandomPlacer(seed=1))
+    write_log(settings.database, rows[:80])
+    with begin(settings) as connection:
+        add_policy(connection, policy_files("good"), 1.0)
+        promote(connection, "good", 1.0)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rl_agent.retraining.retrainer"])
+    chance = random.Random(0)
+    for _ in range(2):  # the first one also starts the server
+        began = time.monotonic()
+        process = context.Process(target=retrain, args=(settings.data_dir, settings.policy))
+        process.start()
+        process.join()
+        whole_s = min(time.monotonic() - began, 4.0)
+        (settings.data_dir / "retraining" / "finished.json").unlink()
+    for kill in range(20):
+        with begin(settings) as connection:
+            insert_experience(connection, [{**rows[80 + kill]}])
+        # When it is killed anywhere
+        process = context.Process(target=retrain, args=(settings.data_dir, settings.policy))
+        process.start()
+        process.join(chance.uniform(0.0, whole_s))
+        process.kill()
+        process.join()
+        # Then a whole policy serves, and every version in the registry is whole
+        version, placer = promoted(settings)
+        assert version == "good" or versions(settings)[version]["trial"]["passed"]
+        assert np.isfinite(Simulator(scenario).run(placer)).all()
+        names = list(versions(settings))
+        with begin(settings) as connection:
+            for name in names:
+                parse_policy(name, files_of(connection, name))
+    # And the next one that is left alone ends, and leaves nothing half written behind
+    Retrainer(settings, SMALL).run()
+    left = sorted(path.name for path in (settings.data_dir / "retraining").iterdir())
+    assert left == ["checkpoint.safetensors", "finished.json"]
+
+
+def test_a_killed_round_goes_on_from_its_checkpoint(settings, explored):
+    write_log(settings.database, explored)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(what, share):
+        if what == "learning in the twin" and share > 0.75:
+            raise Killed
+
+    with pytest.raises(Killed):
+        Retrainer(settings, SMALL, kill).run()
+    assert Retrainer(settings, SMALL).checkpoint.exists()
+    made = []
+    Retrainer(settings, SMALL, lambda what, share: made.append((what, share))).run()
+    first = next(share for what, share in made if what == "learning in the twin" and share > 0.0)
+    assert first > 0.4
+
+
+def test_a_damaged_checkpoint_is_begun_anew(settings, explored):
+    write_log(settings.database, explored)
+    path = Retrainer(settings, SMALL).checkpoint
+    path.parent.mkdir()
+    path.write_bytes(b"half a fi")
+    assert Retrainer(settings, SMALL).run().version is not None

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rl_agent.retraining.samples import check_rows
+from rl_agent.retraining.twin import fit_twin
+
+
+def samples_of(rows):
+    return check_rows([{**row, "id": number} for number, row in enumerate(rows, 1)]).kept
+
+
+def test_the_twin_has_the_speeds_load_times_and_links_of_the_site(scenario, explored):
+    twin = fit_twin(samples_of(explored))
+    true = {node.name: node for node in scenario.nodes}
+    for node in twin.nodes:
+        for model, s_per_unit in node.s_per_unit.items():
+            assert s_per_unit == pytest.approx(true[node.name].s_per_unit[model], rel=0.15)
+            assert node.load_s[model] == pytest.approx(true[node.name].load_s[model], rel=0.01)
+        assert node.resident_limit == true[node.name].resident_limit
+        for ingress, rate in node.link_mbit_s.items():
+            if ingress != node.name:
+                assert rate == pytest.approx(true[node.name].link_mbit_s[ingress], rel=0.01)
+    assert twin.fit.explained > 0.9
+    assert twin.fit.median_error < 0.1
+
+
+def test_the_real_arrivals_are_played_again(scenario, explored):
+    twin = fit_twin(samples_of(explored))
+    again = twin.scenario(0, len(twin.jobs), seed=1)
+    real_s = np.array([job.arrival_s for job in scenario.jobs])
+    np.testing.assert_allclose([job.arrival_s for job in again.jobs], real_s - real_s[0], atol=1e-3)
+    assert [job.units for job in again.jobs] == [job.units for job in scenario.jobs]
+
+
+def test_equal_seeds_are_equal_scenarios(explored):
+    twin = fit_twin(samples_of(explored))
+    assert twin.scenario(5, 40, seed=2, throttles=True) == twin.scenario(5, 40, seed=2, throttles=True)
+    assert twin.scenario(5, 40, seed=2) != twin.scenario(5, 40, seed=3)
+
+
+def test_the_twin_follows_a_node_that_has_become_slower(explored):
+    late = explored[len(explored) // 2]["decided_at"]
+    name = explored[0]["node"]
+    changed = []
+    for row in explored:
+        extra_s = 4.0 * row["generation_s"] if row["node"] == name and row["decided_at"] > late else 0.0
+        changed.append(
+            {
+                **row,
+                "generation_s": row["generation_s"] + extra_s,
+                "finished_at": row["finished_at"] + extra_s,
+                "reward": row["reward"] - extra_s,
+            }
+        )
+    before, after = (fit_twin(samples_of(rows)) for rows in (explored, changed))
+
+    def speed(twin):
+        return next(node for node in twin.nodes if node.name == name).s_per_unit
+
+    for model, s_per_unit in speed(after).items():
+        assert s_per_unit == pytest.approx(5.0 * speed(before)[model], rel=0.3)
+
+
+def test_a_third_of_absurd_outcomes_does_not_move_the_speeds(scenario, explored):
+    generator = np.random.default_rng(0)
+    poisoned = []
+    for row in explored:
+        extra_s = 1000.0 * row["generation_s"] if generator.random() < 0.33 else 0.0
+        poisoned.append(
+            {
+                **row,
+                "generation_s": row["generation_s"] + extra_s,
+                "finished_at": row["finished_at"] + extra_s,
+                "reward": row["reward"] - extra_s,
+            }
+        )
+    twin = fit_twin(samples_of(poisoned))
+    true = {node.name: node for node in scenario.nodes}
+    ratios = [s / true[node.name].s_per_unit[model] for node in twin.nodes for model, s in node.s_per_unit.items()]
+    assert np.median(ratios) == pytest.approx(1.0, rel=0.2)
