@@ -27,6 +27,7 @@ OWN_COMMANDS = {
     "nodes": "planner.cli.nodes:nodes",
     "planner": "planner.cli.services:planner",
     "policy": "planner.cli.policy:command",
+    "report": "planner.cli.report:command",
     "retrain": "planner.cli.retrain:command",
     "submit": "planner.cli.submit:command",
     "up": "planner.cli.services:up",
