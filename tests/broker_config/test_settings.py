@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from broker_config.errors import ConfigurationError
 from broker_config.settings import Settings, environment, load_settings, load_settings_or_exit
@@ -112,7 +111,7 @@ def test_changes_are_checked_too():
     settings = Settings(_env_file=None)
     assert settings.with_changes(window=5).window == 5
     assert settings.window == 2
-    with pytest.raises(ValidationError):
+    with pytest.raises(ConfigurationError, match="LADLE_WINDOW"):
         settings.with_changes(window=0)
 
 
