@@ -146,6 +146,7 @@ def test_a_worker_without_its_model_says_so_and_takes_no_jobs(make_site):
 def test_a_broker_killed_under_load_loses_no_await(make_site, private_rabbitmq, postgresql_url):
     site = make_site(broker_url=private_rabbitmq.url, database_url=postgresql_url, node_timeout_s=10)
     site.start("a", "b")
+    time.sleep(NEW_QUEUE_S)
 
     async def run():
         async with site.async_client() as client:
