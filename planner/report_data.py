@@ -109,7 +109,8 @@ class ReportData:
 def read_report(connection: Connection, since: float) -> ReportData | None:
     """Read what ended after `since` (Unix seconds); None if nothing did."""
     names = ("finished_at", "node", "placer", "policy_version", *PARTS)
-    chosen = select(*(col(getattr(JobRow, name)) for name in names)).where(col(JobRow.state) == JobState.DONE, col(JobRow.finished_at) >= since)
+    columns = [col(getattr(JobRow, name)) for name in names]
+    chosen = select(*columns).where(col(JobRow.state) == JobState.DONE, col(JobRow.finished_at) >= since)
     rows = connection.execute(chosen.order_by(col(JobRow.finished_at))).all()
     if not rows:
         return None
