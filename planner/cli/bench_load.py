@@ -16,10 +16,11 @@ SIDE_PX = 64
 
 @dataclass(frozen=True, kw_only=True)
 class EmulatedNode:
-    """One emulated node; seconds are before the time scale."""
+    """One emulated node; seconds are before the time scale. `drift` is its `LADLE_EMULATED_DRIFT`."""
 
     name: str
     s_per_step: float
+    drift: str = ""
 
     @property
     def s_per_unit(self) -> float:

@@ -7,7 +7,7 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +47,20 @@ def run(
     jobs: Sequence[Arrival],
     load_s: float,
     progress: Progress,
+    beside: Mapping[str, Sequence[str]] | None = None,
+    after: Callable[[Settings], None] | None = None,
 ) -> list[Measured]:
     """Measure `jobs` on `nodes` under one placer, or under plain Celery with one shared queue.
+
+    Args:
+        settings: a broker, and the time scale.
+        placer: rule, or "shared-queue".
+        nodes: to start.
+        jobs: to submit.
+        load_s: seconds to load a model.
+        progress: called with 1 for each result.
+        beside: commands of further processes to run beside the planner, by name, such as retraining.
+        after: called at the end, while the ledger is still there, with the settings of the run.
 
     Raises:
         ConfigurationError: the broker is in use.
@@ -61,7 +73,10 @@ def run(
         with Processes(settings=settings, logs=Path(folder) / "logs") as processes:
             if placer == "shared-queue":
                 return _run_shared_queue(settings, processes, nodes, jobs, progress)
-            return _run_placer(settings, processes, nodes, jobs, progress)
+            measured = _run_placer(settings, processes, nodes, jobs, progress, beside or {})
+            if after is not None:
+                after(settings)
+            return measured
 
 
 def clear_broker(settings: Settings, nodes: Sequence[EmulatedNode]) -> None:
@@ -88,14 +103,17 @@ def _run_placer(
     nodes: Sequence[EmulatedNode],
     jobs: Sequence[Arrival],
     progress: Progress,
+    beside: Mapping[str, Sequence[str]],
 ) -> list[Measured]:
     processes.start("planner", planner_command())
     for node in nodes:
-        processes.start(node.name, worker_command(node.name), LADLE_EMULATED_S_PER_UNIT=str(node.s_per_unit))
+        processes.start(node.name, worker_command(node.name), **_speed(node))
     ledger = Ledger(settings.database)
     ledger.migrate()
     _wait_until(lambda: sum(row["state"] == "READY" for row in read_nodes(ledger)) == len(nodes), processes)
     ledger.close()
+    for name, command in beside.items():
+        processes.start(name, list(command))
     return asyncio.run(_measure_client(settings, jobs, progress))
 
 
@@ -131,7 +149,7 @@ def _run_shared_queue(
     app = make_app("ladle-bench", settings, queues=[], include=[])
     for node in nodes:
         command = worker_command(node.name, app="workers.shared_queue", queue=SHARED_QUEUE.name)
-        processes.start(node.name, command, LADLE_EMULATED_S_PER_UNIT=str(node.s_per_unit))
+        processes.start(node.name, command, **_speed(node))
     with app.connection_for_read() as connection:
         bound = _shared_queue_consumers(connection)
         _wait_until(lambda: bound() == len(nodes), processes)
@@ -154,6 +172,10 @@ def _run_shared_queue(
     listener.join()
     publisher.close()
     return measured
+
+
+def _speed(node: EmulatedNode) -> dict[str, str]:
+    return {"LADLE_EMULATED_S_PER_UNIT": str(node.s_per_unit), "LADLE_EMULATED_DRIFT": node.drift}
 
 
 def _shared_queue_consumers(connection: Connection) -> Callable[[], int]:

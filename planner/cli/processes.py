@@ -15,7 +15,7 @@ from types import FrameType
 from typing import IO, Any, NoReturn, Self
 
 from broker_config.settings import Settings, environment
-from broker_config.topology import PLANNER_QUEUES, check_node_name, node_key
+from broker_config.topology import PLANNER_QUEUES, TRAIN_QUEUE, check_node_name, node_key
 
 WATCH_EVERY_S = 0.2
 RESTART_PAUSE_S = 1.0
@@ -35,6 +35,11 @@ def worker_command(node: str, *, app: str = "workers", queue: str = "") -> list[
     """Return the plain Celery command of a node's worker."""
     queue = queue or node_key(check_node_name(node))
     return [*CELERY, "-A", app, "worker", "-Q", queue, "-n", f"{node}@%h", *POOL, "-l", "INFO"]
+
+
+def retrain_command() -> list[str]:
+    """Return the plain Celery command of continual retraining."""
+    return [*CELERY, "-A", "rl_agent", "worker", "-Q", TRAIN_QUEUE.name, "-n", "train@%h", *POOL, "-B", "-l", "INFO"]
 
 
 @dataclass(kw_only=True)

@@ -35,10 +35,10 @@ LOOKAHEAD = 8
 BUFFER_BYTES = 48 * 2**20
 LARGEST_LATENESS = 10.0
 LEARNING: dict[str, Any] = {
-    "learning_rate": 2e-4,
+    "learning_rate": 3e-5,
     "learning_starts": 500,
     "batch_size": 128,
-    "gamma": 0.99,
+    "gamma": 0.9,
     "train_freq": 2,
     "ent_coef": 0.005,
     "reward_scale": 0.02,

@@ -1,4 +1,4 @@
-"""The learning of one round of retraining: what to start from, episodes, validations, checkpoints.
+"""The learning of one round of retraining: what to start from, search, gradient steps, validations, checkpoints.
 
 The newest arrivals are held out for the gate. Episodes and validations are drawn from the others.
 """
@@ -23,6 +23,7 @@ from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import Rules, play
 from rl_agent.retraining.learner import Learner
 from rl_agent.retraining.samples import Samples
+from rl_agent.retraining.search import Search
 from rl_agent.retraining.twin import Twin
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 HELD_OUT = 0.3
 PACES = (0.8, 1.25)
 HELD_OUT_SEED = 20_000
+SEARCH_SEED = 5_000
 VALIDATION_SEED = 10_000
 Policy = tuple[PolicyCard, NodePolicyWeights]
 Progress = Callable[[str, float], None]
@@ -40,22 +42,25 @@ class Plan:
     """How much one round may do.
 
     Attributes:
+        trials: disturbed policies tried at most.
         decisions: made in the twin at most.
-        seconds: of learning at most; reading, fitting and the gate come on top.
+        seconds: of search and learning at most, half for each; reading, fitting and the gate come on top.
         round_decisions: between two validations, each with a checkpoint.
         newest: logged decisions read at most.
         episode_jobs: length of an episode in the twin.
-        episodes: drawn for learning.
+        episodes: drawn for learning. searched: drawn for the search.
         validations: scenarios that choose among the rounds, from the arrivals that are not held out.
         repeats: how often the held-out arrivals are played at the gate, half of them with throttling.
     """
 
+    trials: int = 400
     decisions: int = 12_000
     seconds: float = 240.0
     round_decisions: int = 2_000
     newest: int = 10_000
     episode_jobs: int = 120
     episodes: int = 24
+    searched: int = 10
     validations: int = 6
     repeats: int = 6
     seed: int = 0
@@ -73,7 +78,7 @@ class Practice:
         progress: told what is done and how far it is.
 
     Attributes:
-        rounds: mean delay on the validations after each round of decisions.
+        rounds: mean delay on the validations after each find of the search and each round of decisions.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Practice:
         self._training_jobs = max(int(len(twin.jobs) * (1.0 - HELD_OUT)), 1)
         generator = np.random.default_rng(plan.seed)
         self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
+        self._searched = [self._episode(generator, SEARCH_SEED + n) for n in range(plan.searched)]
         self._episodes = [self._episode(generator, n) for n in range(plan.episodes)]
 
     def held_out(self) -> list[Scenario]:
@@ -101,39 +107,64 @@ class Practice:
     def run(self, samples: Samples) -> NodePolicyWeights | None:
         """Return the weights that did best on the validations; None if those that serve did."""
         card = self.serving[0]
-        self._start, start_s = self._better_start()
-        learner = Learner(self._start, card.n_denoising_steps, self._episodes, self._rules, self._plan.seed)
-        learner.take_in(samples, self._plan.newest)
-        self._best, self._best_s = self._start, start_s
         note = {"base": card.sha256, "last_id": samples.last_id}
-        done = self._resume(learner, note)
-        began = time.monotonic()
-        while done < self._plan.decisions and time.monotonic() - began < self._plan.seconds:
-            done = self._round(learner, done, began)
-            tensors = {f"best.{name}": th.as_tensor(value) for name, value in vars(self._best).items()}
-            progress = {"done": done, "rounds": self.rounds, "best_s": self._best_s}
-            write_checkpoint(self._checkpoint, {**learner.state(), **tensors}, {**note, **progress})
-        return self._best if self._best_s < self._mean_delay_s(self.serving[1]) else None
-
-    def _resume(self, learner: Learner, note: dict[str, Any]) -> int:
-        """Go on from the checkpoint of this very round, or with the critics of the last one; return decisions done."""
         tensors, saved = read_checkpoint(self._checkpoint) or ({}, {})
-        if {name: saved.get(name) for name in note} == note and learner.restore(tensors):
-            self.rounds = list(saved["rounds"])
-            best = {name: tensors[f"best.{name}"].numpy() for name in vars(self._start)}
-            if saved["best_s"] < self._best_s:
-                self._best, self._best_s = replace(self._start, **best), saved["best_s"]
-            logger.info("going on after %d decisions", saved["done"])
-            return int(saved["done"])
-        if not learner.restore(tensors, prefix="critic"):
+        if any(saved.get(name) != value for name, value in note.items()):
+            saved = {}
+        self._best, self._best_s = self._better_start()
+        self._kept = {name: tensor for name, tensor in tensors.items() if name.startswith("critic")}
+        if saved:
+            self._take_up(tensors, saved)
+        else:
+            self._search(note)
+        learner = Learner(self._best, card.n_denoising_steps, self._episodes, self._rules, self._plan.seed)
+        learner.take_in(samples, self._plan.newest)
+        done = int(saved.get("done", 0)) if learner.restore(tensors) and saved else 0
+        if done == 0 and not learner.restore(self._kept, prefix="critic"):
             self._warm_up(learner)
-        return 0
+        began = time.monotonic()
+        while done < self._plan.decisions and time.monotonic() - began < self._plan.seconds / 2:
+            done = self._round(learner, done, began)
+            self._kept = learner.state()
+            self._save(note, done)
+        return self._best if self._best_s < self._mean_delay_s(self.serving[1], self._validations) else None
+
+    def _take_up(self, tensors: dict[str, th.Tensor], saved: dict[str, Any]) -> None:
+        """Go on with the best policy of a killed round."""
+        self.rounds = list(saved["rounds"])
+        if saved["best_s"] < self._best_s:
+            best = {name: tensors[f"best.{name}"].numpy() for name in vars(self._best)}
+            self._best, self._best_s = replace(self._best, **best), saved["best_s"]
+        logger.info("going on after %d decisions", saved["done"])
+
+    def _save(self, note: dict[str, Any], done: int) -> None:
+        best = {f"best.{name}": th.as_tensor(value) for name, value in vars(self._best).items()}
+        now = {"done": done, "rounds": self.rounds, "best_s": self._best_s}
+        write_checkpoint(self._checkpoint, {**self._kept, **best}, {**note, **now})
+
+    def _search(self, note: dict[str, Any]) -> None:
+        """Disturb the weights as long as half of the time lasts."""
+        plan, began = self._plan, time.monotonic()
+        search = Search(self._best, lambda weights: self._mean_delay_s(weights, self._searched), plan.seed)
+        while search.trials < plan.trials and time.monotonic() - began < plan.seconds / 2:
+            share = max(search.trials / plan.trials, (time.monotonic() - began) / (plan.seconds / 2))
+            self._progress("searching in the twin", min(share, 1.0))
+            if search.step():
+                self._consider(search.best, {"trials": search.trials})
+                self._save(note, 0)
+
+    def _consider(self, weights: NodePolicyWeights, what: dict[str, Any]) -> None:
+        """Play weights on the validations, and remember them if they are the best."""
+        mean_s = self._mean_delay_s(weights, self._validations)
+        self.rounds.append({**what, "mean_delay_s": round(mean_s, 4)})
+        if mean_s < self._best_s:
+            self._best, self._best_s = weights, mean_s
 
     def _warm_up(self, learner: Learner) -> None:
         """Let critics that know nothing learn first, and put back the actor they have spoilt."""
-        deadline = time.monotonic() + self._plan.seconds / 4
+        deadline = time.monotonic() + self._plan.seconds / 8
         learner.learn(self._plan.round_decisions, lambda _decisions: time.monotonic() < deadline)
-        learner.reset_actor(self._start)
+        learner.reset_actor(self._best)
 
     def _round(self, learner: Learner, done: int, began: float) -> int:
         """Learn until the next validation; return the decisions done."""
@@ -141,17 +172,13 @@ class Practice:
 
         def goes_on(decisions: int) -> bool:
             spent_s = time.monotonic() - began
-            share = max((done + decisions - before) / plan.decisions, spent_s / plan.seconds)
+            share = max((done + decisions - before) / plan.decisions, spent_s / (plan.seconds / 2))
             self._progress("learning in the twin", min(share, 1.0))
-            return spent_s < plan.seconds
+            return spent_s < plan.seconds / 2
 
         learner.learn(min(plan.round_decisions, plan.decisions - done), goes_on)
         done += learner.model.num_timesteps - before
-        weights = learner.weights
-        mean_s = self._mean_delay_s(weights)
-        self.rounds.append({"decisions": done, "mean_delay_s": round(mean_s, 4)})
-        if mean_s < self._best_s:
-            self._best, self._best_s = weights, mean_s
+        self._consider(learner.weights, {"decisions": done})
         return done
 
     def _better_start(self) -> tuple[NodePolicyWeights, float]:
@@ -162,15 +189,16 @@ class Practice:
             output_weight=np.zeros_like(weights.output_weight),
             output_bias=np.zeros_like(weights.output_bias),
         )
-        choices = [(self._mean_delay_s(choice), n, choice) for n, choice in enumerate((weights, silent))]
+        choices = [
+            (self._mean_delay_s(choice, self._validations), n, choice) for n, choice in enumerate((weights, silent))
+        ]
         mean_s, _, start = min(choices, key=lambda choice: choice[:2])
         return start, mean_s
 
-    def _mean_delay_s(self, weights: NodePolicyWeights) -> float:
+    def _mean_delay_s(self, weights: NodePolicyWeights, scenarios: list[Scenario]) -> float:
         policy = self.serving[0], weights
         delays = [
-            play(LearnedPlacer(policy=policy), scenario, self.twin.estimates, self._rules)
-            for scenario in self._validations
+            play(LearnedPlacer(policy=policy), scenario, self.twin.estimates, self._rules) for scenario in scenarios
         ]
         return float(np.concatenate(delays).mean())
 

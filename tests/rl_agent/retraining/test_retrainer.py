@@ -23,7 +23,17 @@ from rl_agent.policy_registry import policy_files as files_of
 from rl_agent.retraining.practice import Plan
 from rl_agent.retraining.retrainer import Retrainer
 
-SMALL = Plan(decisions=400, round_decisions=200, seconds=60.0, episode_jobs=60, episodes=4, validations=3, repeats=2)
+SMALL = Plan(
+    trials=6,
+    searched=2,
+    decisions=400,
+    round_decisions=200,
+    seconds=60.0,
+    episode_jobs=60,
+    episodes=4,
+    validations=3,
+    repeats=2,
+)
 BAD = {"scale": 3.0, "seed": 3}
 
 
