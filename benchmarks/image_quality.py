@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import textwrap
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw
 
 from broker_config.messages import ImageRequest
@@ -30,7 +32,7 @@ SPLITS = {
     "seen pair": ("pair", TRAINING, TRAINING),
 }
 MEASURES = ("right", "colour", "shape", "number", "place", "background")
-CAPTION_PX = 30
+CAPTION_PX = 54
 
 
 def prompts(split: str, number: int) -> list[Picture]:
@@ -75,9 +77,7 @@ def contact_sheet(engine: DiffusersEngine, file: Path, image_steps: int, guidanc
         x, y = index % columns * (side + 8) + 4, index // columns * (side + CAPTION_PX + 8) + 4
         image = generate(engine, picture.caption, index, image_steps, guidance, 64)
         sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), (x, y))
-        words = picture.caption.split()
-        half = -(-len(words) // 2)
-        pen.text((x, y + side + 2), " ".join(words[:half]) + "\n" + " ".join(words[half:]), fill="black", font_size=9)
+        pen.text((x, y + side + 2), textwrap.fill(picture.caption, 26), fill="black", font_size=9)
     sheet.save(file)
 
 
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="side in pixels")
     parser.add_argument("--sheet", type=Path, help="where the contact sheet goes")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # a second one gains a third at most, and loses much on a busy machine
     engine = DiffusersEngine(PipelineOptions())
     print(f"{'':<34}" + "".join(f"{measure:>12}" for measure in MEASURES))
     for split in SPLITS:

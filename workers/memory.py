@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +25,13 @@ RUNTIME_MIB = 400.0
 """Torch, diffusers and the buffers of a small image: 330 to 420 MiB of resident memory on a CPU."""
 
 HALF = "float16"
+REMEDIES: dict[str, dict[str, Any]] = {
+    "--drop-t5": {"drop_t5": True},
+    "--dtype float16": {"dtype": HALF},
+    "--layerwise-fp8": {"layerwise_fp8": True},
+    "--group-offload": {"group_offload": True},
+}
+"""Options of a worker that make a model smaller; int8 weights save what 8-bit floats do, and need torchao."""
 
 
 def needed_mib(sizes: tuple[ComponentSize, ...], options: PipelineOptions) -> float:
@@ -38,9 +46,12 @@ def needed_mib(sizes: tuple[ComponentSize, ...], options: PipelineOptions) -> fl
         if component.is_t5 and options.drop_t5:
             continue
         width = weight_bytes(options)
-        if component.name != "vae" and (options.layerwise_fp8 or options.int8_weights):
-            width = 1
-        total += width * (2 * component.largest_layer if options.group_offload else component.parameters)
+        if options.group_offload:
+            total += 2 * component.largest_layer * width
+            continue
+        total += component.parameters * width
+        if options.layerwise_fp8 or options.int8_weights:
+            total -= component.shrinkable * (width - 1)
     return total * HEADROOM / MIB + RUNTIME_MIB
 
 
@@ -74,23 +85,21 @@ def check_fits(model: str, options: PipelineOptions) -> None:
 
 
 def remedies(sizes: tuple[ComponentSize, ...], options: PipelineOptions, memory_mib: float) -> list[str]:
-    """Return what would make a model fit: every single option that does, or else the shortest row of them."""
-    steps: dict[str, PipelineOptions] = {}
-    together = options
-    for flag, change in (
-        ("--drop-t5", {"drop_t5": True}),
-        ("--dtype float16", {"dtype": HALF}),
-        ("--layerwise-fp8", {"layerwise_fp8": True}),
-        ("--group-offload", {"group_offload": True}),
-    ):
-        alone = replace(options, **change)
-        if needed_mib(sizes, alone) < needed_mib(sizes, options):
-            together = replace(together, **change)
-            steps[flag] = alone
-    fitting = [flag for flag, alone in steps.items() if needed_mib(sizes, alone) <= memory_mib]
-    if fitting:
-        return fitting
-    return [" ".join(steps)] if needed_mib(sizes, together) <= memory_mib else []
+    """Return what would make a model fit: every single option that does, or else every pair of them, and so on."""
+    saving = {
+        flag: change
+        for flag, change in REMEDIES.items()
+        if needed_mib(sizes, replace(options, **change)) < needed_mib(sizes, options)
+    }
+    for number in range(1, len(saving) + 1):
+        fitting = []
+        for flags in combinations(saving, number):
+            changed = replace(options, **{key: value for flag in flags for key, value in saving[flag].items()})
+            if needed_mib(sizes, changed) <= memory_mib:
+                fitting.append(" ".join(flags))
+        if fitting:
+            return fitting
+    return []
 
 
 @click.command("memory")

@@ -77,7 +77,8 @@ def find_model(name: str) -> ModelSource:
     folder = TINY_FOLDER if name == TINY else Path(name)
     if folder.is_dir():
         refuse_pickles(folder)
-        return ModelSource(name=name, location=str(folder), index=_read_index(name, folder), facts=_read_facts(folder))
+        index, facts = _read_index(name, folder), _read_facts(name, folder)
+        return ModelSource(name=name, location=str(folder), index=index, facts=facts)
     if name == TINY:
         raise ModelMissingError(name, f"its folder {folder} is not there: train it, see docs/model.md")
     return ModelSource(name=name, location=name, index=_hub_index(name))
@@ -95,28 +96,31 @@ def refuse_pickles(folder: Path) -> None:
 
 
 def _read_index(name: str, folder: Path) -> dict[str, Any]:
-    try:
-        index = json.loads((folder / INDEX_FILE).read_text())
-    except FileNotFoundError:
-        raise ModelMissingError(name, f"{folder} has no {INDEX_FILE}, so it is no diffusers pipeline") from None
-    except (OSError, ValueError) as error:
-        raise ModelMissingError(name, f"{folder / INDEX_FILE} cannot be read: {error}") from error
-    if not isinstance(index, dict):
-        raise ModelMissingError(name, f"{folder / INDEX_FILE} is not a JSON object")
-    return index
+    if not (folder / INDEX_FILE).exists():
+        raise ModelMissingError(name, f"{folder} has no {INDEX_FILE}, so it is no diffusers pipeline")
+    return _read_object(name, folder / INDEX_FILE)
 
 
-def _read_facts(folder: Path) -> ModelFacts:
-    file = folder / FACTS_FILE
-    if not file.exists():
+def _read_facts(name: str, folder: Path) -> ModelFacts:
+    if not (folder / FACTS_FILE).exists():
         return ModelFacts()
-    facts = json.loads(file.read_text())
+    facts = _read_object(name, folder / FACTS_FILE)
     words, sizes = facts.get("words"), facts.get("sizes_px")
     return ModelFacts(
         words=None if words is None else frozenset(words),
         sizes_px=None if sizes is None else tuple(sizes),
         max_sequence_length=facts.get("max_sequence_length"),
     )
+
+
+def _read_object(name: str, file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelMissingError(name, f"{file} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelMissingError(name, f"{file} is not a JSON object")
+    return content
 
 
 def _hub_index(name: str) -> dict[str, Any]:

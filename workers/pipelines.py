@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from broker_config.messages import ImageRequest
 
+DTYPES = ("auto", "float32", "float16", "bfloat16")
 DEFAULT_STRENGTH = 0.6
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -61,6 +62,10 @@ class PipelineOptions:
     int8_weights: bool = False
     vae_tiling: bool = False
     memory_limit_mib: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype: {self.dtype!r} is none of {', '.join(DTYPES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +154,8 @@ def check_request(request: ImageRequest, facts: ModelFacts) -> list[str]:
     """Hold a request against what is known of its model; return warnings for whoever asked.
 
     Raises:
-        BadRequestError: the prompt is empty, or the model was not made for this size.
+        BadRequestError: the model was not made for this size.
     """
-    if not request.prompt.strip():
-        raise BadRequestError("prompt", "is empty; say what to draw")
     sizes = facts.sizes_px
     if sizes is not None and not {request.width_px, request.height_px} <= set(sizes):
         asked, allowed = f"{request.width_px}x{request.height_px}", " or ".join(str(size) for size in sizes)

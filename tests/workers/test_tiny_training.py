@@ -15,6 +15,7 @@ from workers.tiny_training.train import main
 @pytest.fixture(autouse=True)
 def one_thread():
     before = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
@@ -60,7 +61,7 @@ def test_an_autoencoder_step_is_the_same_from_the_same_seed():
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # diffusers' and transformers' own, while they save a pipeline
 def test_a_quick_training_can_be_stopped_and_gives_a_model_that_loads(tmp_path, capsys):
-    """About 40 s: the whole way of the full training, with few steps of each stage."""
+    """About 20 s: the whole way of the full training, with few steps of each stage."""
     folder, work = tmp_path / "model", tmp_path / "work"
     main([str(folder), "--work", str(work), "--quick"])
     first = json.loads(capsys.readouterr().out)

@@ -38,7 +38,7 @@ class Budget:
     flow_steps: int = 5500
 
 
-QUICK = Budget(vae_steps=40, small_pictures=512, large_pictures=64, flow_steps=40)
+QUICK = Budget(vae_steps=20, small_pictures=256, large_pictures=64, flow_steps=20)
 
 
 class Run:
