@@ -124,6 +124,35 @@ def judge(
     )
 
 
+def first_to_pass(
+    candidates: Sequence[Callable[[], Placer]],
+    serving: Callable[[], Placer],
+    scenarios: Sequence[Scenario],
+    estimates: Estimates,
+    rules: Rules,
+) -> tuple[int, Trial]:
+    """Judge candidates in turn until one passes; one after the first must also be better than what serves.
+
+    Args:
+        candidates: at least one, the preferred one first.
+        serving: as in `judge`, like all that follow.
+        scenarios: held-out arrivals.
+        estimates: what the planner knows of the nodes.
+        rules: the planner's settings.
+
+    Returns:
+        Index and trial of the one that passed, those of the first if none did.
+    """
+    first: Trial | None = None
+    for index, candidate in enumerate(candidates):
+        trial = judge(candidate, serving, scenarios, estimates, rules)
+        if trial.is_passed and (index == 0 or trial.serving.ratio < 1.0):
+            return index, trial
+        first = first or trial
+    assert first is not None
+    return 0, first
+
+
 def compare(rival: str, mine: Sequence[FloatArray], theirs: Sequence[FloatArray], seed: int = 0) -> Comparison:
     """Compare delays job by job; each array is one scenario, in order of arrival."""
     blocks = np.array(

@@ -104,6 +104,13 @@ class Practice:
             self.twin.scenario(first, last, HELD_OUT_SEED + n, throttles=n % 2 == 1) for n in range(self._plan.repeats)
         ]
 
+    @property
+    def rule(self) -> NodePolicyWeights:
+        """Return the serving weights without an output: they play the rule the policy is built on."""
+        weights = self.serving[1]
+        silent = {name: np.zeros_like(getattr(weights, name)) for name in ("output_weight", "output_bias")}
+        return replace(weights, **silent)
+
     def run(self, samples: Samples) -> NodePolicyWeights | None:
         """Return the weights that did best on the validations; None if those that serve did."""
         card = self.serving[0]
@@ -182,16 +189,9 @@ class Practice:
         return done
 
     def _better_start(self) -> tuple[NodePolicyWeights, float]:
-        """Return the serving weights or, where they do worse in the twin, those without an output: a rule is played."""
-        weights = self.serving[1]
-        silent = replace(
-            weights,
-            output_weight=np.zeros_like(weights.output_weight),
-            output_bias=np.zeros_like(weights.output_bias),
-        )
-        choices = [
-            (self._mean_delay_s(choice, self._validations), n, choice) for n, choice in enumerate((weights, silent))
-        ]
+        """Return the serving weights or, where they do worse in the twin, the rule's."""
+        starts = enumerate((self.serving[1], self.rule))
+        choices = [(self._mean_delay_s(start, self._validations), n, start) for n, start in starts]
         mean_s, _, start = min(choices, key=lambda choice: choice[:2])
         return start, mean_s
 

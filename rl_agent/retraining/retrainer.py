@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rl_agent.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.policy_file import PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy_registry import add_policy, policy_files, promote, promoted_policy, reject
-from rl_agent.retraining.gate import Rules, Trial, judge
+from rl_agent.retraining.gate import Rules, Trial, first_to_pass
 from rl_agent.retraining.off_policy import estimate
 from rl_agent.retraining.practice import HELD_OUT, Plan, Policy, Practice, Progress
 from rl_agent.retraining.samples import Sample, Samples, check_rows
@@ -120,31 +121,32 @@ class Retrainer:
         best: NodePolicyWeights,
     ) -> Round:
         self._progress("at the gate", 1.0)
-        twin, serving = practice.twin, practice.serving
+        serving = practice.serving
         card = serving[0]
-        candidate = card, best
-        trial = judge(
-            lambda: LearnedPlacer(policy=candidate),
-            lambda: LearnedPlacer(policy=serving),
+        choices = (best, practice.rule)
+        passed, trial = first_to_pass(
+            [partial(LearnedPlacer, policy=(card, choice)) for choice in choices],
+            partial(LearnedPlacer, policy=serving),
             practice.held_out(),
-            twin.estimates,
+            practice.twin.estimates,
             self._rules,
         )
+        weights = choices[passed]
         version = f"retrained-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{samples.last_id}"
         training = {
             "command": "ladle retrain",
             "from": card.version,
             **vars(self.plan),
             "rounds": practice.rounds,
-            "twin": describe(twin),
+            "twin": describe(practice.twin),
             "experience": {"kept": len(samples.kept), "refused": dict(samples.refused), "last_id": samples.last_id},
         }
-        _, files = dump_policy(best, version=version, n_denoising_steps=card.n_denoising_steps, training=training)
+        _, files = dump_policy(weights, version=version, n_denoising_steps=card.n_denoising_steps, training=training)
         newest = samples.kept[-max(int(len(samples.kept) * HELD_OUT), 1) :]
         measured = {
             **trial.to_json(),
             "off_policy": {
-                "candidate": _estimate(candidate, newest, self.settings.exploration),
+                "candidate": _estimate((card, weights), newest, self.settings.exploration),
                 "serving": _estimate(serving, newest, self.settings.exploration),
             },
         }

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 from policies import policy_files
@@ -87,3 +89,11 @@ def test_what_serves_is_neither_tried_out_nor_rejected_nor_promoted_again(connec
 def test_an_unknown_version_is_named(connection):
     with pytest.raises(UnknownPolicyError, match="'v7'"):
         registry.promote(connection, "v7", 1.0)
+
+
+def test_the_page_for_the_person_on_call_has_each_state_with_its_sentence():
+    page = (Path(__file__).parents[2] / "docs" / "retraining.md").read_text()
+    source = Path(registry.__file__).read_text()
+    for state in PolicyState:
+        sentence = re.search(rf'{state} = "{state}"  #: (.*)', source)[1]
+        assert f"| `{state}` | {sentence} |" in page

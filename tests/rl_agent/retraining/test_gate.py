@@ -8,7 +8,7 @@ from rl_agent.estimates import Estimates
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.placers import RULES as ALL_RULES
 from rl_agent.policy_file import parse_policy
-from rl_agent.retraining.gate import BLOCK_JOBS, Rules, compare, judge
+from rl_agent.retraining.gate import BLOCK_JOBS, Rules, compare, first_to_pass, judge
 
 RULES = Rules(window=2, ageing=2.0, lookahead=8)
 
@@ -46,6 +46,13 @@ def test_a_policy_as_good_as_the_rule_it_plays_passes(scenario):
     trial = judge(served, served, [scenario], Estimates(), RULES)
     assert trial.serving.ratio == 1.0
     assert trial.jobs == len(scenario.jobs)
+
+
+def test_where_what_was_learnt_fails_the_next_candidate_is_promoted_if_it_beats_what_serves(scenario):
+    random, bad = (lambda: ALL_RULES["random"](seed=0)), (lambda: ALL_RULES["round-robin"](seed=0))
+    assert first_to_pass([random, served], bad, [scenario], Estimates(), RULES)[0] == 1
+    index, trial = first_to_pass([random, served], served, [scenario], Estimates(), RULES)
+    assert (index, trial.is_passed) == (0, False)
 
 
 @pytest.mark.parametrize("name", ["random", "round-robin"])
