@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     ] = ""
     store_url: Annotated[str, Field(description="fsspec URL of the image store; empty: data_dir/images")] = ""
 
-    placer: Annotated[str, Field(description=f"rule that places: {', '.join(PLACERS)}")] = "lad-ts"
+    placer: Annotated[str, Field(description=f"rule that places: {', '.join(PLACERS)}")] = "earliest-completion"
     policy: Annotated[str, Field(description="folder of the policy that lad-ts serves; empty: the shipped one")] = ""
     window: Annotated[float, Ge(1), Field(description="unfinished attempts a node may hold; inf: place on arrival")] = 2
     ageing: Annotated[
