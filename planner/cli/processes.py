@@ -133,8 +133,8 @@ class Processes:
             for service in list(self.services.values()):
                 is_dead = service.process is not None and service.process.poll() is not None
                 if is_dead and time.monotonic() - service.started_at > RESTART_PAUSE_S:
-                    service.restarts += 1
                     self._spawn(service)
+                    service.restarts += 1
 
 
 def replace_this_process(command: list[str], variables: Mapping[str, str]) -> NoReturn:
