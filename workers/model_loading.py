@@ -5,10 +5,12 @@ Imports torch and diffusers: `pipelines.py` imports this module when the first m
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,16 +50,20 @@ def load_pipeline(source: ModelSource, options: PipelineOptions) -> Any:
     if source.is_sd3 and (options.drop_t5 or not source.has_t5):
         arguments |= dict.fromkeys(T5_COMPONENTS)
     if options.int8_weights:
-        arguments["quantization_config"] = _int8(source)
+        arguments["quantization_config"] = _int8(source, left_out=set(arguments))
     try:
         pipeline = AutoPipelineForText2Image.from_pretrained(source.location, **arguments)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelMissingError(source.name, str(error).splitlines()[0][:300]) from error
     pipeline.set_progress_bar_config(disable=True)
-    if options.layerwise_fp8:
-        _store_as_fp8(pipeline, dtype)
     if options.layerwise_fp8 or options.int8_weights:
-        _unmap(pipeline)
+        for network in _networks(pipeline, QUANTIZED):
+            if options.layerwise_fp8:
+                _store_as_fp8(network, dtype)
+            _own_buffers(network)
+            _own_parameters(network)
+    if options.int8_weights:
+        _trim()
     if options.vae_tiling and hasattr(pipeline, "vae"):
         tile(pipeline.vae)
     if options.group_offload:
@@ -67,8 +73,8 @@ def load_pipeline(source: ModelSource, options: PipelineOptions) -> Any:
     return pipeline
 
 
-def _int8(source: ModelSource) -> PipelineQuantizationConfig:
-    """Return diffusers' setting for 8-bit integer weights in every large network of a model.
+def _int8(source: ModelSource, left_out: set[str]) -> PipelineQuantizationConfig:
+    """Return diffusers' setting for 8-bit integer weights in every large network of a model but those left out.
 
     Raises:
         ModelMissingError: torchao is not installed.
@@ -77,7 +83,8 @@ def _int8(source: ModelSource) -> PipelineQuantizationConfig:
         raise ModelMissingError(source.name, "int8 weights need torchao: pip install torchao")
     from torchao.quantization import Int8WeightOnlyConfig
 
-    parts = {name: kind for name, (kind, _) in source.components().items() if name in QUANTIZED}
+    names = set(QUANTIZED) - left_out
+    parts = {name: kind for name, (kind, _) in source.components().items() if name in names}
     configs: dict[str, Any] = {}
     for name, library in parts.items():
         if library == "transformers":
@@ -89,33 +96,41 @@ def _int8(source: ModelSource) -> PipelineQuantizationConfig:
     return PipelineQuantizationConfig(quant_mapping=configs)
 
 
-def _store_as_fp8(pipeline: Any, dtype: torch.dtype) -> None:
-    for name in QUANTIZED:
-        network = pipeline.components.get(name)
-        if isinstance(network, torch.nn.Module):
-            apply_layerwise_casting(
-                network,
-                storage_dtype=FP8,
-                compute_dtype=dtype,
-                skip_modules_pattern=KEPT_PRECISE,
-            )
+def _networks(pipeline: Any, names: Iterable[str]) -> list[torch.nn.Module]:
+    found = [pipeline.components.get(name) for name in names]
+    return [network for network in found if isinstance(network, torch.nn.Module)]
 
 
-def _unmap(pipeline: Any) -> None:
-    """Copy every weight that no option has shrunk out of the mapped weights file.
+def _own_buffers(network: torch.nn.Module) -> None:
+    """Copy a network's buffers out of the mapped weights file.
 
-    One weight that points into the file keeps all of it mapped: 4 GB of resident memory for Stable Diffusion 3.
+    One tensor that points into the file keeps all of it mapped: for the position table of Stable Diffusion 3, 4 GB of
+    resident memory. New `data` would not do: the table is a view, whose base stays.
     """
-    for name in QUANTIZED:
-        network = pipeline.components.get(name)
-        if not isinstance(network, torch.nn.Module):
-            continue
-        for parameter in network.parameters():
-            if type(parameter.data) is torch.Tensor and parameter.dtype != FP8:
-                parameter.data = parameter.data.clone()
-        for module in network.modules():
-            for buffer_name, buffer in module.named_buffers(recurse=False):
-                setattr(module, buffer_name, buffer.clone())  # new `data` alone would leave a view its mapped base
+    for module in network.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.clone())
+
+
+def _store_as_fp8(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    apply_layerwise_casting(network, storage_dtype=FP8, compute_dtype=dtype, skip_modules_pattern=KEPT_PRECISE)
+
+
+def _own_parameters(network: torch.nn.Module) -> None:
+    """Copy the weights that no option has shrunk out of the mapped weights file too."""
+    for parameter in network.parameters():
+        if type(parameter.data) is torch.Tensor and parameter.dtype != FP8:
+            parameter.data = parameter.data.clone()
+
+
+def _trim() -> None:
+    """Give the memory of the weights that were replaced back to the system: 4 GB for Stable Diffusion 3.
+
+    They were too many for the C library to do so by itself; other libraries than glibc have no such call.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def tile(vae: Any) -> None:
@@ -137,12 +152,12 @@ def _offload(pipeline: Any, device: torch.device) -> None:
     disk = Path(tempfile.mkdtemp(prefix="ladle-offload-")) if device.type == "cpu" else None
     if disk is not None:
         weakref.finalize(pipeline, shutil.rmtree, disk, ignore_errors=True)
-    for name, network in pipeline.components.items():
-        if isinstance(network, torch.nn.Module):
-            apply_group_offloading(
-                network,
-                onload_device=device,
-                offload_device=torch.device("cpu"),
-                offload_type="leaf_level",
-                offload_to_disk_path=None if disk is None else str(disk / name),
-            )
+    for number, network in enumerate(_networks(pipeline, pipeline.components)):
+        _own_buffers(network)
+        apply_group_offloading(
+            network,
+            onload_device=device,
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+            offload_to_disk_path=None if disk is None else str(disk / str(number)),
+        )
