@@ -41,8 +41,8 @@ def row(number, **columns):
 
 
 @pytest.fixture
-def connection(tmp_path):
-    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}")
+def connection(database_url):
+    engine = open_database(database_url)
     with engine.begin() as connection:
         SQLModel.metadata.tables[ExperienceRow.__tablename__].create(connection)
         yield connection

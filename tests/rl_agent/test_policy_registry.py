@@ -15,8 +15,8 @@ from rl_agent.policy_registry import PolicyRow, PolicyState
 
 
 @pytest.fixture
-def connection(tmp_path):
-    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}")
+def connection(database_url):
+    engine = open_database(database_url)
     with engine.begin() as connection:
         SQLModel.metadata.tables[PolicyRow.__tablename__].create(connection)
         for number in range(3):

@@ -15,7 +15,7 @@ from broker_config import sqlite_transport
 from broker_config.settings import Settings, environment
 from broker_config.topology import node_key
 from planner import AsyncClient, Client
-from planner.cli.processes import planner_command, worker_command
+from planner.cli.processes import planner_command, retrain_command, worker_command
 from planner.ledger import Ledger
 
 PATIENCE_S = 120.0  # a test that passes never waits that long, however busy the machine
@@ -103,6 +103,9 @@ class Site:
 
     def start_worker(self, name: str = "a", **changes) -> Running:
         return self._start(name, worker_command(name), changes)
+
+    def start_retraining(self, **changes) -> Running:
+        return self._start("train", retrain_command(), changes)
 
     def start(self, *nodes: str, **changes) -> None:
         """Start a planner and workers side by side, those that do not run already."""

@@ -34,7 +34,7 @@ SMALL = Plan(
     validations=3,
     repeats=2,
 )
-BAD = {"scale": 3.0, "seed": 3}
+BAD = {"perverse": True}
 
 
 @pytest.fixture
