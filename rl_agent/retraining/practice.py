@@ -96,6 +96,8 @@ class Practice:
         self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
         self._searched = [self._episode(generator, SEARCH_SEED + n) for n in range(plan.searched)]
         self._episodes = [self._episode(generator, n) for n in range(plan.episodes)]
+        self._best, self._best_s = self._better_start()
+        self._kept: dict[str, th.Tensor] = {}
 
     def held_out(self) -> list[Scenario]:
         """Return the newest arrivals, as often as the plan says, half of them with throttling."""
@@ -118,7 +120,6 @@ class Practice:
         tensors, saved = read_checkpoint(self._checkpoint) or ({}, {})
         if any(saved.get(name) != value for name, value in note.items()):
             saved = {}
-        self._best, self._best_s = self._better_start()
         self._kept = {name: tensor for name, tensor in tensors.items() if name.startswith("critic")}
         if saved:
             self._take_up(tensors, saved)
@@ -126,8 +127,10 @@ class Practice:
             self._search(note)
         learner = Learner(self._best, card.n_denoising_steps, self._episodes, self._rules, self._plan.seed)
         learner.take_in(samples, self._plan.newest)
-        done = int(saved.get("done", 0)) if learner.restore(tensors) and saved else 0
-        if done == 0 and not learner.restore(self._kept, prefix="critic"):
+        done = 0
+        if saved and learner.restore(tensors):
+            done = int(saved["done"])
+        elif not learner.restore(self._kept, prefix="critic"):
             self._warm_up(learner)
         began = time.monotonic()
         while done < self._plan.decisions and time.monotonic() - began < self._plan.seconds / 2:
