@@ -44,6 +44,7 @@ class Node:
         link_mbit_s: rate to and from each ingress.
         slowdowns: (begin_s, end_s, factor) when generation takes `factor` times as long.
         absences: (begin_s, end_s) when the node is away; what it held is lost.
+        resident: models in memory at the beginning, least recently used first.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Node:
     link_mbit_s: dict[str, float] = field(default_factory=dict)
     slowdowns: tuple[tuple[float, float, float], ...] = ()
     absences: tuple[tuple[float, float], ...] = ()
+    resident: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ class Simulator:
         self.job_seconds = 0.0
         self.delay_s: dict[str, float] = {}
         self.load_s = 0.0
-        self.nodes = [NodeState(spec=node) for node in scenario.nodes]
+        self.nodes = [NodeState(spec=node, resident=node.resident) for node in scenario.nodes]
         self.waiting: list[tuple[OrderKey, Job]] = []
         self.latent_actions: dict[str, dict[str, float]] = {}
         self._unfinished = 0

@@ -18,6 +18,7 @@ import numpy as np
 from rl_agent.edge_placement.scenario import Job, Node, Scenario
 from rl_agent.estimates import Estimates
 from rl_agent.observation import DEFAULT_LINK_MBIT_S
+from rl_agent.residency import resident_after
 from rl_agent.retraining.samples import Sample
 
 NEWEST = 15
@@ -54,12 +55,14 @@ class Twin:
     Attributes:
         nodes: as fitted.
         jobs: every logged job in order of arrival, the first one at 0 s.
+        placed: when, on which node and for which model each was placed.
         estimates: what a planner would know of these nodes.
         fit: how good it is.
     """
 
     nodes: tuple[Node, ...]
     jobs: tuple[Job, ...]
+    placed: tuple[tuple[float, str, str], ...]
     estimates: Estimates
     fit: Fit
 
@@ -81,11 +84,20 @@ class Twin:
             replace(job, arrival_s=pace * (job.arrival_s - begin_s), noise=float(factor))
             for job, factor in zip(jobs, noise, strict=True)
         )
-        if not throttles:
-            return Scenario(nodes=self.nodes, jobs=played)
-        end_s = 2.0 * played[-1].arrival_s + 600.0
-        nodes = tuple(replace(node, slowdowns=_slowdowns(generator, end_s)) for node in self.nodes)
+        nodes = self._nodes_at(begin_s)
+        if throttles:
+            end_s = 2.0 * played[-1].arrival_s + 600.0
+            nodes = tuple(replace(node, slowdowns=_slowdowns(generator, end_s)) for node in nodes)
         return Scenario(nodes=nodes, jobs=played)
+
+    def _nodes_at(self, at_s: float) -> tuple[Node, ...]:
+        """Return the nodes with the models in memory that they had at that time."""
+        resident: dict[str, tuple[str, ...]] = {}
+        limit = {node.name: node.resident_limit for node in self.nodes}
+        for placed_s, node, model in self.placed:
+            if placed_s < at_s:
+                resident[node] = resident_after(resident.get(node, ()), [model], limit[node])
+        return tuple(replace(node, resident=resident.get(node.name, ())) for node in self.nodes)
 
 
 def fit_twin(samples: Sequence[Sample]) -> Twin:
@@ -125,7 +137,14 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
         median_error=float(np.median(np.expm1(newest))),
         explained=_explained(samples, estimates),
     )
-    return Twin(nodes=nodes, jobs=_jobs(samples), estimates=estimates, fit=fit)
+    begin_at = min(sample.arrived_at for sample in samples)
+    return Twin(
+        nodes=nodes,
+        jobs=_jobs(samples),
+        placed=tuple((sample.decided_at - begin_at, sample.node, sample.model) for sample in samples),
+        estimates=estimates,
+        fit=fit,
+    )
 
 
 def _newest(pairs: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, str], list[float]]:

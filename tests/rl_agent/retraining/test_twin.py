@@ -34,6 +34,18 @@ def test_the_real_arrivals_are_played_again(scenario, explored):
     assert [job.units for job in again.jobs] == [job.units for job in scenario.jobs]
 
 
+def test_a_stretch_begins_with_the_models_that_were_in_memory(explored):
+    samples = samples_of(explored)
+    twin = fit_twin(samples)
+    first = len(twin.jobs) // 2
+    begin_at = samples[0].arrived_at + twin.jobs[first].arrival_s
+    last = {sample.node: sample.model for sample in samples if sample.decided_at < begin_at}
+    for node in twin.scenario(first, first + 10, seed=1).nodes:
+        assert node.resident[-1] == last[node.name]
+        assert len(node.resident) <= node.resident_limit
+    assert all(node.resident == () for node in twin.scenario(0, 10, seed=1).nodes)
+
+
 def test_equal_seeds_are_equal_scenarios(explored):
     twin = fit_twin(samples_of(explored))
     assert twin.scenario(5, 40, seed=2, throttles=True) == twin.scenario(5, 40, seed=2, throttles=True)
