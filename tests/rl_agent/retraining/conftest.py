@@ -4,13 +4,18 @@ import pytest
 from logged_site import log_of
 
 from rl_agent.edge_placement.scenario import ScenarioSpec
-from rl_agent.placers import EarliestCompletionPlacer, RandomPlacer
+from rl_agent.placers import RandomPlacer
 
 
-def site(jobs_per_node=30, n_nodes=4, load=0.7, seed=3):
+def site(jobs_per_node=30, n_nodes=4, load=0.7, seed=3, n_models=2):
     """A small fleet without absences."""
     spec = ScenarioSpec(
-        n_nodes=n_nodes, jobs_per_node=jobs_per_node, load=load, throttle_every_s=1e9, away_every_s=1e9, n_models=(2, 2)
+        n_nodes=n_nodes,
+        jobs_per_node=jobs_per_node,
+        load=load,
+        throttle_every_s=1e9,
+        away_every_s=1e9,
+        n_models=(n_models, n_models),
     )
     return spec.draw(seed)
 
@@ -27,6 +32,12 @@ def explored(scenario):
 
 
 @pytest.fixture(scope="session")
-def served(scenario):
-    """The log of the rule most sites begin with."""
-    return log_of(scenario, EarliestCompletionPlacer())
+def simple():
+    """A fleet with one model, where both completion rules are the same and nothing beats them by much."""
+    return site(n_models=1)
+
+
+@pytest.fixture(scope="session")
+def simple_log(simple):
+    """The log of a placer that tries everything there."""
+    return log_of(simple, RandomPlacer(seed=0))

@@ -62,9 +62,9 @@ def promoted(settings):
         )
 
 
-def test_a_policy_that_is_better_in_the_twin_is_promoted_with_its_provenance(settings, explored, scenario):
+def test_a_policy_that_is_better_in_the_twin_is_promoted_with_its_provenance(settings, simple_log, simple):
     # Given a log, and a bad policy that serves
-    write_log(settings.database, explored)
+    write_log(settings.database, simple_log)
     # When it is retrained
     seen = []
     outcome = Retrainer(settings, SMALL, lambda what, share: seen.append((what, share))).run()
@@ -79,15 +79,15 @@ def test_a_policy_that_is_better_in_the_twin_is_promoted_with_its_provenance(set
     assert training["twin"]["explained"] > 0.9
     assert {"candidate", "serving"} <= row["trial"]["off_policy"].keys()
     bad = LearnedPlacer(policy=parse_policy("bad", policy_files("bad", **BAD)))
-    assert Simulator(scenario).run(placer).mean() < Simulator(scenario).run(bad).mean()
+    assert Simulator(simple).run(placer).mean() < Simulator(simple).run(bad).mean()
     # And the progress was told from the beginning to the gate
     assert seen[0] == ("reading experience", 0.0)
     assert seen[-1][0] == "at the gate"
     assert all(0.0 <= share <= 1.0 for _, share in seen)
 
 
-def test_the_same_log_is_not_learnt_from_twice(settings, explored):
-    write_log(settings.database, explored)
+def test_the_same_log_is_not_learnt_from_twice(settings, simple_log):
+    write_log(settings.database, simple_log)
     Retrainer(settings, SMALL).run()
     before = versions(settings)
     again = Retrainer(settings, SMALL).run()
@@ -95,8 +95,8 @@ def test_the_same_log_is_not_learnt_from_twice(settings, explored):
     assert versions(settings) == before
 
 
-def test_too_little_experience_is_said_so(settings, explored):
-    write_log(settings.database, explored[:10])
+def test_too_little_experience_is_said_so(settings, simple_log):
+    write_log(settings.database, simple_log[:10])
     outcome = Retrainer(settings, SMALL).run()
     assert (outcome.version, outcome.is_promoted) == (None, False)
     assert "10 usable experiences" in outcome.reason
@@ -107,8 +107,8 @@ def test_a_site_without_a_ledger_is_one_sentence(settings):
         Retrainer(settings, SMALL).run()
 
 
-def test_a_promotion_by_hand_during_the_round_is_not_overruled(settings, explored):
-    write_log(settings.database, explored)
+def test_a_promotion_by_hand_during_the_round_is_not_overruled(settings, simple_log):
+    write_log(settings.database, simple_log)
 
     def promote_by_hand(what, _share):
         if what == "at the gate":
@@ -139,11 +139,11 @@ def poison(rows, generator):
     return poisoned
 
 
-def test_a_poisoned_log_gets_no_bad_policy_promoted(settings, explored, scenario, caplog):
+def test_a_poisoned_log_gets_no_bad_policy_promoted(settings, simple_log, simple, caplog):
     # Given a good policy that serves, and as much poison in the log as experience
     generator = np.random.default_rng(0)
-    poisoned = poison(explored, generator)
-    rows = [row for pair in zip(explored, poisoned, strict=True) for row in pair]
+    poisoned = poison(simple_log, generator)
+    rows = [row for pair in zip(simple_log, poisoned, strict=True) for row in pair]
     write_log(settings.database, rows)
     with begin(settings) as connection:
         add_policy(connection, policy_files("good"), 1.0)
@@ -153,7 +153,7 @@ def test_a_poisoned_log_gets_no_bad_policy_promoted(settings, explored, scenario
     # Then what serves is as good as before at the real site, and the log says what did not count
     _, placer = promoted(settings)
     good = LearnedPlacer(policy=parse_policy("good", policy_files("good")))
-    assert Simulator(scenario).run(placer).mean() <= 1.05 * Simulator(scenario).run(good).mean()
+    assert Simulator(simple).run(placer).mean() <= 1.05 * Simulator(simple).run(good).mean()
     for reason in ("another version", "copy", "do not add up to"):
         assert reason in caplog.text or reason.replace("do not", "that its delay parts do not") in caplog.text
 
@@ -162,9 +162,9 @@ def retrain(data_dir, policy):
     Retrainer(Settings(_env_file=None, data_dir=data_dir, policy=policy), SMALL).run()
 
 
-def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_half_file(settings, scenario):
+def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_half_file(settings, simple):
     # Given a promoted policy, and a log that grows
-    rows = log_of(scenario, RandomPlacer(seed=1))
+    rows = log_of(simple, RandomPlacer(seed=1))
     write_log(settings.database, rows[:80])
     with begin(settings) as connection:
         add_policy(connection, policy_files("good"), 1.0)
@@ -191,7 +191,7 @@ def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_
         # Then a whole policy serves, and every version in the registry is whole
         version, placer = promoted(settings)
         assert version == "good" or versions(settings)[version]["trial"]["passed"]
-        assert np.isfinite(Simulator(scenario).run(placer)).all()
+        assert np.isfinite(Simulator(simple).run(placer)).all()
         names = list(versions(settings))
         with begin(settings) as connection:
             for name in names:
@@ -202,8 +202,8 @@ def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_
     assert left == ["checkpoint.safetensors", "finished.json"]
 
 
-def test_a_killed_round_goes_on_from_its_checkpoint(settings, explored):
-    write_log(settings.database, explored)
+def test_a_killed_round_goes_on_from_its_checkpoint(settings, simple_log):
+    write_log(settings.database, simple_log)
 
     class Killed(BaseException):
         pass
@@ -221,8 +221,8 @@ def test_a_killed_round_goes_on_from_its_checkpoint(settings, explored):
     assert first > 0.4
 
 
-def test_a_damaged_checkpoint_is_begun_anew(settings, explored):
-    write_log(settings.database, explored)
+def test_a_damaged_checkpoint_is_begun_anew(settings, simple_log):
+    write_log(settings.database, simple_log)
     path = Retrainer(settings, SMALL).checkpoint
     path.parent.mkdir()
     path.write_bytes(b"half a fi")
