@@ -7,6 +7,7 @@ PostgreSQL is found at LADLE_TEST_DATABASE_URL, else on localhost, in a database
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -38,6 +39,16 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     config.ladle_data.cleanup()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _root_logger_as_it_was():
+    """An in-process Celery worker sets the root logger's level and handlers, and leaves them so."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

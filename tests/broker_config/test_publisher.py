@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 from kombu import Connection
@@ -111,6 +112,7 @@ def test_it_connects_again_after_a_close(publisher, channel):
 
 def test_a_message_may_expire(publisher, channel):
     publisher.publish([post(expires_s=0.001)])
+    time.sleep(0.05)
     assert get(channel) is None
 
 
