@@ -17,6 +17,7 @@ from broker_config.rabbitmq import consumer_timeout_ms, definitions_json
 from broker_config.settings import Settings, environment
 from broker_config.topology import PLANNER_QUEUES, check_node_name
 from planner.cli.main import main
+from planner.cli.processes import retrain_command
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -169,3 +170,10 @@ def test_the_build_context_holds_every_package_and_no_secret() -> None:
     assert lines[lines.index("*") :][0] == "*"
     assert packages <= allowed
     assert not any(name.startswith(".") for name in allowed)
+
+
+def test_the_trainer_runs_the_command_of_ladle_up() -> None:
+    command = retrain_command()
+    plain = command[command.index("-A") : command.index("-P")]
+    assert SERVICES["trainer"]["command"][: len(plain) + 1] == ["celery", *plain]
+    assert "-B" in SERVICES["trainer"]["command"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -10,9 +11,11 @@ from rich.console import Console
 
 from broker_config.settings import Settings, environment, load_settings
 from broker_config.topology import check_node_name
-from planner.cli.processes import Processes, planner_command, replace_this_process, worker_command
+from planner.cli.processes import Processes, planner_command, replace_this_process, retrain_command, worker_command
+from planner.cli.retrain import Duration
 from planner.cli.tables import node_table, read_nodes
 from planner.ledger import Ledger
+from planner.placer import LEARNED
 
 console = Console()
 
@@ -67,13 +70,24 @@ def worker(node: str, models: tuple[str, ...], celery_options: tuple[str, ...], 
 @click.option("--nodes", default=1, show_default=True, type=click.IntRange(1, 64), help="Number of workers.")
 @click.option("--device", "devices", multiple=True, help="Device of each node in turn; default cpu. May be repeated.")
 @click.option("--model", "models", multiple=True, help="Models to load at start; may be repeated.")
-def up(nodes: int, devices: tuple[str, ...], models: tuple[str, ...]) -> None:
+@click.option("--retrain-every", type=Duration(), help="Train the policy again so often: 10m.  [LADLE_RETRAIN_EVERY_S]")
+@click.option("--no-retrain", is_flag=True, help="Let the policy be as it is.")
+def up(
+    nodes: int, devices: tuple[str, ...], models: tuple[str, ...], retrain_every: float | None, no_retrain: bool
+) -> None:
     """Start a planner and workers on this machine, and keep them running until Ctrl-C.
+
+    Where a learned policy places (LADLE_PLACER=lad-ts) it is trained again beside them, at low priority, and promoted
+    when it is better; with --retrain-every under any placer, from whose decisions it learns then.
 
     \b
     Two GPUs:  ladle up --nodes 2 --device cuda:0 --device cuda:1
     """
-    settings = load_settings().with_changes(**({"models": ",".join(models)} if models else {}))
+    changes: dict[str, object] = {"models": ",".join(models)} if models else {}
+    if retrain_every is not None:
+        changes["retrain_every_s"] = retrain_every
+    settings = load_settings().with_changes(**changes)
+    is_retrained = not no_retrain and _can_retrain(settings, is_asked=retrain_every is not None)
     _check_ledger(settings)
     with Processes(settings=settings, logs=settings.data_dir / "logs") as processes:
         processes.start("planner", planner_command())
@@ -81,9 +95,29 @@ def up(nodes: int, devices: tuple[str, ...], models: tuple[str, ...]) -> None:
             device = devices[index % len(devices)] if devices else settings.device
             name = check_node_name(f"node-{index + 1}")
             processes.start(name, worker_command(name), LADLE_DEVICE=device)
-        console.print(f"Planner and {nodes} workers are starting; logs in {processes.logs}. Ctrl-C stops them.")
+        if is_retrained:
+            processes.start("trainer", retrain_command())
+        beside = f", and retraining every {settings.retrain_every_s:g} s" if is_retrained else ""
+        console.print(f"Planner and {nodes} workers are starting{beside}; logs in {processes.logs}. Ctrl-C stops them.")
         _show_until_interrupted(settings, processes.logs)
     console.print("All stopped.")
+
+
+def _can_retrain(settings: Settings, *, is_asked: bool) -> bool:
+    """Return whether to start retraining: it was asked for, or a learned policy serves; and it is installed.
+
+    Raises:
+        click.ClickException: it was asked for and is not installed.
+    """
+    if not is_asked and settings.placer != LEARNED:
+        return False
+    is_installed = find_spec("stable_baselines3") is not None
+    if not is_installed:
+        problem = "retraining needs stable_baselines3: pip install ladle[train], or say --no-retrain"
+        if is_asked:
+            raise click.ClickException(problem)
+        console.print(f"[yellow]The policy stays as it is; {problem}.[/]")
+    return is_installed
 
 
 def _show_until_interrupted(settings: Settings, logs: Path) -> None:
