@@ -104,18 +104,23 @@ def prune_experience(connection: Connection, kept: int) -> int:
     return int(connection.execute(delete(ExperienceRow).where(col(ExperienceRow.id) <= floor)).rowcount)
 
 
-def read_experience(connection: Connection, after: int = 0, *, newest: int | None = None) -> Iterator[Row]:
+def read_experience(
+    connection: Connection, after: int = 0, *, until: int | None = None, newest: int | None = None
+) -> Iterator[Row]:
     """Yield rows in the order of their decisions.
 
     Args:
         connection: in a transaction of the caller.
         after: only rows with a greater id.
-        newest: at most so many, the newest ones.
+        until: and no greater id than this; None: no bound.
+        newest: at most so many, the newest of them.
     """
     chosen = select(ExperienceRow).where(col(ExperienceRow.id) > after)
+    if until is not None:
+        chosen = chosen.where(col(ExperienceRow.id) <= until)
     if newest is not None:
-        last = connection.scalar(select(func.max(col(ExperienceRow.id))))
-        chosen = chosen.where(col(ExperienceRow.id) > (last or 0) - newest)
+        last = until or connection.scalar(select(func.max(col(ExperienceRow.id)))) or 0
+        chosen = chosen.where(col(ExperienceRow.id) > last - newest)
     streamed = connection.execution_options(yield_per=READ_AT_ONCE).execute(chosen.order_by(col(ExperienceRow.id)))
     for row in streamed.mappings():
         yield dict(row)

@@ -26,6 +26,7 @@ from rl_agent.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.policy_file import PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy_registry import add_policy, policy_files, promote, promoted_policy, reject
+from rl_agent.retraining.checkpoint import read_checkpoint
 from rl_agent.retraining.gate import Rules, Trial, first_to_pass
 from rl_agent.retraining.off_policy import estimate
 from rl_agent.retraining.practice import HELD_OUT, Plan, Policy, Practice, Progress
@@ -35,6 +36,8 @@ from rl_agent.retraining.twin import describe, fit_twin
 logger = logging.getLogger(__name__)
 
 LEAST_SAMPLES = 60
+RESUMED_WITHIN_S = 3_600.0
+"""A round that was killed longer ago begins anew, from what has happened since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +93,17 @@ class Retrainer:
     def _run(self) -> Round:
         self._progress("reading experience", 0.0)
         with for_reading(self._engine).begin() as connection:
-            samples = check_rows(read_experience(connection, newest=self.plan.newest))
             serving_version = promoted_policy(connection)
             files = None if serving_version is None else policy_files(connection, serving_version)
+            serving = self._policy(serving_version, files)
+            until = self._unfinished(serving)
+            samples = check_rows(read_experience(connection, until=until, newest=self.plan.newest))
         for reason, count in samples.refused.items():
             logger.warning("%d rows of the experience log do not count: %s", count, reason)
         if len(samples.kept) < LEAST_SAMPLES:
             return _nothing(f"{len(samples.kept)} usable experiences, {LEAST_SAMPLES} are needed")
         if self._finished() == samples.last_id:
             return _nothing("no new experience since the last round")
-        serving = self._policy(serving_version, files)
         twin = fit_twin(samples.kept)
         logger.info("twin: %s", describe(twin))
         practice = Practice(twin, serving, self._rules, self.plan, self.checkpoint, self._progress)
@@ -179,6 +183,15 @@ class Retrainer:
         except PolicyFileError as exc:
             logger.error("retraining starts from the shipped policy: %s", exc)
             return load_policy(shipped_policy())
+
+    def _unfinished(self, serving: Policy) -> int | None:
+        """Return the last row that a killed round has read, so that it goes on although the log has grown since."""
+        _, note = read_checkpoint(self.checkpoint) or ({}, {})
+        is_of_serving = note.get("base") == serving[0].sha256
+        if not is_of_serving or note.get("last_id") == self._finished():
+            return None
+        is_recent = time.time() - self.checkpoint.stat().st_mtime < RESUMED_WITHIN_S
+        return int(note["last_id"]) if is_recent else None
 
     def _finished(self) -> int | None:
         try:

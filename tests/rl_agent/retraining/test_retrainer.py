@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import time
 
@@ -202,23 +203,54 @@ def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_
     assert left == ["checkpoint.safetensors", "finished.json"]
 
 
-def test_a_killed_round_goes_on_from_its_checkpoint(settings, simple_log):
-    write_log(settings.database, simple_log)
+class Killed(BaseException):
+    """Ends a round where it is."""
 
-    class Killed(BaseException):
-        pass
 
-    def kill(what, share):
-        if what == "learning in the twin" and share > 0.75:
-            raise Killed
+def kill_late(what, share):
+    if what == "learning in the twin" and share > 0.75:
+        raise Killed
 
-    with pytest.raises(Killed):
+
+def begins_anew(settings):
+    """Whether a round begins with the search, as a new one does."""
+
+    def kill(what, _share):
+        if what.endswith("in the twin"):
+            raise Killed(what)
+
+    with pytest.raises(Killed) as found:
         Retrainer(settings, SMALL, kill).run()
-    assert Retrainer(settings, SMALL).checkpoint.exists()
+    return str(found.value) == "searching in the twin"
+
+
+def test_a_killed_round_goes_on_from_its_checkpoint_although_the_log_has_grown(settings, simple_log):
+    # Given a round that was killed, and experience that came after it
+    write_log(settings.database, simple_log[:100])
+    with pytest.raises(Killed):
+        Retrainer(settings, SMALL, kill_late).run()
+    with begin(settings) as connection:
+        insert_experience(connection, simple_log[100:])
+    # When it is started again
     made = []
-    Retrainer(settings, SMALL, lambda what, share: made.append((what, share))).run()
+    outcome = Retrainer(settings, SMALL, lambda what, share: made.append((what, share))).run()
+    # Then it goes on where it was, with the log as it was
     first = next(share for what, share in made if what == "learning in the twin" and share > 0.0)
     assert first > 0.4
+    assert json.loads(versions(settings)[outcome.version]["card"])["training"]["experience"]["last_id"] == 100
+    # And the next round is a new one
+    assert begins_anew(settings)
+
+
+def test_a_round_that_was_killed_long_ago_begins_anew(settings, simple_log):
+    write_log(settings.database, simple_log)
+    with pytest.raises(Killed):
+        Retrainer(settings, SMALL, kill_late).run()
+    checkpoint = Retrainer(settings, SMALL).checkpoint
+    os.utime(checkpoint, (0.0, 0.0))
+    with begin(settings) as connection:
+        insert_experience(connection, [{**simple_log[-1], "job": "new"}])
+    assert begins_anew(settings)
 
 
 def test_a_damaged_checkpoint_is_begun_anew(settings, simple_log):
