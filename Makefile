@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint constraints clean
+.PHONY: demo test faults lint constraints clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,6 +16,9 @@ test: .venv/installed ## lint, types, and every test (a broker is found or start
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+faults: .venv/installed ## inject every fault of docs/faults.md, one line per row (about 10 minutes)
+	$(BIN)/python -m pytest --faults
 
 constraints: .venv/installed ## write constraints.txt anew from what is installed
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new

@@ -26,6 +26,7 @@ from broker_config.private_rabbitmq import PrivateRabbitMQ
 LOCAL_BROKER = "amqp://guest:guest@localhost:5672"
 LOCAL_DATABASE = "postgresql://postgres@localhost/"
 IN_CI = os.environ.get("CI", "").lower() == "true"
+pytest_plugins = ["fault_table"]
 
 
 def pytest_configure(config):

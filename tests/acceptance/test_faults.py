@@ -30,6 +30,7 @@ def has_one_outcome(site, job):
     return results.count("done") == 1 and None not in results
 
 
+@pytest.mark.fault(1)
 def test_a_worker_killed_in_mid_generation_loses_no_job(site):
     with site.client() as client:
         handles = client.submit_many([MEDIUM] * 4)
@@ -41,6 +42,7 @@ def test_a_worker_killed_in_mid_generation_loses_no_job(site):
     assert {len(result.images) for result in results} == {1}
 
 
+@pytest.mark.fault(1)
 def test_a_worker_killed_and_started_again_draws_its_job_again(site):
     with site.client() as client:
         handles = client.submit_many([MEDIUM] * 2)
@@ -53,6 +55,7 @@ def test_a_worker_killed_and_started_again_draws_its_job_again(site):
     assert all(has_one_outcome(site, job) for job in jobs)
 
 
+@pytest.mark.fault(3)
 def test_a_worker_told_to_stop_finishes_its_job_and_takes_no_other(site):
     with site.client() as client:
         handles = client.submit_many([MEDIUM] * 6)
@@ -75,6 +78,7 @@ def test_a_worker_told_to_stop_finishes_its_job_and_takes_no_other(site):
     assert site.running["a"].log.count(" received") <= 2
 
 
+@pytest.mark.fault(3)
 def test_a_worker_whose_grace_ends_gives_its_job_back(site):
     site.running["a"].terminate()
     site.running["a"].wait()
@@ -102,6 +106,7 @@ def test_a_planner_killed_with_open_jobs_goes_on_after_its_restart(site):
     assert all(has_one_outcome(site, result.job) for result in results)
 
 
+@pytest.mark.fault(22)
 def test_with_no_node_left_jobs_wait_and_say_why_and_finish_when_one_returns(site):
     for name in ("a", "b"):
         site.running[name].kill()
@@ -116,6 +121,7 @@ def test_with_no_node_left_jobs_wait_and_say_why_and_finish_when_one_returns(sit
         assert {handle.result(PATIENCE_S).node for handle in handles} == {"b"}
 
 
+@pytest.mark.fault(26)
 def test_a_second_worker_of_a_name_refuses_to_start_and_says_so(site):
     second = Site(site.folder, broker_url=site.settings.broker_url)._spawn("a-second", worker_command("a"), {})
     try:
@@ -134,6 +140,7 @@ def test_a_worker_killed_alone_on_its_broker_can_start_again_at_once(make_site):
     site.start_worker("a")
 
 
+@pytest.mark.fault(32, "B")
 def test_a_worker_without_its_model_says_so_and_takes_no_jobs(make_site):
     site = make_site()
     site.start("a")
@@ -144,6 +151,7 @@ def test_a_worker_without_its_model_says_so_and_takes_no_jobs(make_site):
     assert "/no/such/model" in site.running["b"].log
 
 
+@pytest.mark.fault(4, "R")
 @pytest.mark.rabbitmq
 def test_a_broker_killed_under_load_loses_no_await(make_site, private_rabbitmq, postgresql_url):
     site = make_site(broker_url=private_rabbitmq.url, database_url=postgresql_url, node_timeout_s=10)

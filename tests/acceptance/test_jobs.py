@@ -86,6 +86,7 @@ def test_the_same_key_is_the_same_job_even_without_a_seed(site):
     assert len(site.attempts(key)) == 1
 
 
+@pytest.mark.fault(31)
 def test_cancel_while_waiting_placed_running_and_done(site):
     with site.client() as client:
         done = client.submit(prompt="x")
@@ -103,6 +104,7 @@ def test_cancel_while_waiting_placed_running_and_done(site):
     assert site.state(done.job) == "DONE"
 
 
+@pytest.mark.fault(31)
 def test_a_cancel_right_after_its_submit_is_not_lost(site):
     with site.client() as client:
         others = client.submit_many([{"prompt": "x", "num_inference_steps": 1}] * 50)
@@ -152,6 +154,7 @@ def test_the_asyncio_client_has_the_same_verbs(site):
     assert result.images[0].png == found.images[0].png
 
 
+@pytest.mark.fault(21)
 def test_a_drained_node_gives_its_backlog_away_and_finishes_what_it_runs(site):
     with site.client() as client:
         handles = client.submit_many([{"prompt": "x", "num_inference_steps": 150}] * 6)
@@ -170,6 +173,7 @@ def test_a_drained_node_gives_its_backlog_away_and_finishes_what_it_runs(site):
     site.wait_for_node("a", "READY")
 
 
+@pytest.mark.fault(10)
 def test_every_outcome_and_assignment_twice_is_one_image(site):
     """A shadow binding hands each message of nodes and outcomes to a second queue, which is played back."""
     copies = []
@@ -203,6 +207,8 @@ def test_every_outcome_and_assignment_twice_is_one_image(site):
         assert [attempt["result"] for attempt in site.attempts(result.job)] == ["done"]
 
 
+@pytest.mark.fault(18)
+@pytest.mark.fault(19)
 def test_malformed_messages_become_dead_letters_and_the_next_job_runs(site):
     before = len(site.dead_letters())
     with site.connection() as connection, connection.channel() as channel:

@@ -220,6 +220,8 @@ def test_there_are_fifty_kinds():
     assert len({name for name, *_ in MALFORMED}) >= 50
 
 
+@pytest.mark.fault(18)
+@pytest.mark.fault(19)
 def test_every_malformed_message_is_dead_lettered_once_and_the_next_job_runs(site):
     for name, body, content_type, headers, properties in MALFORMED:
         before = len(site.letters)
@@ -261,6 +263,7 @@ headers = odd_headers | odd_headers.map(lambda odd: {**odd, "task": "job", "id":
 content_types = st.sampled_from([JSON, JSON, JSON, "application/x-python-serialize", "text/plain", "a/b"])
 
 
+@pytest.mark.fault(18)
 def test_any_message_at_all_is_run_or_dead_lettered(site):
     @settings(max_examples=100, deadline=None)
     @given(body=bodies, content_type=content_types, headers=headers)

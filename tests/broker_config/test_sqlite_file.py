@@ -61,6 +61,7 @@ def test_an_exception_rolls_back(path):
         assert file.read("SELECT * FROM exchange") == []
 
 
+@pytest.mark.fault(13, "B")
 def test_a_locked_file_is_waited_for(path):
     with closing(BrokerFile(path)) as file, closing(BrokerFile(path)) as other:
         entered, leave = threading.Event(), threading.Event()
@@ -79,6 +80,7 @@ def test_a_locked_file_is_waited_for(path):
         holder.join()
 
 
+@pytest.mark.fault(13, "B")
 def test_a_file_locked_for_too_long_says_so_and_names_the_remedy(path):
     with closing(BrokerFile(path, lock_timeout_s=0.2)) as file, closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -117,6 +119,7 @@ def test_what_is_no_database_is_refused_and_an_empty_file_taken(path, content, s
             BrokerFile(path)
 
 
+@pytest.mark.fault(13, "B")
 def test_a_damaged_file_is_refused_at_start(tmp_path):
     whole = tmp_path / "whole.db"
     with closing(BrokerFile(whole)) as file, file.write() as db:

@@ -12,6 +12,7 @@ def raw(job="job-1", client="client-1", request=None, **fields):
     return {"job": job, "client": client, "request": {**REQUEST, **(request or {})}, **fields}
 
 
+@pytest.mark.fault(17, "B")
 @pytest.mark.parametrize(
     ("submission", "field"),
     [

@@ -97,6 +97,7 @@ def test_a_malformed_url_is_refused():
         Ledger("postgresql+psycopg://host:port/x")
 
 
+@pytest.mark.fault(13, "B")
 def test_a_locked_file_is_waited_for(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     ledger.migrate()

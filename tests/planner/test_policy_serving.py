@@ -88,6 +88,7 @@ def test_a_canary_decides_about_its_share(world):
     assert set(versions) == {"v0", "v2"}
 
 
+@pytest.mark.fault(24, "B")
 def test_a_promoted_policy_with_a_flipped_bit_is_not_served(world, caplog):
     files = policy_files("v1")
     damaged = files.weights[:-1] + bytes([files.weights[-1] ^ 1])

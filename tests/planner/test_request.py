@@ -24,6 +24,7 @@ def test_defaults_are_those_that_the_documentation_names():
     assert request.model == "tiny"
 
 
+@pytest.mark.fault(17, "B")
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -80,6 +81,7 @@ def test_a_bad_field_is_refused_by_its_name(fields, field):
     assert len(str(refused.value)) < 400
 
 
+@pytest.mark.fault(17, "B")
 def test_a_refusal_names_the_limit():
     with pytest.raises(RequestRefusedError, match="500"):
         build(num_inference_steps=501)

@@ -126,6 +126,7 @@ def test_nothing_eligible_leaves_the_job_waiting(tmp_path):
     assert placer(tmp_path, 0.3).place(nothing).node.tolist() == [WAITING]
 
 
+@pytest.mark.fault(24, "B")
 def test_an_answer_that_is_no_number_is_refused_with_the_version_and_the_job(tmp_path):
     # Given finite weights that overflow within the chain
     learned = placer(tmp_path, 3e37)

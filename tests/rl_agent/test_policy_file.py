@@ -53,6 +53,7 @@ def test_saving_leaves_no_other_file_behind(folder):
     assert sorted(path.name for path in folder.iterdir()) == [CARD_FILE, WEIGHTS_FILE]
 
 
+@pytest.mark.fault(24, "B")
 def test_one_flipped_bit_is_refused(folder):
     data = bytearray((folder / WEIGHTS_FILE).read_bytes())
     data[-1] ^= 1
@@ -87,6 +88,7 @@ def test_a_tensor_whose_offsets_lie_outside_the_file_is_refused(folder):
         load_policy(folder)
 
 
+@pytest.mark.fault(24, "B")
 def test_a_wrong_shape_is_refused(folder):
     rewrite(folder, dump_tensors({**tensors(), "output_bias": np.zeros(2, dtype=np.float32)}))
     with pytest.raises(PolicyFileError, match=r"output_bias is float32\(2,\), not float32\(1,\)"):
@@ -105,6 +107,7 @@ def test_a_missing_and_a_surplus_tensor_are_refused(folder):
         load_policy(folder)
 
 
+@pytest.mark.fault(24, "B")
 def test_weights_that_are_no_numbers_are_refused(folder):
     rewrite(folder, dump_tensors({**tensors(), "row_bias": np.full(HIDDEN, np.nan, dtype=np.float32)}))
     with pytest.raises(PolicyFileError, match="row_bias holds NaN"):

@@ -243,6 +243,7 @@ def test_an_unknown_dtype_is_refused_at_once():
         PipelineOptions(dtype="float8")
 
 
+@pytest.mark.fault(32, "B")
 def test_a_model_with_a_broken_weights_file_is_missing_not_a_crash(tmp_path):
     folder = tmp_path / "broken"
     shutil.copytree(TINY_FOLDER, folder)

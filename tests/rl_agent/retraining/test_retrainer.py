@@ -163,6 +163,7 @@ def retrain(data_dir, policy):
     Retrainer(Settings(_env_file=None, data_dir=data_dir, policy=policy), SMALL).run()
 
 
+@pytest.mark.fault(25, "B")
 def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_half_file(settings, simple):
     # Given a promoted policy, and a log that grows
     rows = log_of(simple, RandomPlacer(seed=1))
