@@ -5,21 +5,23 @@
     ladle.nodes      node.<name>                   node.<name>
     ladle.outcomes   outcome.<node>.<kind>         outcomes
     ladle.dead       dead.<queue>                  dead
-    ladle.events     job.<client>.<kind>           client.<id>       transient, one per client connection
-    ladle.control    node.<name>                   control.<name>    transient, one per worker process
+    ladle.events     job.<client>.<kind>           client.<id>.<n>   transient, one per client connection
+    ladle.events     progress.<node>.<client>      client.<id>.<n>
+    ladle.control    node.<name>                   control.<name>
     ladle.train      train.<kind>                  train
 
-Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
+Whoever publishes is named in the routing key where that matters, so that the broker can hold a node to its own name
+(`rights`). Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
 the broker's policy (`rabbitmq.policies`), because a changed argument would make RabbitMQ refuse the worker (406). The
 transient queues are declared durable, since RabbitMQ 4.3 refuses others that are not exclusive; they go with their last
-consumer, or by their expiry.
+consumer, or by their expiry. A node's two queues stay: a worker that may declare nothing must find them.
 """
 
 from __future__ import annotations
 
 import re
 
-from kombu.entity import Exchange, Queue
+from kombu.entity import Exchange, Queue, binding
 
 from broker_config.errors import ConfigurationError
 
@@ -77,16 +79,19 @@ def node_queue(node: str) -> Queue:
     )
 
 
+def outcome_key(node: str, kind: str) -> str:
+    """Return the routing key of what `node` answers: a result, or "report"."""
+    return f"outcome.{node}.{kind}"
+
+
+def progress_key(node: str, client: str) -> str:
+    """Return the routing key of what `node` tells `client` about its running job."""
+    return f"progress.{node}.{client}"
+
+
 def control_queue(node: str) -> Queue:
-    """Return the transient queue on which the worker of `node` hears of cancelled jobs."""
-    return Queue(
-        f"control.{node}",
-        CONTROL,
-        routing_key=node_key(check_node_name(node)),
-        durable=True,
-        auto_delete=True,
-        expires=CLIENT_QUEUE_EXPIRY_S,
-    )
+    """Return the queue on which the worker of `node` hears of withdrawn attempts; its messages expire."""
+    return Queue(f"control.{node}", CONTROL, routing_key=node_key(check_node_name(node)), durable=True)
 
 
 def client_queue(client: str, connection: int) -> Queue:
@@ -95,6 +100,7 @@ def client_queue(client: str, connection: int) -> Queue:
         f"client.{client}.{connection}",
         EVENTS,
         routing_key=f"job.{client}.#",
+        bindings=[binding(EVENTS, progress_key("*", client))],
         durable=True,
         auto_delete=True,
         expires=CLIENT_QUEUE_EXPIRY_S,

@@ -15,7 +15,7 @@ from broker_config.consumer import RECORD_TASK
 from broker_config.messages import Assignment, Failure, FailureKind, ModelSpeed, NodeReport, Outcome, Timings
 from broker_config.publisher import Post, Sender
 from broker_config.settings import Settings
-from broker_config.topology import DEAD, OUTCOMES, node_key
+from broker_config.topology import DEAD, OUTCOMES, node_key, outcome_key
 from workers.done_ledger import DoneLedger
 from workers.errors import WorkerError
 from workers.image_store import ImageStore
@@ -145,7 +145,7 @@ class Node:
             [
                 Post(
                     exchange=OUTCOMES.name,
-                    routing_key=f"outcome.{self.name}.{outcome['result']}",
+                    routing_key=outcome_key(self.name, outcome["result"]),
                     task="planner.record",
                     body={"outcome": outcome},
                 )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from broker_config.errors import BrokerUnavailableError
 from broker_config.messages import Event, EventKind, JobState, NodeReport
 from broker_config.publisher import Post, Sender
-from broker_config.topology import EVENTS, OUTCOMES
+from broker_config.topology import EVENTS, OUTCOMES, outcome_key, progress_key
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Reporter(threading.Thread):
         self._put(
             Post(
                 exchange=EVENTS.name,
-                routing_key=f"job.{client}.{event.kind}",
+                routing_key=progress_key(str(event.node), client),
                 body={"events": [event.to_wire()]},
                 durable=False,
             )
@@ -133,7 +133,7 @@ class Reporter(threading.Thread):
         report = self._report()
         return Post(
             exchange=OUTCOMES.name,
-            routing_key=f"outcome.{report.node}.report",
+            routing_key=outcome_key(report.node, "report"),
             task="planner.report",
             body={"report": report.to_wire()},
             durable=False,

@@ -61,8 +61,8 @@ def test_progress_goes_to_the_client_of_the_job_in_order(publisher, reporter):
     reporter.started("client-1", "job-1", 2, "a", 4)
     for step in range(1, 5):
         reporter.step("client-1", "job-1", 2, "a", step, 4)
-    publisher.wait_for("step", 2)
-    events = [post.body["events"][0] for post in publisher.sent if post.routing_key.startswith("job.client-1.")]
+    publisher.wait_for("client-1", 3)
+    events = [post.body["events"][0] for post in publisher.sent if post.routing_key == "progress.a.client-1"]
     assert events[0]["kind"] == "started"
     assert [event["step"] for event in events] == [0, 1, 4]  # too quick to tell all, and the last is told
     assert {event["attempt"] for event in events} == {2}

@@ -1,0 +1,143 @@
+"""What each user may do on RabbitMQ, as a pure function of role and name; `users` applies it, docs/operations.md shows it.
+
+A user is called `<role>.<name>`. RabbitMQ grants `configure` (declare, delete), `write` (publish, bind a queue) and `read`
+(consume, bind to an exchange) by patterns over the names of queues and exchanges, and on topic exchanges by patterns
+over routing keys. Who has no pattern for a topic exchange may use all of its keys: so every topic exchange that a role
+can touch has one here, apart from the planner's.
+
+Source: https://www.rabbitmq.com/docs/access-control#authorisation, #topic-authorisation
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from broker_config.errors import ConfigurationError
+from broker_config.topology import (
+    CONTROL,
+    DEAD,
+    DEAD_QUEUE,
+    EVENTS,
+    JOBS,
+    NODES,
+    OUTCOMES,
+    OUTCOMES_QUEUE,
+    PLANNER_QUEUE,
+    TRAIN,
+    TRAIN_QUEUE,
+    check_node_name,
+)
+
+NOTHING = "^$"
+
+
+class Role(StrEnum):
+    """What a user is for."""
+
+    PLANNER = "planner"  #: takes jobs, outcomes and dead letters; gives out assignments; may drain and remove nodes
+    CLIENT = "client"  #: submits, cancels and asks after jobs; hears of its own
+    TRAINER = "trainer"  #: consumes its own queue; all else it reads from the ledger
+    NODE = "node"  #: takes what its own queues hold; answers in its own name
+    LINK = "link"  #: a site's shovels: as a node, for all nodes of the site
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicRight:
+    """Routing keys of one exchange that a user may publish with (`write`) and bind queues to (`read`)."""
+
+    exchange: str
+    write: str = NOTHING
+    read: str = NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """RabbitMQ's three patterns over names, and the topic rights."""
+
+    configure: str = NOTHING
+    write: str = NOTHING
+    read: str = NOTHING
+    topics: tuple[TopicRight, ...] = ()
+
+
+def user_of(role: Role, name: str) -> str:
+    """Return the name of the user; for a node that of its queue.
+
+    Raises:
+        ConfigurationError: `name` cannot be one: dots would be read as levels of a routing key.
+    """
+    return f"{role}.{check_node_name(name)}"
+
+
+def rights(role: Role, name: str, nodes: Sequence[str] = ()) -> Rights:
+    """Return what the user of `role` and `name` may do.
+
+    Args:
+        role: what it is for.
+        name: of the node, client, planner, trainer or site.
+        nodes: of a link only: the nodes it stands for.
+
+    Raises:
+        ConfigurationError: a name cannot be one, or a link stands for no node.
+    """
+    check_node_name(name)
+    match role:
+        case Role.PLANNER:
+            return _planner()
+        case Role.CLIENT:
+            return _client(name)
+        case Role.TRAINER:
+            train = TopicRight(exchange=TRAIN.name, write=r"^train\.")
+            return Rights(write=_exactly(TRAIN.name), read=_exactly(TRAIN_QUEUE.name), topics=(train,))
+        case Role.NODE:
+            return _nodes([name])
+        case Role.LINK:
+            return _nodes(nodes)
+
+
+def _planner() -> Rights:
+    """A planner may also be a client, as `ladle drain` is; nobody else could give it orders anyway."""
+    queues = (PLANNER_QUEUE.name, OUTCOMES_QUEUE.name, DEAD_QUEUE.name)
+    exchanges = [exchange.name for exchange in (JOBS, NODES, EVENTS, CONTROL, DEAD)]
+    return Rights(
+        configure=r"^client\.",
+        write=_exactly(*exchanges, any_of=r"client\..*"),
+        read=_exactly(*queues, EVENTS.name, any_of=r"client\..*"),
+    )
+
+
+def _client(name: str) -> Rights:
+    queues = rf"client\.{name}\..*"
+    return Rights(
+        configure=f"^{queues}$",
+        write=_exactly(JOBS.name, any_of=queues),
+        read=_exactly(EVENTS.name, any_of=queues),
+        topics=(
+            TopicRight(exchange=JOBS.name, write="^(submit|cancel|reconcile)$"),
+            TopicRight(exchange=EVENTS.name, read=rf"^(job|progress\.\*)\.{name}\."),
+        ),
+    )
+
+
+def _nodes(names: Sequence[str]) -> Rights:
+    if not names:
+        raise ConfigurationError("a link stands for the nodes of its site: name at least one")
+    either = f"({'|'.join(check_node_name(name) for name in names)})"
+    return Rights(
+        write=_exactly(OUTCOMES.name, EVENTS.name, DEAD.name),
+        read=rf"^(node|control)\.{either}$",
+        topics=(
+            TopicRight(exchange=OUTCOMES.name, write=rf"^outcome\.{either}\."),
+            TopicRight(exchange=EVENTS.name, write=rf"^progress\.{either}\."),
+            TopicRight(exchange=DEAD.name, write=rf"^dead\.node\.{either}$"),
+        ),
+    )
+
+
+def _exactly(*names: str, any_of: str = "") -> str:
+    """Return the pattern of these names, and of what the pattern `any_of` describes, from beginning to end."""
+    patterns = [re.escape(name) for name in names] + ([any_of] if any_of else [])
+    return f"^({'|'.join(patterns)})$"
