@@ -20,7 +20,7 @@ from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
 from broker_config.errors import BrokerUnavailableError
-from broker_config.topology import EXCHANGES
+from broker_config.topology import declare_exchanges
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +133,7 @@ class _ConfirmingChannel:
                 self._channel.events["basic_nack"].add(self._on_nack)
                 self._channel.events["basic_return"].add(self._on_return)
             self._producer = Producer(self._channel, serializer="json", auto_declare=False)
-            for exchange in EXCHANGES:
-                exchange(self._channel).declare()
+            declare_exchanges(self._channel)
         except self._errors as exc:
             self.close()
             raise BrokerUnavailableError(self._connection.as_uri(), str(exc)) from exc

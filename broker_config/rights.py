@@ -1,9 +1,10 @@
-"""What each user may do on RabbitMQ, as a pure function of role and name; `users` applies it, docs/operations.md shows it.
+"""What each user may do on RabbitMQ, as a pure function of role and name.
 
-A user is called `<role>.<name>`. RabbitMQ grants `configure` (declare, delete), `write` (publish, bind a queue) and `read`
-(consume, bind to an exchange) by patterns over the names of queues and exchanges, and on topic exchanges by patterns
-over routing keys. Who has no pattern for a topic exchange may use all of its keys: so every topic exchange that a role
-can touch has one here, apart from the planner's.
+A user is called `<role>.<name>`. RabbitMQ grants `configure` (declare, delete), `write` (publish, bind a queue) and
+`read` (consume, bind to an exchange) by patterns over the names of queues and exchanges, and on topic exchanges by
+patterns over routing keys. Who has no pattern for a topic exchange may use all of its keys: so every topic exchange
+that a role can touch has one here, apart from the planner's. `users` puts this into the broker; docs/operations.md
+shows it as a table.
 
 Source: https://www.rabbitmq.com/docs/access-control#authorisation, #topic-authorisation
 """

@@ -98,8 +98,10 @@ class Channel(virtual.Channel):
         return to_rabbitmq_queue_arguments(arguments, **options)
 
     def exchange_declare(self, exchange: str, type: str = "direct", passive: bool = False, **_: Any) -> None:
-        """Make or check an exchange."""
-        if not passive:
+        """Make or check an exchange; passive: only ask for it."""
+        if passive:
+            self.session.change(sqlite_topology.require_exchange, exchange)
+        else:
             self.session.change(sqlite_topology.declare_exchange, exchange, type or "direct")
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:

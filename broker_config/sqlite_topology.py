@@ -117,6 +117,12 @@ def declare_exchange(db: sqlite3.Connection, name: str, kind: str) -> None:
         )
 
 
+def require_exchange(db: sqlite3.Connection, name: str) -> None:
+    """Raise NotFound (404) unless the exchange exists."""
+    if db.execute("SELECT 1 FROM exchange WHERE name = ?", (name,)).fetchone() is None:
+        raise NotFound(f"NOT_FOUND - no exchange '{name}'", (40, 10), "Exchange.declare", 404)
+
+
 def delete_exchange(db: sqlite3.Connection, name: str) -> None:
     """Remove an exchange and its bindings."""
     db.execute("DELETE FROM exchange WHERE name = ?", (name,))
@@ -205,8 +211,7 @@ def require_queue(db: sqlite3.Connection, name: str) -> None:
 def bind(db: sqlite3.Connection, queue: str, exchange: str, routing_key: str) -> None:
     """Bind a queue to an exchange; raises NotFound (404) when either is missing."""
     require_queue(db, queue)
-    if db.execute("SELECT 1 FROM exchange WHERE name = ?", (exchange,)).fetchone() is None:
-        raise NotFound(f"NOT_FOUND - no exchange '{exchange}'", (50, 20), "Queue.bind", 404)
+    require_exchange(db, exchange)
     cursor = db.execute("INSERT OR IGNORE INTO binding VALUES (?, ?, ?)", (exchange, routing_key, queue))
     if cursor.rowcount:
         _changed(db)

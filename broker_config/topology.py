@@ -11,39 +11,78 @@
     ladle.train      train.<kind>                  train
 
 Whoever publishes is named in the routing key where that matters, so that the broker can hold a node to its own name
-(`rights`). Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
-the broker's policy (`rabbitmq.policies`), because a changed argument would make RabbitMQ refuse the worker (406). The
-transient queues are declared durable, since RabbitMQ 4.3 refuses others that are not exclusive; they go with their last
-consumer, or by their expiry. A node's two queues stay: a worker that may declare nothing must find them.
+(`rights`).
+
+Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
+the broker's policy (`rabbitmq.policies`), because a changed argument would make RabbitMQ refuse the worker (406). What
+is there already is not declared again: most users may declare nothing. The transient queues are declared durable,
+since RabbitMQ 4.3 refuses others that are not exclusive; they go with their last consumer, or by their expiry. A
+node's two queues stay: a worker that may declare nothing must find them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
+from amqp.exceptions import NotFound
 from kombu.entity import Exchange, Queue, binding
 
 from broker_config.errors import ConfigurationError
 
-JOBS = Exchange("ladle.jobs", type="topic", durable=True)
-NODES = Exchange("ladle.nodes", type="topic", durable=True)
-OUTCOMES = Exchange("ladle.outcomes", type="topic", durable=True)
-DEAD = Exchange("ladle.dead", type="topic", durable=True)
-EVENTS = Exchange("ladle.events", type="topic", durable=True)
-CONTROL = Exchange("ladle.control", type="topic", durable=True)
-TRAIN = Exchange("ladle.train", type="topic", durable=True)
+
+class _Exchange(Exchange):
+    """An exchange that is declared only where it is missing: to ask needs no right to declare."""
+
+    def declare(self, nowait: bool = False, passive: bool | None = None, channel: Any = None) -> None:
+        channel = channel or self.channel
+        if passive or not _finds(channel, lambda asking: Exchange.declare(self, passive=True, channel=asking)):
+            super().declare(nowait, passive, channel)
+
+
+class _Queue(Queue):
+    """A queue that is declared and bound only where it is missing."""
+
+    def declare(self, nowait: bool = False, channel: Any = None) -> str:
+        channel = channel or self.channel
+        if not _finds(channel, lambda asking: self.queue_declare(passive=True, channel=asking)):
+            super().declare(nowait, channel)
+        return str(self.name)
+
+
+def _finds(channel: Any, ask: Callable[[Any], object]) -> bool:
+    """Whether the broker has what `ask` asks for.
+
+    It is asked over a channel of its own, which RabbitMQ closes where the answer is no.
+    """
+    with channel.connection.client.channel() as asking:
+        try:
+            ask(asking)
+        except NotFound:
+            return False
+    return True
+
+
+JOBS = _Exchange("ladle.jobs", type="topic", durable=True)
+NODES = _Exchange("ladle.nodes", type="topic", durable=True)
+OUTCOMES = _Exchange("ladle.outcomes", type="topic", durable=True)
+DEAD = _Exchange("ladle.dead", type="topic", durable=True)
+EVENTS = _Exchange("ladle.events", type="topic", durable=True)
+CONTROL = _Exchange("ladle.control", type="topic", durable=True)
+TRAIN = _Exchange("ladle.train", type="topic", durable=True)
 EXCHANGES = (JOBS, NODES, OUTCOMES, DEAD, EVENTS, CONTROL, TRAIN)
 
 QUORUM = {"x-queue-type": "quorum"}
-PLANNER_QUEUE = Queue(
+PLANNER_QUEUE = _Queue(
     "planner", JOBS, routing_key="#", queue_arguments={**QUORUM, "x-single-active-consumer": True}, durable=True
 )
-OUTCOMES_QUEUE = Queue(
+OUTCOMES_QUEUE = _Queue(
     "outcomes", OUTCOMES, routing_key="#", queue_arguments={**QUORUM, "x-single-active-consumer": True}, durable=True
 )
-DEAD_QUEUE = Queue("dead", DEAD, routing_key="#", queue_arguments=QUORUM, durable=True)
-TRAIN_QUEUE = Queue("train", TRAIN, routing_key="#", queue_arguments=QUORUM, durable=True)
-SHARED_QUEUE = Queue(
+DEAD_QUEUE = _Queue("dead", DEAD, routing_key="#", queue_arguments=QUORUM, durable=True)
+TRAIN_QUEUE = _Queue("train", TRAIN, routing_key="#", queue_arguments=QUORUM, durable=True)
+SHARED_QUEUE = _Queue(
     "shared", NODES, routing_key="shared", queue_arguments=QUORUM, durable=True
 )  # the rival's, in benches
 PLANNER_QUEUES = (PLANNER_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
@@ -52,6 +91,18 @@ NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 PLANNER_DELIVERIES = 100  # a broker that restarts counts as well: 20, the default of 4.x, can be reached by bad luck
 UNLIMITED_DELIVERIES = 1_000_000  # 3.10 refuses -1
 CLIENT_QUEUE_EXPIRY_S = 600
+
+
+def declare_exchanges(channel: Any) -> None:
+    """Make sure that all exchanges are there, asking once for all of them."""
+
+    def ask(asking: Any) -> None:
+        for exchange in EXCHANGES:
+            exchange(asking).declare(passive=True)
+
+    if not _finds(channel, ask):
+        for exchange in EXCHANGES:
+            exchange(channel).declare()
 
 
 def check_node_name(name: str) -> str:
@@ -74,7 +125,7 @@ def node_key(node: str) -> str:
 
 def node_queue(node: str) -> Queue:
     """Return the one queue that `node` owns."""
-    return Queue(
+    return _Queue(
         node_key(node), NODES, routing_key=node_key(check_node_name(node)), queue_arguments=QUORUM, durable=True
     )
 
@@ -91,7 +142,7 @@ def progress_key(node: str, client: str) -> str:
 
 def control_queue(node: str) -> Queue:
     """Return the queue on which the worker of `node` hears of withdrawn attempts; its messages expire."""
-    return Queue(f"control.{node}", CONTROL, routing_key=node_key(check_node_name(node)), durable=True)
+    return _Queue(f"control.{node}", CONTROL, routing_key=node_key(check_node_name(node)), durable=True)
 
 
 def client_queue(client: str, connection: int) -> Queue:

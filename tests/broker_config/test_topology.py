@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import pytest
+from amqp.exceptions import NotFound
 from kombu import Connection
 
 from broker_config.errors import ConfigurationError
 from broker_config.topology import (
     EXCHANGES,
+    JOBS,
     PLANNER_QUEUES,
     TRAIN_QUEUE,
     check_node_name,
     client_queue,
     control_queue,
+    declare_exchanges,
     node_queue,
 )
 
@@ -41,3 +44,20 @@ def test_all_is_declared_twice_without_complaint(broker_url):
 
 def test_all_exchanges_are_topic_exchanges():
     assert {exchange.type for exchange in EXCHANGES} == {"topic"}
+
+
+def test_what_is_there_is_not_declared_again(broker_url):
+    with Connection(broker_url) as connection, connection.channel() as channel:
+        declare_exchanges(channel)
+        channel.queue_declare("node.a", durable=True, auto_delete=False, arguments={"x-max-length": 7})
+        assert node_queue("a")(channel).declare() == "node.a"  # RabbitMQ would refuse other arguments (406)
+        channel.queue_delete("node.a")
+
+
+def test_a_missing_exchange_is_missing_until_it_is_declared(broker_url):
+    with Connection(broker_url) as connection, connection.channel() as channel:
+        channel.exchange_delete(JOBS.name)
+        with connection.channel() as asking, pytest.raises(NotFound, match="ladle.jobs"):
+            JOBS(asking).declare(passive=True)
+        declare_exchanges(channel)
+        JOBS(channel).declare(passive=True)
