@@ -23,6 +23,7 @@ KEPT_PRECISE = ("pos_embed", "patch_embed", "embed", "norm", "^proj_in$", "^proj
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "float8": 1}
 
+
 @dataclass(frozen=True, kw_only=True)
 class ComponentSize:
     """One network of a model.

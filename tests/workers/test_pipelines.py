@@ -280,18 +280,35 @@ def test_another_text_to_image_architecture_goes_through_the_same_code(tmp_path)
     vocabulary, _ = tokenizer.merge_table()
     torch.manual_seed(0)
     StableDiffusionPipeline(
-        vae=AutoencoderKL(block_out_channels=(8, 8), norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
-                          up_block_types=("UpDecoderBlock2D",) * 2),
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+        ),
         text_encoder=CLIPTextModel(
-            CLIPTextConfig(vocab_size=len(vocabulary), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-                           num_attention_heads=2, max_position_embeddings=20,
-                           eos_token_id=vocabulary[tokenizer.END], bos_token_id=vocabulary[tokenizer.START])
+            CLIPTextConfig(
+                vocab_size=len(vocabulary),
+                hidden_size=16,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=20,
+                eos_token_id=vocabulary[tokenizer.END],
+                bos_token_id=vocabulary[tokenizer.START],
+            )
         ),
         tokenizer=tokenizer.build(),
-        unet=UNet2DConditionModel(block_out_channels=(8, 16), norm_num_groups=4, cross_attention_dim=16,
-                                  layers_per_block=1, attention_head_dim=8, sample_size=16,
-                                  down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-                                  up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")),
+        unet=UNet2DConditionModel(
+            block_out_channels=(8, 16),
+            norm_num_groups=4,
+            cross_attention_dim=16,
+            layers_per_block=1,
+            attention_head_dim=8,
+            sample_size=16,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        ),
         scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
         safety_checker=None,
         feature_extractor=None,

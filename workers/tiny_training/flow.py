@@ -69,19 +69,15 @@ class TextToLatent(nn.Module):
         self.text_encoder = text_encoder
         self.text_encoder_2 = text_encoder_2
 
-    def forward(
-        self, noisy: torch.Tensor, tokens: torch.Tensor, noise_level: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, noisy: torch.Tensor, tokens: torch.Tensor, noise_level: torch.Tensor) -> torch.Tensor:
         """Predict the velocity (noise minus latents), shape as `noisy`, from noise levels of 0..1."""
-        texts = [
-            encoder(tokens, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)
-        ]
+        texts = [encoder(tokens, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)]
         words = torch.cat([text.hidden_states[-2] for text in texts], dim=-1)
         words = torch.cat([words, words.new_zeros(len(words), 1, 2 * TEXT_WIDTH)], dim=1)
         pooled = torch.cat([text.text_embeds for text in texts], dim=-1)
-        velocity: torch.Tensor = self.transformer(
-            noisy, words, pooled, timestep=noise_level * 1000, return_dict=False
-        )[0]
+        velocity: torch.Tensor = self.transformer(noisy, words, pooled, timestep=noise_level * 1000, return_dict=False)[
+            0
+        ]
         return velocity
 
 

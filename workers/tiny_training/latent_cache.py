@@ -41,9 +41,7 @@ def loosened(caption: str, rng: random.Random) -> str:
 
 
 @torch.no_grad()
-def encode(
-    vae: AutoencoderKL, tokenizer: CLIPTokenizer, number: int, size_px: int, seed: int
-) -> Latents:
+def encode(vae: AutoencoderKL, tokenizer: CLIPTokenizer, number: int, size_px: int, seed: int) -> Latents:
     """Draw and encode `number` pictures of one size; the latents are not scaled yet."""
     rng = random.Random(f"cache {seed} {size_px}")
     latents, captions, labels = [], [], []

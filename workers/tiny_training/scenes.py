@@ -167,9 +167,7 @@ def _single(rng: random.Random, combination: Combination) -> Picture:
     x = near if "left" in place else 1 - near if "right" in place else 0.5
     y = near if "top" in place else 1 - near if "bottom" in place else 0.5
     background, phrase = _background(rng, combination[:1])
-    item = Item(
-        colour=combination[0], shape=combination[1], x=x + _jitter(rng), y=y + _jitter(rng), radius=radius
-    )
+    item = Item(colour=combination[0], shape=combination[1], x=x + _jitter(rng), y=y + _jitter(rng), radius=radius)
     caption = _caption(rng, _noun(rng, size, combination), rng.choice(PLACES[place]), phrase)
     return Picture(kind="single", caption=caption, background=background, items=(item,), details=(place,))
 

@@ -55,9 +55,7 @@ class Run:
         work.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
         self.vae = architecture.autoencoder()
-        self.model = TextToLatent(
-            architecture.transformer(), architecture.text_encoder(), architecture.text_encoder()
-        )
+        self.model = TextToLatent(architecture.transformer(), architecture.text_encoder(), architecture.text_encoder())
         self.tokenizer = tokenizer.build()
         self.report: dict[str, Any] = {"seed": seed, **vars(budget)}
 
