@@ -9,6 +9,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from broker_config import sqlite_transport
+from broker_config.rights import owner_of
 from broker_config.settings import Settings
 from broker_config.topology import PLANNER_DELIVERIES, UNLIMITED_DELIVERIES
 
@@ -54,6 +55,7 @@ def make_app(
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=transport_options(settings),
+        worker_enable_remote_control=owner_of(settings.broker) is None,  # a restricted user may not declare its queues
         control_queue_exclusive=False,
         control_queue_durable=True,
         event_queue_exclusive=False,

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Container
 from typing import Any
 
-from celery import signals
+from celery import Celery, signals
 from celery.app.task import Context
 from celery.worker import state
 from celery.worker.consumer import Consumer
@@ -162,11 +162,23 @@ class GuardedConsumer(Consumer):
     ``planner.record_dead_letter`` to exchange ``ladle.dead`` under ``dead.<queue>``, and only then acknowledged. When
     that publish fails the message goes back into its queue. Once the worker is told to stop, what still arrives is
     left for others. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
+
+    Where remote control is off, nothing else is sent or declared that needs rights beyond Ladle's own queues.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    class Blueprint(Consumer.Blueprint):
+        """Celery's steps without its 28 queues for delayed messages: Ladle sends none."""
+
+        default_steps = tuple(
+            step for step in Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")
+        )
+
+    def __init__(self, *args: Any, app: Celery, **options: Any) -> None:
         refuse_compression()
-        super().__init__(*args, **kwargs)
+        if not app.conf.worker_enable_remote_control:
+            options |= dict.fromkeys(("without_gossip", "without_mingle", "without_heartbeat"), True)
+            options["task_events"] = False
+        super().__init__(*args, app=app, **options)
         signals.worker_shutting_down.connect(self._stop_waiting)
 
     def _stop_waiting(self, **_: Any) -> None:

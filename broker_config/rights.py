@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import unquote, urlsplit
 
 from broker_config.errors import ConfigurationError
 from broker_config.topology import (
@@ -23,6 +24,7 @@ from broker_config.topology import (
     DEAD_QUEUE,
     EVENTS,
     JOBS,
+    NODE_NAME,
     NODES,
     OUTCOMES,
     OUTCOMES_QUEUE,
@@ -71,6 +73,12 @@ def user_of(role: Role, name: str) -> str:
         ConfigurationError: `name` cannot be one: dots would be read as levels of a routing key.
     """
     return f"{role}.{check_node_name(name)}"
+
+
+def owner_of(url: str) -> tuple[Role, str] | None:
+    """Return role and name of the user in an AMQP URL; None where it is not one of Ladle's."""
+    role, _, name = unquote(urlsplit(url).username or "").partition(".")
+    return (Role(role), name) if role in set(Role) and NODE_NAME.fullmatch(name) else None
 
 
 def rights(role: Role, name: str, nodes: Sequence[str] = ()) -> Rights:

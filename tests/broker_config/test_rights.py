@@ -7,7 +7,7 @@ import re
 import pytest
 
 from broker_config.errors import ConfigurationError
-from broker_config.rights import Rights, Role, rights, user_of
+from broker_config.rights import Rights, Role, owner_of, rights, user_of
 from broker_config.topology import (
     EXCHANGES,
     PLANNER_QUEUES,
@@ -119,3 +119,15 @@ def test_a_name_that_is_a_pattern_is_refused(role, name) -> None:
 def test_a_link_without_nodes_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="at least one"):
         rights(Role.LINK, "cellar")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_url_tells_whose_it_is(role) -> None:
+    assert owner_of(f"amqps://{user_of(role, 'e1')}:p@host:5671/ladle") == (role, "e1")
+
+
+@pytest.mark.parametrize("user", ["guest", "ladle", "e1", "node", "node.", "node.a.b", "admin.e1", "node.E1", ""])
+def test_any_other_user_is_nobody_of_ladles(user) -> None:
+    assert owner_of(f"amqp://{user}:p@host/ladle") is None
+    assert owner_of("amqp://host") is None
+    assert owner_of("sqlite:////tmp/broker.db") is None

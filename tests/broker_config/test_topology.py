@@ -57,7 +57,7 @@ def test_what_is_there_is_not_declared_again(broker_url):
 def test_a_missing_exchange_is_missing_until_it_is_declared(broker_url):
     with Connection(broker_url) as connection, connection.channel() as channel:
         channel.exchange_delete(JOBS.name)
-        with connection.channel() as asking, pytest.raises(NotFound, match="ladle.jobs"):
+        with connection.channel() as asking, pytest.raises(NotFound, match="no exchange"):
             JOBS(asking).declare(passive=True)
         declare_exchanges(channel)
         JOBS(channel).declare(passive=True)
