@@ -114,7 +114,7 @@ def decode(data: bytes) -> Decision:
     numbers = np.frombuffer(body, dtype="<f2", count=count).astype(np.float32)
     names = tuple(body[2 * count :].decode(errors="replace").split("\n"))
     by_node = numbers[len(_JOB) :].reshape(-1, nodes)
-    if len(names) != nodes or not np.isfinite(numbers[: len(_JOB)]).all() or not np.isfinite(by_node[:-2]).all():
+    if len(set(names)) != nodes or not np.isfinite(numbers[: len(_JOB)]).all() or not np.isfinite(by_node[:-2]).all():
         raise ExperienceFormatError("its numbers or names do not fit")
     rows = np.empty((nodes, len(COLUMN)), dtype=np.float32)
     rows[:, _JOB] = numbers[: len(_JOB)]

@@ -107,6 +107,7 @@ class Learner:
             **LEARNING,
         )
         self.nodes = nodes
+        self._names = frozenset(node.name for scenario in scenarios for node in scenario.nodes)
         load_weights(self.model.policy, weights)
 
     @property
@@ -120,9 +121,13 @@ class Learner:
         self.model.actor.optimizer.state.clear()
 
     def take_in(self, samples: Samples, most: int) -> int:
-        """Put the newest logged transitions into the replay buffer; return how many."""
+        """Put the newest logged transitions into the replay buffer; return how many.
+
+        Left out are those whose job nothing was foretold of, and those on nodes that the twin does not have.
+        """
         following = samples.following()
-        known = [n for n, sample in enumerate(samples.kept) if sample.foretold_s is not None][-most:]
+        usable = [sample.foretold_s is not None and sample.node in self._names for sample in samples.kept]
+        known = np.flatnonzero(usable)[-most:]
         bound_s = LARGEST_LATENESS * float(np.median([sample.delay_s for sample in samples.kept]))
         buffer = self.model.replay_buffer
         assert isinstance(buffer, LatentReplayBuffer)
@@ -132,13 +137,14 @@ class Learner:
             group = [samples.kept[n] for n in known[first : first + ENVS]]
             nexts = [following[n] for n in known[first : first + ENVS]]
             here = [self._observation(sample.decision) for sample in group]
+            chosen = [self._kept(sample.decision).index(sample.chosen) for sample in group]
             there = [empty if n is None else self._observation(samples.kept[n].decision) for n in nexts]
             buffer.pending = np.stack([start for _, start in here]), np.stack([start for _, start in there])
             late_s = [np.clip(sample.delay_s - (sample.foretold_s or 0.0), -bound_s, bound_s) for sample in group]
             buffer.add(
                 np.stack([matrix for matrix, _ in here]),
                 np.stack([matrix for matrix, _ in there]),
-                np.array([[sample.chosen] for sample in group]),
+                np.array(chosen)[:, None],
                 -np.array(late_s),
                 np.array([n is None for n in nexts]),
                 [{} for _ in group],
@@ -162,13 +168,18 @@ class Learner:
         self.model.policy.load_state_dict({**own, **{name: state[name] for name in wanted}})
         return True
 
+    def _kept(self, decision: Decision) -> list[int]:
+        """Return which nodes of a logged decision the twin has."""
+        return [index for index, node in enumerate(decision.nodes) if node in self._names]
+
     def _observation(self, decision: Decision) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the environment's matrix of a logged decision, and where its chain starts."""
-        nodes = min(len(decision.nodes), self.nodes)
+        kept = self._kept(decision)
+        nodes = len(kept)
         matrix = np.zeros((self.nodes, KEY_COLUMN + 1), dtype=np.float32)
-        matrix[:nodes, :KEY_COLUMN] = decision.rows[:nodes]
+        matrix[:nodes, :KEY_COLUMN] = decision.rows[kept]
         start = np.zeros(self.nodes, dtype=np.float32)
-        latent = decision.latent_action[:nodes]
+        latent = decision.latent_action[kept]
         is_first = bool(np.isnan(latent).any())
         start[:nodes] = (
             matrix[:nodes, COLUMN["score"]] if is_first else np.maximum(np.log(np.maximum(latent, 1e-12)), -MAX_LOGIT)

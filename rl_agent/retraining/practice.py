@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.3
 PACES = (0.8, 1.25)
+TRIALS_PER_SAVE = 10
 HELD_OUT_SEED = 20_000
 SEARCH_SEED = 5_000
 VALIDATION_SEED = 10_000
@@ -123,12 +124,12 @@ class Practice:
         self._kept = {name: tensor for name, tensor in tensors.items() if name.startswith("critic")}
         if saved:
             self._take_up(tensors, saved)
-        else:
-            self._search(note)
+        if not saved.get("is_searched"):
+            self._search(note, int(saved.get("trials", 0)))
         learner = Learner(self._best, card.n_denoising_steps, self._episodes, self._rules, self._plan.seed)
         learner.take_in(samples, self._plan.newest)
         done = 0
-        if saved and learner.restore(tensors):
+        if saved.get("done") and learner.restore(tensors):
             done = int(saved["done"])
         elif not learner.restore(self._kept, prefix="critic"):
             self._warm_up(learner)
@@ -136,7 +137,7 @@ class Practice:
         while done < self._plan.decisions and time.monotonic() - began < self._plan.seconds / 2:
             done = self._round(learner, done, began)
             self._kept = learner.state()
-            self._save(note, done)
+            self._save(note, is_searched=True, done=done)
         return self._best if self._best_s < self._mean_delay_s(self.serving[1], self._validations) else None
 
     def _take_up(self, tensors: dict[str, th.Tensor], saved: dict[str, Any]) -> None:
@@ -145,23 +146,27 @@ class Practice:
         if saved["best_s"] < self._best_s:
             best = {name: tensors[f"best.{name}"].numpy() for name in vars(self._best)}
             self._best, self._best_s = replace(self._best, **best), saved["best_s"]
-        logger.info("going on after %d decisions", saved["done"])
+        logger.info("going on after %d trials and %d decisions", saved.get("trials", 0), saved.get("done", 0))
 
-    def _save(self, note: dict[str, Any], done: int) -> None:
+    def _save(self, note: dict[str, Any], **reached: Any) -> None:
+        """Write the checkpoint; `reached` says how far the round is."""
         best = {f"best.{name}": th.as_tensor(value) for name, value in vars(self._best).items()}
-        now = {"done": done, "rounds": self.rounds, "best_s": self._best_s}
-        write_checkpoint(self._checkpoint, {**self._kept, **best}, {**note, **now})
+        now = {"rounds": self.rounds, "best_s": self._best_s}
+        write_checkpoint(self._checkpoint, {**self._kept, **best}, {**note, **now, **reached})
 
-    def _search(self, note: dict[str, Any]) -> None:
-        """Disturb the weights as long as half of the time lasts."""
+    def _search(self, note: dict[str, Any], trials: int) -> None:
+        """Disturb the weights as long as half of the time lasts; `trials` were made before the round was killed."""
         plan, began = self._plan, time.monotonic()
-        search = Search(self._best, lambda weights: self._mean_delay_s(weights, self._searched), plan.seed)
-        while search.trials < plan.trials and time.monotonic() - began < plan.seconds / 2:
-            share = max(search.trials / plan.trials, (time.monotonic() - began) / (plan.seconds / 2))
+        search = Search(self._best, lambda weights: self._mean_delay_s(weights, self._searched), plan.seed + trials)
+        while trials < plan.trials and time.monotonic() - began < plan.seconds / 2:
+            share = max(trials / plan.trials, (time.monotonic() - began) / (plan.seconds / 2))
             self._progress("searching in the twin", min(share, 1.0))
+            trials += 1
             if search.step():
-                self._consider(search.best, {"trials": search.trials})
-                self._save(note, 0)
+                self._consider(search.best, {"trials": trials})
+            if trials % TRIALS_PER_SAVE == 0:
+                self._save(note, trials=trials)
+        self._save(note, is_searched=True)
 
     def _consider(self, weights: NodePolicyWeights, what: dict[str, Any]) -> None:
         """Play weights on the validations, and remember them if they are the best."""
@@ -172,8 +177,14 @@ class Practice:
 
     def _warm_up(self, learner: Learner) -> None:
         """Let critics that know nothing learn first, and put back the actor they have spoilt."""
-        deadline = time.monotonic() + self._plan.seconds / 8
-        learner.learn(self._plan.round_decisions, lambda _decisions: time.monotonic() < deadline)
+        began, limit_s = time.monotonic(), self._plan.seconds / 8
+
+        def goes_on(_decisions: int) -> bool:
+            spent_s = time.monotonic() - began
+            self._progress("warming up the critics", min(spent_s / limit_s, 1.0))
+            return spent_s < limit_s
+
+        learner.learn(self._plan.round_decisions, goes_on)
         learner.reset_actor(self._best)
 
     def _round(self, learner: Learner, done: int, began: float) -> int:

@@ -1,8 +1,8 @@
 """The digital twin: `EdgePlacement-v1` fitted to one installation's log.
 
 Speeds, load times and links are medians of the newest outcomes, so that a few absurd ones change nothing; pairs of node
-and model that never met are borrowed as the planner borrows them (`rl_agent.estimates`). Arrivals are not modelled:
-the real jobs are played again.
+and model that never met are borrowed as the planner borrows them (`rl_agent.estimates`). Nodes that have left, and
+those that have finished nothing yet, are not in it. Arrivals are not modelled: the real jobs are played again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from rl_agent.residency import resident_after
 from rl_agent.retraining.samples import Sample
 
 NEWEST = 15
+RECENT = 0.25
+"""A node that none of this newest share of the decisions could choose has left."""
 LEAST_LINK_MBIT = 0.05
 NOISE_LOG = (0.02, 0.5)
 THROTTLES_EVERY_S = 900.0
@@ -111,7 +113,8 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
     residuals = [np.log(np.array(values) / median(values)) for values in rates.values()]
     newest = np.abs(np.concatenate(residuals)) if residuals else np.zeros(1)
     noise = float(np.clip(MAD_TO_STD * np.median(newest), *NOISE_LOG))
-    names = sorted({sample.node for sample in samples})
+    present = set().union(*(sample.decision.nodes for sample in samples[-max(int(RECENT * len(samples)), 1) :]))
+    names = sorted({sample.node for sample in samples} & present)
     models = sorted({sample.model for sample in samples})
     links = _newest(
         ((s.node, s.ingress or ""), s.input_mbit / s.transfer_in_s)
@@ -141,7 +144,7 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
     return Twin(
         nodes=nodes,
         jobs=_jobs(samples),
-        placed=tuple((sample.decided_at - begin_at, sample.node, sample.model) for sample in samples),
+        placed=tuple((s.decided_at - begin_at, s.node, s.model) for s in samples if s.node in names),
         estimates=estimates,
         fit=fit,
     )

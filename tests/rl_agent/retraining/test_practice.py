@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from policies import policy_files
 
+from rl_agent.experience import Decision, decode, encode
 from rl_agent.policy_file import parse_policy
 from rl_agent.retraining.gate import Rules
-from rl_agent.retraining.practice import Plan, Practice
+from rl_agent.retraining.practice import TRIALS_PER_SAVE, Plan, Practice
 from rl_agent.retraining.samples import check_rows
 from rl_agent.retraining.twin import fit_twin
 
@@ -45,6 +46,52 @@ def test_each_find_and_each_round_is_validated(samples, tmp_path):
     learning.run(samples)
     assert [entry["decisions"] for entry in learning.rounds if "decisions" in entry] == [100, 200]
     assert all(entry["mean_delay_s"] > 0.0 for entry in learning.rounds)
+
+
+def test_a_search_that_was_killed_goes_on_where_it_was(samples, tmp_path):
+    # Given a round that was killed while it searched
+    plan = Plan(**{**vars(SMALL), "trials": 2 * TRIALS_PER_SAVE, "decisions": 100})
+    killed = practice(samples, tmp_path, policy_files("v", scale=0.3), plan)
+
+    def kill(_what, share):
+        if share > 0.75:
+            raise KeyboardInterrupt
+
+    killed._progress = kill
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(samples)
+    # When the next one takes it up
+    following = practice(samples, tmp_path, policy_files("v", scale=0.3), plan)
+    told = []
+    following._progress = lambda what, share: told.append((what, share))
+    following.run(samples)
+    # Then it searches from there on, keeps what was found, and learns
+    assert told[0] == ("searching in the twin", TRIALS_PER_SAVE / plan.trials)
+    assert following.rounds[: len(killed.rounds)] == killed.rounds
+    assert following.rounds[-1]["decisions"] == 100
+
+
+def test_nodes_that_left_or_finished_nothing_are_not_in_the_way(explored, tmp_path):
+    # Given decisions that could have chosen a node which never finished anything, and a node of old that has left
+    rows = []
+    for number, row in enumerate(explored, 1):
+        decision = decode(row["decision"])
+        renamed = tuple("old" if name == row["node"] and number < 10 else name for name in decision.nodes)
+        wider = Decision(
+            nodes=("aaa-never", *renamed),
+            rows=np.concatenate([decision.rows[:1], decision.rows]),
+            latent_action=np.concatenate([decision.latent_action[:1], decision.latent_action]),
+            probabilities=np.concatenate([[0.0], decision.probabilities]),
+        )
+        node = "old" if number < 10 else row["node"]
+        rows.append({**row, "id": number, "node": node, "decision": encode(wider)})
+    samples = check_rows(rows)
+    # When it is learnt from them
+    learning = practice(samples, tmp_path, policy_files("v", scale=0.3), Plan(**{**vars(SMALL), "trials": 0}))
+    learning.run(samples)
+    # Then the twin has the nodes that are there
+    assert {node.name for node in learning.twin.nodes} == {row["node"] for row in explored}
+    assert [entry["decisions"] for entry in learning.rounds] == [100, 200]
 
 
 def test_a_new_round_takes_the_critics_of_the_last_one_and_not_its_actor(samples, tmp_path):
