@@ -1,26 +1,31 @@
 """Retraining as a Celery app: `celery -A rl_agent worker -Q train -P threads -c 1 -B`.
 
 The beat sends `rl_agent.retrain` every `LADLE_RETRAIN_EVERY_S`. A round that is killed is delivered again by the
-broker, and goes on from its checkpoint.
+broker, or begun by the next beat, and goes on from its checkpoint.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from typing import Any
 
-from celery.signals import worker_init
+from celery.signals import beat_embedded_init, worker_init, worker_shutting_down
 
 from broker_config.app import make_app
 from broker_config.errors import LadleError
 from broker_config.settings import load_settings
 from broker_config.topology import TRAIN, TRAIN_QUEUE
+from rl_agent.errors import RetrainingError
 
 logger = logging.getLogger(__name__)
 
 NICENESS = 15
+ORPHAN_CHECK_S = 0.5
 
+_stopping = threading.Event()
 settings = load_settings()
 app = make_app("rl_agent", settings, queues=[TRAIN_QUEUE], include=[])
 app.conf.worker_pool = "threads"
@@ -41,6 +46,30 @@ def _step_aside(**_: Any) -> None:
     os.nice(NICENESS)
 
 
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    """End the running round: SIGTERM would wait for it, and it goes on from its checkpoint next time."""
+    _stopping.set()
+
+
+def _go_on(_what: str, _share: float) -> None:
+    if _stopping.is_set():
+        raise RetrainingError("the worker stops: the next round goes on from the checkpoint")
+
+
+@beat_embedded_init.connect
+def _end_with_the_worker(**_: Any) -> None:
+    """End the beat's process when its worker is killed: it would go on for ever, beside that of the next worker."""
+    worker = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == worker:
+            time.sleep(ORPHAN_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="ladle-watch", daemon=True).start()
+
+
 @app.task(name="rl_agent.retrain")
 def retrain() -> None:
     """Do one round of retraining."""
@@ -49,7 +78,7 @@ def retrain() -> None:
 
     plan = Plan(seconds=settings.retrain_seconds)
     try:
-        outcome = Retrainer(settings, plan).run()
+        outcome = Retrainer(settings, plan, _go_on).run()
     except LadleError as exc:
         logger.error("%s", exc)
         return
