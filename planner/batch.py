@@ -23,6 +23,7 @@ from celery import Task
 from celery.worker.consumer import Consumer
 
 from broker_config.errors import BrokerUnavailableError
+from planner.authorship import overreach
 from planner.errors import DatabaseUnavailableError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -33,11 +34,16 @@ OUTAGES = (DatabaseUnavailableError, StoreUnavailableError, BrokerUnavailableErr
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message of a batch and how to answer the broker for it."""
+    """One message of a batch and how to answer the broker for it.
+
+    Attributes:
+        fault: why it must not run; it is buried instead.
+    """
 
     kwargs: Mapping[str, Any]
     ack: Callable[[], None]
     requeue: Callable[[], None]
+    fault: str | None = None
 
 
 class BatchTask(Task):
@@ -59,7 +65,12 @@ class BatchTask(Task):
         """Run one batch to its end, waiting out outages, and answer the broker."""
         for pause_s in _pauses():
             try:
-                self._run_or_bury([delivery.kwargs for delivery in deliveries])
+                for delivery in deliveries:
+                    if delivery.fault is not None:
+                        type(self).bury(self.name, delivery.kwargs, delivery.fault)
+                sound = [delivery.kwargs for delivery in deliveries if delivery.fault is None]
+                if sound:
+                    self._run_or_bury(sound)
             except OUTAGES as exc:
                 logger.error("%d %s messages wait: %s", len(deliveries), self.name, exc)
                 if self.stopping.wait(pause_s):
@@ -139,10 +150,12 @@ def gather(task: BatchTask, _app: Any, consumer: Consumer) -> Callable[..., None
 
     def on_message(message: Any, _body: Any, ack: Any, reject: Any, _callbacks: Any, **_options: Any) -> None:
         _args, kwargs, _embed = message.payload
-        lanes[str(message.delivery_info.get("exchange"))].add(
+        exchange, key = (str(message.delivery_info.get(name)) for name in ("exchange", "routing_key"))
+        lanes[exchange].add(
             task,
             Delivery(
                 kwargs=kwargs,
+                fault=overreach(exchange, key, str(task.name), kwargs),
                 ack=lambda: ack(logger, errors),
                 requeue=lambda: reject(logger, errors, requeue=True),
             ),

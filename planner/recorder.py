@@ -17,9 +17,9 @@ from broker_config.messages import (
     FailureKind,
     JobState,
     Outcome,
-    StoredImage,
     refusal,
 )
+from broker_config.topology import node_key
 from planner.cluster import LiveAttempt, Node
 from planner.core import Planner, node_row
 from planner.drift_alarm import watch_drift
@@ -93,7 +93,8 @@ def _fence(store: Store, outcome: Outcome) -> None:
     if outcome.result == "done":
         logger.warning("fenced: late result of job %s attempt %d from %s", outcome.job, outcome.attempt, outcome.node)
         for image in outcome.images:
-            store.delete(image)
+            if store.holds_of(image, outcome.job, outcome.attempt):
+                store.delete(image)
 
 
 def _learn(planner: Planner, turn: Turn, node: Node, attempt: LiveAttempt, outcome: Outcome) -> None:
@@ -122,7 +123,7 @@ def _fail(planner: Planner, turn: Turn, job: LiveJob, attempt: LiveAttempt, fail
 def _finish_done(
     planner: Planner, store: Store, turn: Turn, job: LiveJob, node: Node, attempt: LiveAttempt, outcome: Outcome
 ) -> None:
-    problem = _problem_with(outcome.images, job.request.n, store)
+    problem = _problem_with(outcome, job.request.n, store)
     if problem is not None:
         _fail(planner, turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=problem))
         return
@@ -171,15 +172,16 @@ def _finish_done(
     )
 
 
-def _problem_with(images: Sequence[StoredImage], wanted: int, store: Store) -> str | None:
+def _problem_with(outcome: Outcome, wanted: int, store: Store) -> str | None:
     """Say what is wrong with the images of a DONE outcome, if anything."""
-    if len(images) != wanted:
-        return f"{len(images)} images came instead of {wanted}"
-    for image in images:
+    if len(outcome.images) != wanted:
+        return f"{len(outcome.images)} images came instead of {wanted}"
+    for image in outcome.images:
         if image.data is None and image.url is None:
             return "an image came without data"
-        if image.data is None and not store.holds(image):
-            return f"an image lies outside the store ({image.url}): give node and planner the same LADLE_STORE_URL"
+        if image.data is None and not store.holds_of(image, outcome.job, outcome.attempt):
+            where = f"not where this attempt's images go ({image.url})"
+            return f"an image lies {where}: give node and planner the same LADLE_STORE_URL"
         if image.data is not None:
             try:
                 png = image.png()
@@ -211,9 +213,15 @@ def _fail_dead_assignment(planner: Planner, turn: Turn, letter: Mapping[str, Any
     if not isinstance(headers, dict) or headers.get("task") != GENERATE_TASK:
         return
     key = attempt_of(str(headers.get("id")))
-    node = next((node for node in planner.cluster.nodes.values() if key in node.attempts), None)
+    node = planner.cluster.nodes.get(_origin_of(letter))  # whoever buries another node's assignment fails nothing
     attempt = node.remove(key, turn.now) if node else None
     job = planner.jobs.get(key[0])
     if attempt is not None and job is not None and not attempt.withdrawn:
         failure = Failure(kind=FailureKind.WORKER_DIED, message=str(letter.get("reason", "dead-lettered")))
         _fail(planner, turn, job, attempt, failure)
+
+
+def _origin_of(letter: Mapping[str, Any]) -> str:
+    """Return the node whose queue a dead letter was in: its worker buried it, or the broker dead-lettered it there."""
+    names = (str(letter.get(field)) for field in ("queue", "routing_key"))
+    return next((name.removeprefix(node_key("")) for name in names if name.startswith(node_key(""))), "")

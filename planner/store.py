@@ -49,6 +49,10 @@ class Store:
         """True when the image's URL lies in this store."""
         return image.url is not None and image.url.startswith(f"{self._url}/") and ".." not in image.url
 
+    def holds_of(self, image: StoredImage, job: str, attempt: int) -> bool:
+        """True when the image lies where this attempt's images go (`workers.image_store`)."""
+        return self.holds(image) and str(image.url).startswith(f"{self._url}/{job}/{attempt}-")
+
     def inline(self, image: StoredImage) -> StoredImage:
         """Return `image` with its bytes if it is here and small enough for a message, else as it is."""
         if image.url is None or not self.holds(image):

@@ -32,8 +32,13 @@ class Messages:
     def __init__(self):
         self.acked, self.requeued, self.buried = [], [], []
 
-    def make(self, n):
-        return Delivery(kwargs={"n": n}, ack=lambda: self.acked.append(n), requeue=lambda: self.requeued.append(n))
+    def make(self, n, fault=None):
+        return Delivery(
+            kwargs={"n": n},
+            ack=lambda: self.acked.append(n),
+            requeue=lambda: self.requeued.append(n),
+            fault=fault,
+        )
 
 
 class StillPool:
@@ -90,6 +95,14 @@ def test_a_message_that_fails_alone_is_buried_with_the_reason_and_the_others_run
     assert task.log == [("submit", [1]), ("submit", [3])]
     assert messages.buried == [(-2, "submit failed: ValueError: negative")]
     assert sorted(messages.acked) == [-2, 1, 3]
+
+
+def test_a_message_with_a_fault_is_buried_unread_and_the_others_run(task, messages):
+    task.run_deliveries([messages.make(1), messages.make(2, fault="forged")])
+    task.run_deliveries([messages.make(3, fault="forged")])
+    assert task.log == [("submit", [1])]
+    assert messages.buried == [(2, "forged"), (3, "forged")]
+    assert messages.acked == [1, 2, 3]
 
 
 def test_a_burial_waits_for_the_ledger_too(task, messages, monkeypatch):

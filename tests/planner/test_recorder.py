@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from planner_world import World
+from planner_world import World, png
 
 from broker_config.messages import FailureKind
 from planner import recorder
 from planner.errors import StoreUnavailableError
+from workers.image_store import ImageStore
 
 
 @pytest.fixture
@@ -16,6 +17,17 @@ def placed(world):
     world.up("a")
     world.submit()
     return world
+
+
+def left_in_the_store(world, name="a", **changes):
+    """The image that the worker of node `name` wrote for what it runs, as it stands in the outcome."""
+    assignment = world.node(name).running.model_copy(update=changes)
+    (image,) = ImageStore(world.store._url, inline_mib=0).put(assignment, [(1, png("in the store"))])
+    return image.to_wire()
+
+
+def is_stored(world, image):
+    return world.store._files.exists(world.store._path(image["url"]))
 
 
 def test_images_lie_in_the_store_and_travel_in_the_event(placed):
@@ -29,15 +41,14 @@ def test_images_lie_in_the_store_and_travel_in_the_event(placed):
 
 def test_the_same_outcome_twice_is_one_image_that_stays(placed):
     placed.start("a")
-    name = placed.store.put("job-1", 0, recorder.StoredImage(**placed.image("in the store"))).url
-    stored = {**placed.image("in the store"), "data": None, "url": name}
+    stored = left_in_the_store(placed)
     placed.finish("a", images=[stored])
     (outcome,) = placed.outcomes
     placed.record(outcome, outcome)
     placed.record(outcome)
     assert placed.state() == "DONE"
     assert placed.kinds() == ["accepted", "placed", "done"]
-    assert placed.store._files.exists(placed.store._path(name))
+    assert is_stored(placed, stored)
 
 
 def test_a_late_result_of_a_replaced_attempt_is_fenced_and_its_stored_image_removed(world):
@@ -51,11 +62,11 @@ def test_a_late_result_of_a_replaced_attempt_is_fenced_and_its_stored_image_remo
         world.tick()
         world.report(other)
     assert world.placed_on(other) == ["job-1"]
-    late = world.store.put("job-1-late", 0, recorder.StoredImage(**world.image("late"))).url
-    world.finish(first, images=[{**world.image("late"), "data": None, "url": late}])
+    late = left_in_the_store(world, first)
+    world.finish(first, images=[late])
     world.record()
     assert world.state() == "PLACED"
-    assert not world.store._files.exists(world.store._path(late))
+    assert not is_stored(world, late)
     world.draw(other)
     assert world.row()["node"] == other
     assert [attempt["result"] for attempt in world.attempts()] == ["lost", "done"]
@@ -193,6 +204,37 @@ def test_an_outcome_of_a_node_that_does_not_hold_the_job_is_refused(placed):
     assert placed.state() == "PLACED"
     placed.record(outcome)
     assert placed.state() == "DONE"
+
+
+@pytest.mark.parametrize("changes", [{"job": "somebody-elses"}, {"attempt": 2}])
+def test_an_outcome_claims_no_image_but_its_own_attempts(placed, changes):
+    placed.start("a")
+    others = left_in_the_store(placed, **changes)
+    placed.finish("a", images=[others])
+    placed.record()
+    assert "LADLE_STORE_URL" in placed.attempts()[0]["failure"]["message"]
+    assert is_stored(placed, others)
+
+
+def test_a_fenced_outcome_takes_no_image_but_its_own_attempts_with_it(placed):
+    placed.start("a")
+    others = left_in_the_store(placed, job="somebody-elses")
+    placed.finish("a", images=[others])
+    (outcome,) = placed.outcomes
+    placed.record({**outcome, "attempt": 7}, {**outcome, "job": "unknown"}, {**outcome, "node": "never-seen"})
+    assert placed.state() == "PLACED"
+    assert is_stored(placed, others)
+
+
+def test_a_node_cannot_fail_the_attempt_of_another_by_burying_its_assignment(placed):
+    placed.up("b")
+    headers = {"task": "workers.generate", "id": "job-1/1"}
+    for origin in ({"queue": "node.b"}, {"queue": "dead", "routing_key": "dead.node.b"}, {"queue": "dead"}):
+        recorder.record_dead_letters(placed.planner, [{"reason": "forged", "headers": headers, **origin}])
+    assert placed.state() == "PLACED"
+    assert [attempt["result"] for attempt in placed.attempts()] == [None]
+    recorder.record_dead_letters(placed.planner, [{"reason": "true", "headers": headers, "queue": "node.a"}])
+    assert placed.attempts()[0]["result"] == "failed"
 
 
 def test_while_the_store_cannot_be_written_no_job_is_done_and_later_it_is(placed, tmp_path):

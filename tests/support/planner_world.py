@@ -15,6 +15,7 @@ from itertools import count
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import Assignment, Event, FailureKind
 from broker_config.settings import Settings
+from broker_config.topology import node_key
 from planner import intake, recorder, watch
 from planner.core import Planner
 from planner.ledger import Ledger
@@ -190,6 +191,7 @@ class World:
         """The broker dead-letters an assignment."""
         headers = {"task": "workers.generate", "id": task_id_of(assignment.job, assignment.attempt)}
         letter = {"reason": "delivery_limit", "queue": "dead", "headers": headers, "body": "", "body_bytes": 0}
+        letter["routing_key"] = node_key(assignment.node)
         self._hand_out(lambda: recorder.record_dead_letters(self.planner, [letter]))
 
     # Time and people
