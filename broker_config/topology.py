@@ -149,9 +149,7 @@ def client_queue(client: str, connection: int) -> Queue:
     """Return the transient queue of a client's `connection`-th connection; a half-open older one is left to expire."""
     return Queue(
         f"client.{client}.{connection}",
-        EVENTS,
-        routing_key=f"job.{client}.#",
-        bindings=[binding(EVENTS, progress_key("*", client))],
+        bindings=[binding(EVENTS, f"job.{client}.#"), binding(EVENTS, progress_key("*", client))],
         durable=True,
         auto_delete=True,
         expires=CLIENT_QUEUE_EXPIRY_S,
