@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -33,10 +34,12 @@ class PrivateRabbitMQ:
     Args:
         folder: where its data and logs lie; made if it is not there.
         server: the `rabbitmq-server` script of the installation.
+        plugins: to enable, such as "rabbitmq_shovel".
     """
 
-    def __init__(self, folder: Path, server: Path = SERVER) -> None:
+    def __init__(self, folder: Path, server: Path = SERVER, plugins: Sequence[str] = ()) -> None:
         self.folder = folder.absolute()
+        self._plugins = plugins
         self._server = server
         self._port, self._dist_port, self._mapper_port = _free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,7 +69,7 @@ class PrivateRabbitMQ:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{self._port}\n")
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         log = self.folder / "start.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
