@@ -35,6 +35,7 @@ from broker_config.topology import (
 )
 
 NOTHING = "^$"
+CLIENT_REQUESTS = ("submit", "cancel", "reconcile")
 
 
 class Role(StrEnum):
@@ -44,7 +45,7 @@ class Role(StrEnum):
     CLIENT = "client"  #: submits, cancels and asks after jobs; hears of its own
     TRAINER = "trainer"  #: consumes its own queue; all else it reads from the ledger
     NODE = "node"  #: takes what its own queues hold; answers in its own name
-    LINK = "link"  #: a site's shovels: as a node, for all nodes of the site
+    LINK = "link"  #: a site's shovels, at the hub: speak for all nodes and clients of the site (`site`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +103,9 @@ def rights(role: Role, name: str, nodes: Sequence[str] = ()) -> Rights:
             train = TopicRight(exchange=TRAIN.name, write=r"^train\.")
             return Rights(write=_exactly(TRAIN.name), read=_exactly(TRAIN_QUEUE.name), topics=(train,))
         case Role.NODE:
-            return _nodes([name])
+            return _node(name)
         case Role.LINK:
-            return _nodes(nodes)
+            return _link(name, nodes)
 
 
 def _planner() -> Rights:
@@ -125,24 +126,46 @@ def _client(name: str) -> Rights:
         write=_exactly(JOBS.name, any_of=queues),
         read=_exactly(EVENTS.name, any_of=queues),
         topics=(
-            TopicRight(exchange=JOBS.name, write="^(submit|cancel|reconcile)$"),
+            TopicRight(exchange=JOBS.name, write=_exactly(*CLIENT_REQUESTS)),
             TopicRight(exchange=EVENTS.name, read=rf"^(job|progress\.\*)\.{name}\."),
         ),
     )
 
 
-def _nodes(names: Sequence[str]) -> Rights:
-    if not names:
-        raise ConfigurationError("a link stands for the nodes of its site: name at least one")
-    either = f"({'|'.join(check_node_name(name) for name in names)})"
+def _node(name: str) -> Rights:
     return Rights(
         write=_exactly(OUTCOMES.name, EVENTS.name, DEAD.name),
-        read=rf"^(node|control)\.{either}$",
+        read=rf"^(node|control)\.{name}$",
         topics=(
-            TopicRight(exchange=OUTCOMES.name, write=rf"^outcome\.{either}\."),
-            TopicRight(exchange=EVENTS.name, write=rf"^progress\.{either}\."),
-            TopicRight(exchange=DEAD.name, write=rf"^dead\.node\.{either}$"),
+            *_answers(name),
+            TopicRight(exchange=DEAD.name, write=rf"^dead\.node\.{name}$"),
         ),
+    )
+
+
+def _link(name: str, nodes: Sequence[str]) -> Rights:
+    """A dead letter that the site's broker made has the key it died under, whatever that was, but not another node's.
+
+    A shovel that brings what is refused never gets past it.
+    """
+    if not nodes:
+        raise ConfigurationError("a link stands for the nodes of its site: name at least one")
+    either = f"({'|'.join(check_node_name(node) for node in nodes)})"
+    return Rights(
+        write=_exactly(JOBS.name, OUTCOMES.name, EVENTS.name, DEAD.name),
+        read=rf"^site\.{name}(\.news)?$",
+        topics=(
+            TopicRight(exchange=JOBS.name, write=_exactly(*CLIENT_REQUESTS)),
+            *_answers(either),
+            TopicRight(exchange=DEAD.name, write=rf"^(?!(dead\.)?node\.(?!{either}$))"),
+        ),
+    )
+
+
+def _answers(who: str) -> tuple[TopicRight, ...]:
+    return (
+        TopicRight(exchange=OUTCOMES.name, write=rf"^outcome\.{who}\."),
+        TopicRight(exchange=EVENTS.name, write=rf"^progress\.{who}\."),
     )
 
 

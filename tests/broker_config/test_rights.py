@@ -90,11 +90,21 @@ def test_a_trainer_touches_its_queue_alone() -> None:
     assert publishable(granted) == {("ladle.train", "train.retrain")}
 
 
-def test_a_link_is_each_node_of_its_site() -> None:
+def test_a_link_takes_what_its_site_is_sent_and_says_what_its_nodes_and_clients_may() -> None:
     granted = rights(Role.LINK, "cellar", ["e1", "e2"])
-    assert matching(granted.read, NAMES) == {"node.e1", "control.e1", "node.e2", "control.e2"}
-    both = [publishable(rights(Role.NODE, name)) for name in ("e1", "e2")]
-    assert publishable(granted) == set.union(*both)
+    sites = ["site.cellar", "site.cellar.news", "site.cellar-b", "site.attic", "site.attic.news"]
+    assert matching(granted.read, [*NAMES, *sites]) == {"site.cellar", "site.cellar.news"}
+    assert matching(granted.configure, NAMES) == {""}
+    said = {(name, key) for name, key in publishable(granted) if name != "ladle.dead"}
+    nodes = [publishable(rights(Role.NODE, name)) for name in ("e1", "e2")]
+    may = set.union(*nodes, publishable(rights(Role.CLIENT, "cellar")))
+    assert said == {(name, key) for name, key in may if name != "ladle.dead"}
+
+
+def test_a_link_brings_every_dead_letter_but_another_nodes() -> None:
+    granted = rights(Role.LINK, "cellar", ["e1"])
+    died_under = matching(next(topic.write for topic in granted.topics if topic.exchange == "ladle.dead"), KEYS)
+    assert set(KEYS) - died_under == {"node.e2", "dead.node.e2"}
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.PLANNER])
