@@ -4,6 +4,7 @@ LadleError
 ├── ConfigurationError        a setting is missing or wrong; the message names its variable
 ├── RequestRefusedError       a request breaks a limit; the message names the field and the limit
 ├── BrokerUnavailableError    the broker does not answer or does not confirm
+├── AdministrationError       the broker's management API does not answer or refuses
 └── UnroutableError           nothing consumes what was published
 """
 
@@ -50,6 +51,21 @@ class BrokerUnavailableError(LadleError):
     def __str__(self) -> str:
         where = without_password(self.url)
         return f"no broker at {where} ({self.reason}): start it, or set LADLE_BROKER_URL to one that runs"
+
+
+class AdministrationError(LadleError):
+    """The broker's management API does not answer, or refuses."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"RabbitMQ's management API at {without_password(self.url)} cannot be used ({self.reason}): name it and an "
+            "administrator with --management-url, or print commands for rabbitmqctl with --print"
+        )
 
 
 class UnroutableError(LadleError):

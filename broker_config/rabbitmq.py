@@ -2,7 +2,7 @@
 
 The same data go two ways: as a definitions file that RabbitMQ loads (`load_definitions`, `rabbitmqctl
 import_definitions`), and as `rabbitmqctl set_policy` commands for a broker that is shared with others. Every key is
-one that RabbitMQ 3.10 and 4.x both know. Users and permissions are left out.
+one that RabbitMQ 3.10 and 4.x both know. Users and permissions are in `users`.
 
 Limits are policies and not queue arguments because a policy may change while queues and workers live.
 Source: https://www.rabbitmq.com/docs/policies, https://www.rabbitmq.com/docs/quorum-queues#dead-lettering
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from broker_config.topology import (
 CONSUMER_TIMEOUT_SLACK_S = 1800.0  # an assignment is unacknowledged while the model loads and the image leaves, too
 TRAIN_MESSAGES = 1000
 TRANSIENT_BYTES = 512 * 2**20
+OWN_QUEUES = (*PLANNER_QUEUES, TRAIN_QUEUE)
 
 # A message is removed from its queue only when the dead-letter queue has confirmed it; needs `reject-publish`.
 AT_LEAST_ONCE = {"dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}
@@ -87,14 +89,12 @@ def consumer_timeout_ms(settings: Settings) -> int:
     return int((settings.attempt_limit_s + CONSUMER_TIMEOUT_SLACK_S) * 1000)
 
 
-def definitions(settings: Settings, vhost: str) -> dict[str, Any]:
-    """Return the definitions of `vhost` as RabbitMQ exports and imports them: exchanges, queues, bindings, policies.
+def structure(vhost: str, queues: Sequence[Queue] = OWN_QUEUES) -> dict[str, Any]:
+    """Return all exchanges, these queues and their bindings as RabbitMQ exports and imports them.
 
-    Node queues are missing: each worker declares its own.
+    Node queues are not among the queues that every installation has: each worker declares its own, or `ladle node add`.
     """
-    queues = (*PLANNER_QUEUES, TRAIN_QUEUE)
     return {
-        "vhosts": [{"name": vhost}],
         "exchanges": [
             {
                 "name": exchange.name,
@@ -110,15 +110,24 @@ def definitions(settings: Settings, vhost: str) -> dict[str, Any]:
         "queues": [_queue_definition(queue, vhost) for queue in queues],
         "bindings": [
             {
-                "source": queue.exchange.name,
+                "source": exchange.name,
                 "vhost": vhost,
                 "destination": queue.name,
                 "destination_type": "queue",
-                "routing_key": queue.routing_key,
+                "routing_key": routing_key,
                 "arguments": {},
             }
             for queue in queues
+            for exchange, routing_key in _bindings_of(queue)
         ],
+    }
+
+
+def definitions(settings: Settings, vhost: str, queues: Sequence[Queue] = OWN_QUEUES) -> dict[str, Any]:
+    """Return the definitions of `vhost`, without users: the virtual host itself, its structure, and the policies."""
+    return {
+        "vhosts": [{"name": vhost}],
+        **structure(vhost, queues),
         "policies": [
             {
                 "vhost": vhost,
@@ -160,8 +169,14 @@ def _queue_definition(queue: Queue, vhost: str) -> dict[str, Any]:
         "vhost": vhost,
         "durable": queue.durable,
         "auto_delete": queue.auto_delete,
-        "arguments": queue.as_dict()["queue_arguments"],
+        "arguments": queue.as_dict()["queue_arguments"] or {},
     }
+
+
+def _bindings_of(queue: Queue) -> list[tuple[Any, str]]:
+    """Return exchange and routing key of each binding: kombu knows a queue's own exchange, or a list of bindings."""
+    several = [(each.exchange, each.routing_key) for each in queue.bindings]
+    return several or [(queue.exchange, queue.routing_key)]
 
 
 @click.command("broker")

@@ -38,7 +38,7 @@ class _Exchange(Exchange):
     def declare(self, nowait: bool = False, passive: bool | None = None, channel: Any = None) -> None:
         channel = channel or self.channel
         if passive or not _finds(channel, lambda asking: Exchange.declare(self, passive=True, channel=asking)):
-            super().declare(nowait, passive, channel)
+            Exchange.declare(self, nowait, passive, channel)
 
 
 class _Queue(Queue):
@@ -47,7 +47,7 @@ class _Queue(Queue):
     def declare(self, nowait: bool = False, channel: Any = None) -> str:
         channel = channel or self.channel
         if not _finds(channel, lambda asking: self.queue_declare(passive=True, channel=asking)):
-            super().declare(nowait, channel)
+            Queue.declare(self, nowait, channel)
         return str(self.name)
 
 
