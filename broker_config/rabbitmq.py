@@ -34,7 +34,8 @@ from broker_config.topology import (
 CONSUMER_TIMEOUT_SLACK_S = 1800.0  # an assignment is unacknowledged while the model loads and the image leaves, too
 TRAIN_MESSAGES = 1000
 TRANSIENT_BYTES = 512 * 2**20
-OWN_QUEUES = (*PLANNER_QUEUES, TRAIN_QUEUE)
+NEWS_MS = 60_000
+QUEUES = (*PLANNER_QUEUES, TRAIN_QUEUE)
 
 # A message is removed from its queue only when the dead-letter queue has confirmed it; needs `reject-publish`.
 AT_LEAST_ONCE = {"dead-letter-strategy": "at-least-once", "overflow": "reject-publish"}
@@ -61,7 +62,7 @@ def policies(settings: Settings) -> tuple[Policy, ...]:
         # What a client had confirmed must outlive a broker that restarts often: a dead submission is a lost job.
         Policy(
             name="ladle-planner",
-            pattern="^(planner|outcomes)$",
+            pattern=r"^(planner|outcomes|site\.[^.]+)$",
             definition={"delivery-limit": PLANNER_DELIVERIES, **dead},
         ),
         # There is nowhere further to go: without this, 4.x drops a dead letter at its twentieth delivery.
@@ -77,6 +78,12 @@ def policies(settings: Settings) -> tuple[Policy, ...]:
             pattern=r"^(client|control)\.",
             definition={"max-length-bytes": TRANSIENT_BYTES, "overflow": "drop-head"},
         ),
+        # What the link of a site could not carry in time (`site`): nodes report again, and clients ask again.
+        Policy(
+            name="ladle-news",
+            pattern=r"\.news$",
+            definition={"message-ttl": NEWS_MS, "max-length-bytes": TRANSIENT_BYTES, "overflow": "drop-head"},
+        ),
     )
 
 
@@ -89,7 +96,7 @@ def consumer_timeout_ms(settings: Settings) -> int:
     return int((settings.attempt_limit_s + CONSUMER_TIMEOUT_SLACK_S) * 1000)
 
 
-def structure(vhost: str, queues: Sequence[Queue] = OWN_QUEUES) -> dict[str, Any]:
+def structure(vhost: str, queues: Sequence[Queue] = QUEUES) -> dict[str, Any]:
     """Return all exchanges, these queues and their bindings as RabbitMQ exports and imports them.
 
     Node queues are not among the queues that every installation has: each worker declares its own, or `ladle node add`.
@@ -123,7 +130,7 @@ def structure(vhost: str, queues: Sequence[Queue] = OWN_QUEUES) -> dict[str, Any
     }
 
 
-def definitions(settings: Settings, vhost: str, queues: Sequence[Queue] = OWN_QUEUES) -> dict[str, Any]:
+def definitions(settings: Settings, vhost: str, queues: Sequence[Queue] = QUEUES) -> dict[str, Any]:
     """Return the definitions of `vhost`, without users: the virtual host itself, its structure, and the policies."""
     return {
         "vhosts": [{"name": vhost}],
