@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from ladle_site import Site, delete_queues, wait_until
+
+from broker_config.rabbitmq import definitions_json
+from broker_config.settings import Settings
 
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
@@ -30,3 +35,21 @@ def site(shared_site):
 def _open_jobs(site):
     with site.ledger.transaction() as connection:
         return site.ledger.open_jobs(connection)
+
+
+@pytest.fixture
+def private_vhost_url(private_rabbitmq):
+    """An empty virtual host, with Ladle's policies, of a broker that the test may kill, freeze and starve."""
+    name = f"acceptance-{uuid.uuid4().hex[:8]}"
+    settings = Settings(_env_file=None, delivery_limit=1)
+    definitions = private_rabbitmq.folder / f"{name}.json"
+    definitions.write_text(definitions_json(settings, name))
+    private_rabbitmq.rabbitmqctl("import_definitions", str(definitions))
+    private_rabbitmq.rabbitmqctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
+    return private_rabbitmq.url.removesuffix("//") + f"/{name}"
+
+
+@pytest.fixture(params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def own_broker_url(request):
+    """Each broker in turn, for this test alone; an attempt is redelivered once."""
+    return "" if request.param == "embedded" else request.getfixturevalue("private_vhost_url")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,14 @@ class Running:
         self.process.kill()
         self.process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its connections and says nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT"""
+        self.process.send_signal(signal.SIGCONT)
+
     def terminate(self) -> None:
         """SIGTERM, without waiting."""
         self.process.send_signal(signal.SIGTERM)
@@ -100,6 +109,12 @@ class Site:
 
     def start_planner(self, name: str = "planner", **changes) -> Running:
         return self._start(name, planner_command(name), changes)
+
+    def start_doomed_planner(self, moment: str) -> Running:
+        """Start a planner that is killed at a moment of `doomed_planner`."""
+        script = str(Path(__file__).with_name("doomed_planner.py"))
+        options = planner_command()[3:]  # without `python -m celery`
+        return self._start("planner", [sys.executable, script, moment, *options], {})
 
     def start_worker(self, name: str = "a", **changes) -> Running:
         return self._start(name, worker_command(name), changes)
