@@ -116,6 +116,11 @@ def death_of(headers: Any) -> str | None:
     return f"{reason} in queue {queue!r}"
 
 
+def has_expired(headers: Any) -> bool:
+    """Whether a message was dead-lettered for its age alone; RabbitMQ does so wherever it dead-letters at all."""
+    return isinstance(headers, dict) and headers.get("x-first-death-reason") == "expired"
+
+
 def dead_letter(message: Any, *, reason: str, queue: str) -> dict[str, Any]:
     """Keyword arguments of ``planner.record_dead_letter`` for a message.
 
@@ -158,8 +163,9 @@ def is_stopping() -> bool:
 class GuardedConsumer(Consumer):
     """Celery's consumer with a guard before it.
 
-    A message with a fault, and any message that came through the dead-letter exchange, is published as a call of
-    ``planner.record_dead_letter`` to exchange ``ladle.dead`` under ``dead.<queue>``, and only then acknowledged. When
+    A message with a fault, and any message that came through the dead-letter exchange other than an expired one, is
+    published as a call of ``planner.record_dead_letter`` to exchange ``ladle.dead`` under ``dead.<queue>``, and only
+    then acknowledged. When
     that publish fails the message goes back into its queue. Once the worker is told to stop, what still arrives is
     left for others. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
 
@@ -198,7 +204,9 @@ class GuardedConsumer(Consumer):
             came_from_dead = (message.delivery_info or {}).get("exchange") == DEAD_EXCHANGE
             is_record = isinstance(message.headers, dict) and message.headers.get("task") == RECORD_TASK
             fault = fault_of(message, self.strategies, limit_bytes)
-            if came_from_dead and not is_record:
+            if came_from_dead and has_expired(message.headers):
+                message.ack_log_error(logger, self.connection_errors)  # its sender wanted it dropped: a late heartbeat
+            elif came_from_dead and not is_record:
                 self.bury(message, death_of(message.headers) or fault or "sent to the dead letters")
             elif fault is None:
                 self._run(run, message)

@@ -294,6 +294,18 @@ def test_a_message_that_the_broker_dead_lettered_is_recorded_and_never_run(site)
     assert site.ran == []
 
 
+def test_a_message_that_died_of_its_age_is_dropped(site):
+    deaths = [{"reason": "expired", "queue": "outcomes", "exchange": "ladle.outcomes", "routing-keys": ["outcome.a"]}]
+    dead = {"x-death": deaths, "x-first-death-reason": "expired", "x-first-death-queue": "outcomes"}
+    site.send(GOOD_BODY, JSON, good_headers(**dead), exchange=DEAD, key="outcome.a.report")
+    site.send(
+        GOOD_BODY, JSON, good_headers(**{**dead, "x-first-death-reason": "rejected"}), exchange=DEAD, key="node.a"
+    )
+    site.until(lambda: site.letters)
+    assert [letter["reason"] for letter in site.letters] == ["rejected in queue 'outcomes'"]
+    assert site.ran == []
+
+
 def test_without_a_dead_letter_queue_the_message_stays_in_its_own(sqlite_url):
     site = Site(sqlite_url)
     site.app.conf.task_queues = [site.work]
