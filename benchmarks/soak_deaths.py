@@ -1,0 +1,94 @@
+"""Who dies when, in a soak: each kind of process at random times, by kill -9."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sized
+from typing import Self
+
+from broker_config.private_rabbitmq import NEW_QUEUE_S, PrivateRabbitMQ
+from planner.cli.processes import Service
+
+STEADY = "one"
+"""The worker that is never killed."""
+WORKER_EVERY_S, PLANNER_EVERY_S, BROKER_EVERY_S = 6.0, 12.0, 30.0
+LEAST_LIFE_S = 3.0  # whoever dies sooner has not begun to work
+LOOK_EVERY_S = 0.2
+
+
+class Deaths:
+    """A thread that kills until the block ends; nobody dies in the last tenth, so that the last jobs can end.
+
+    Args:
+        services: by name; whoever watches them starts them again.
+        broker: killed and started here; None: nobody may kill it.
+        chance: of times and victims.
+        seconds: how long the soak lasts.
+
+    Attributes:
+        killed: how often each was.
+        jobs: of the load, for the progress bar.
+        watch: called several times a second.
+    """
+
+    def __init__(
+        self, services: Mapping[str, Service], broker: PrivateRabbitMQ | None, chance: random.Random, seconds: float
+    ) -> None:
+        self.killed: Counter[str] = Counter()
+        self.jobs: Sized = ()
+        self.watch: Callable[[], None] = lambda: None
+        self._services = services
+        self._broker = broker
+        self._chance = chance
+        self._began = time.monotonic()
+        self._seconds = seconds
+        self._due = {
+            "worker": self._next(WORKER_EVERY_S),
+            "planner": self._next(PLANNER_EVERY_S),
+            "broker": self._next(BROKER_EVERY_S),
+        }
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="soak-deaths", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(LOOK_EVERY_S):
+            self.watch()
+            share = (time.monotonic() - self._began) / self._seconds
+            if share > 0.9:
+                continue
+            if self._is_due("worker", WORKER_EVERY_S):
+                self._kill(self._chance.choice([name for name in self._services if name not in (STEADY, "planner")]))
+            if share < 0.5 and self._is_due("planner", PLANNER_EVERY_S):
+                self._kill("planner")
+            if self._broker is not None and self._is_due("broker", BROKER_EVERY_S):
+                self._broker.kill()
+                self._broker.start()
+                self.killed["broker"] += 1
+                self._due["broker"] = self._next(BROKER_EVERY_S)
+
+    def _kill(self, name: str) -> None:
+        service = self._services[name]
+        if service.process is not None and time.monotonic() - service.started_at > LEAST_LIFE_S:
+            service.process.kill()
+            self.killed[name] += 1
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        if time.monotonic() < self._due[what]:
+            return False
+        self._due[what] = self._next(every_s)
+        return True
+
+    def _next(self, every_s: float) -> float:
+        """Return a time about `every_s` from now; never so soon that RabbitMQ 3.10 would be hurt (`NEW_QUEUE_S`)."""
+        return time.monotonic() + max(NEW_QUEUE_S, every_s * self._chance.uniform(0.5, 1.5))
