@@ -267,8 +267,17 @@ class EventKind(StrEnum):
 
 
 TERMINAL_EVENTS = frozenset(
-    {EventKind.DONE, EventKind.FAILED, EventKind.CANCELLED, EventKind.EXPIRED, EventKind.REFUSED}
+    {
+        EventKind.DONE,
+        EventKind.FAILED,
+        EventKind.CANCELLED,
+        EventKind.EXPIRED,
+        EventKind.REFUSED,
+        EventKind.UNKNOWN,
+    }
 )
+
+PROGRESS_EVENTS = frozenset({EventKind.STARTED, EventKind.STEP})  # the two that nodes send
 
 
 class Delays(Message):

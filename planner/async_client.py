@@ -10,6 +10,7 @@ from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
 from broker_config.settings import Settings, load_settings
 from planner.client import ANSWER_TIMEOUT_S
 from planner.errors import PlannerSilentError, ResultTimeoutError
+from planner.handles import Handles
 from planner.request import JobFields, build_submission
 from planner.result import Result, result_of
 from planner.session import Session
@@ -57,7 +58,7 @@ class AsyncJobHandle:
         seen = len(self._events)
         for confirmed in self._session.ask([self.job]):
             await asyncio.wrap_future(confirmed)
-        kinds = {EventKind.STATUS, EventKind.UNKNOWN} | TERMINAL_EVENTS
+        kinds = {EventKind.STATUS} | TERMINAL_EVENTS
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -105,7 +106,7 @@ class AsyncClient:
         settings = settings or load_settings()
         self.settings = settings.with_changes(**changes) if changes else settings
         self._session = Session(self.settings, self._on_events)
-        self._handles: dict[str, AsyncJobHandle] = {}
+        self._handles = Handles(lambda job: AsyncJobHandle(job, self._session))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -126,12 +127,12 @@ class AsyncClient:
         """Submit many jobs at once; see `Client.submit_many`."""
         submissions = [build_submission(self.settings, self._session.client, **fields) for fields in requests]
         await self._start()
-        handles = [self._track(submission.job) for submission in submissions]
+        handles, fresh = self._handles.submit(submissions)
         confirmed = [asyncio.wrap_future(self._session.submit(submission)) for submission in submissions]
         results = await asyncio.gather(*confirmed, return_exceptions=True)
         for submission, result in zip(submissions, results, strict=True):
-            if isinstance(result, BaseException):
-                self._handles.pop(submission.job, None)
+            if isinstance(result, BaseException) and submission.job in fresh:
+                self._handles.forget(submission.job)
                 self._session.heard(submission.job, is_over=True)
         for result in results:
             if isinstance(result, BaseException):
@@ -141,7 +142,7 @@ class AsyncClient:
     async def handle(self, job: str) -> AsyncJobHandle:
         """Return a handle for a job submitted earlier, perhaps by another process."""
         await self._start()
-        handle = self._track(job)
+        handle = self._handles.ask(job)
         await asyncio.gather(*(asyncio.wrap_future(confirmed) for confirmed in self._session.ask([job])))
         return handle
 
@@ -155,17 +156,13 @@ class AsyncClient:
         if not self._session.is_started:
             await asyncio.to_thread(self._session.start)
 
-    def _track(self, job: str) -> AsyncJobHandle:
-        return self._handles.setdefault(job, AsyncJobHandle(job, self._session))
-
     def _on_events(self, events: list[Event]) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._deliver, events)
 
     def _deliver(self, events: list[Event]) -> None:
         for event in events:
-            is_over = event.kind in TERMINAL_EVENTS
-            handle = self._handles.pop(event.job, None) if is_over else self._handles.get(event.job)
-            self._session.heard(event.job, is_over=is_over or handle is None)
-            if handle is not None:
+            hearing, is_open = self._handles.hearing(event)
+            self._session.heard(event.job, is_over=not is_open)
+            for handle in hearing:
                 handle.deliver(event)

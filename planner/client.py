@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack
 from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
 from broker_config.settings import Settings, load_settings
 from planner.errors import PlannerSilentError, ResultTimeoutError
+from planner.handles import Handles
 from planner.request import JobFields, build_submission
 from planner.result import Result, result_of
 from planner.session import Session
@@ -38,7 +39,7 @@ class JobHandle:
 
         Raises:
             ResultTimeoutError: they did not come in time; the job goes on.
-            JobFailedError: it ended without images (refused, cancelled, expired, failed).
+            JobFailedError: it ended without images (refused, cancelled, expired, failed), or no planner knows it.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._over is not None, timeout):
@@ -94,7 +95,7 @@ class JobHandle:
                 self._changed.notify_all()
 
     def _answer(self, seen: int) -> Event | None:
-        kinds = {EventKind.STATUS, EventKind.UNKNOWN} | TERMINAL_EVENTS
+        kinds = {EventKind.STATUS} | TERMINAL_EVENTS
         return next((event for event in self._events[seen:] if event.kind in kinds), None)
 
     def _last(self) -> str:
@@ -113,7 +114,7 @@ class Client:
         settings = settings or load_settings()
         self.settings = settings.with_changes(**changes) if changes else settings
         self._session = Session(self.settings, self._on_events)
-        self._handles: dict[str, JobHandle] = {}
+        self._handles = Handles(lambda job: JobHandle(job, self._session))
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +133,8 @@ class Client:
             **fields: see `JobFields`.
 
         Raises:
-            RequestRefusedError: a field is wrong; nothing was queued.
+            RequestRefusedError: a field is wrong, or an open job of this client has the idempotency_key and another
+                request; nothing was queued.
             BrokerUnavailableError: the broker did not confirm; try again, with an idempotency_key to be safe.
         """
         return self.submit_many([fields])[0]
@@ -141,12 +143,12 @@ class Client:
         """Submit many jobs at once, all or (if one is refused here) none; see `submit`."""
         submissions = [build_submission(self.settings, self._session.client, **fields) for fields in requests]
         self._session.start()
-        handles = [self._track(submission.job) for submission in submissions]
+        handles, fresh = self._handles.submit(submissions)
         confirmed = [self._session.submit(submission) for submission in submissions]
         wait(confirmed)
         for submission, future in zip(submissions, confirmed, strict=True):
-            if future.exception() is not None:
-                self._handles.pop(submission.job, None)
+            if future.exception() is not None and submission.job in fresh:
+                self._handles.forget(submission.job)
                 self._session.heard(submission.job, is_over=True)
         _result_of_all(confirmed)
         return handles
@@ -154,7 +156,7 @@ class Client:
     def handle(self, job: str) -> JobHandle:
         """Return a handle for a job submitted earlier, perhaps by another process."""
         self._session.start()
-        handle = self._track(job)
+        handle = self._handles.ask(job)
         _result_of_all(self._session.ask([job]))
         return handle
 
@@ -163,15 +165,11 @@ class Client:
         self._session.start()
         self._session.drain(node, on=on).result()
 
-    def _track(self, job: str) -> JobHandle:
-        return self._handles.setdefault(job, JobHandle(job, self._session))
-
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
-            is_over = event.kind in TERMINAL_EVENTS
-            handle = self._handles.pop(event.job, None) if is_over else self._handles.get(event.job)
-            self._session.heard(event.job, is_over=is_over or handle is None)
-            if handle is not None:
+            hearing, is_open = self._handles.hearing(event)
+            self._session.heard(event.job, is_over=not is_open)
+            for handle in hearing:
                 handle.deliver(event)
 
 

@@ -191,25 +191,25 @@ class Planner:
         job: LiveJob,
         kind: EventKind,
         *,
+        only: str | None = None,
         eta: Eta | None = None,
         reason: str | None = None,
         **more: Any,
     ) -> None:
-        """Send the job's client an event."""
-        turn.tell(
-            job.client,
-            Event(
-                job=job.id,
-                kind=kind,
-                state=job.state,
-                attempt=job.attempts,
-                node=job.node,
-                eta_p50_s=None if eta is None else round(eta.p50_s, 3),
-                eta_p90_s=None if eta is None else round(eta.p90_s, 3),
-                reason=reason,
-                **more,
-            ),
+        """Send an event to the job's client and whoever else listens, or to one client `only`."""
+        event = Event(
+            job=job.id,
+            kind=kind,
+            state=job.state,
+            attempt=job.attempts,
+            node=job.node,
+            eta_p50_s=None if eta is None else round(eta.p50_s, 3),
+            eta_p90_s=None if eta is None else round(eta.p90_s, 3),
+            reason=reason,
+            **more,
         )
+        for client in (job.client, *job.listeners) if only is None else (only,):
+            turn.tell(client, event)
 
     # Placement
 

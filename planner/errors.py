@@ -7,6 +7,7 @@ LadleError (broker_config.errors)
 ├── ResultTimeoutError         a result did not arrive in the time given
 └── JobFailedError             the job ended without images
     ├── JobRefusedError        the planner did not accept it
+    ├── JobUnknownError        no planner knows it
     ├── JobCancelledError      somebody cancelled it
     └── JobExpiredError        its deadline passed
 """
@@ -86,6 +87,12 @@ class JobRefusedError(JobFailedError):
     """The planner did not accept the job."""
 
     verb = "was refused"
+
+
+class JobUnknownError(JobFailedError):
+    """The planner knows no such job."""
+
+    verb = "is unknown"
 
 
 class JobCancelledError(JobFailedError):

@@ -23,11 +23,14 @@ from broker_config.messages import (
     refusal,
 )
 from planner.core import Planner
+from planner.handles import KEY_REUSED
 from planner.jobs import LiveJob
 from planner.store import Store
 from planner.turn import Turn
 
 logger = logging.getLogger(__name__)
+
+UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADLE_BROKER_URL names the right broker"
 
 
 def submit(planner: Planner, store: Store, submissions: Sequence[Mapping[str, Any]]) -> None:
@@ -77,12 +80,11 @@ def _submit_one(
             return
         planner.accept(turn, LiveJob.of(submission, turn.now))
     elif same not in (submission.request, submission.request.to_wire()):
-        reason = "idempotency_key: was used before with another request"
-        turn.tell(submission.client, _refused(submission.job, reason))
+        turn.tell(submission.client, _refused(submission.job, KEY_REUSED))
     elif live is not None:
-        live.client = submission.client
+        live.hand_over_to(submission.client)
         turn.moved_jobs[live.id] = live
-        planner.tell(turn, live, EventKind.STATUS)
+        planner.tell(turn, live, EventKind.STATUS, only=submission.client)
     elif row is not None:
         turn.tell(submission.client, terminal_event(row, store))
 
@@ -102,7 +104,7 @@ def cancel(planner: Planner, jobs: Sequence[str]) -> None:
 
 
 def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) -> None:
-    """Tell `client` where each of `jobs` is, and send its events to `client` from now on."""
+    """Tell `client` where each of `jobs` is, and send their events to `client`, too, from now on."""
     if not ID.fullmatch(client):
         raise RequestRefusedError(f"client: {client[:60]!r} is no name", "client")
     with planner.turn() as turn:
@@ -110,14 +112,12 @@ def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) 
         for job_id in jobs:
             live, row = planner.jobs.get(job_id), rows.get(job_id)
             if live is not None:
-                if live.client != client:
-                    live.client = client
-                    turn.moved_jobs[live.id] = live
-                planner.tell(turn, live, EventKind.STATUS, reason=why_waiting(planner, live))
+                live.add_listener(client)
+                planner.tell(turn, live, EventKind.STATUS, only=client, reason=why_waiting(planner, live))
             elif row is not None:
                 turn.tell(client, terminal_event(row, store))
             else:
-                turn.tell(client, Event(job=job_id, kind=EventKind.UNKNOWN))
+                turn.tell(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
 
 
 def why_waiting(planner: Planner, job: LiveJob) -> str | None:

@@ -14,6 +14,7 @@ from rl_agent.ordering import OrderKey
 
 MBIT_PER_BASE64_CHARACTER = 6e-6
 OUTPUT_MBIT_PER_MEGAPIXEL = 12.0
+MOST_LISTENERS = 8  # images go to each of them
 
 
 @dataclass(kw_only=True)
@@ -26,6 +27,8 @@ class LiveJob:
         foretold_s: service delay predicted when it was accepted; None if no node was ready.
         latent_action: probabilities of its last time before the placer, by node.
         order: its place among WAITING jobs, least first.
+        listeners: other clients that asked after it, the newest last. Forgotten when the planner restarts: a client
+            that hears nothing asks again.
     """
 
     id: str
@@ -43,6 +46,7 @@ class LiveJob:
     foretold_s: float | None = None
     latent_action: Mapping[str, float] | None = None
     order: OrderKey = (0, 0.0, "")
+    listeners: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, submission: Submission, now: float) -> LiveJob:
@@ -96,6 +100,18 @@ class LiveJob:
             "deadline_at": self.deadline_at,
             "foretold_s": self.foretold_s,
         }
+
+    def add_listener(self, client: str) -> None:
+        """Send the job's events to `client`, too."""
+        if client != self.client:
+            others = [other for other in self.listeners if other != client]
+            self.listeners = (*others, client)[-MOST_LISTENERS:]
+
+    def hand_over_to(self, client: str) -> None:
+        """Make `client` the one whose job it is; the one before goes on listening."""
+        before, self.client = self.client, client
+        self.listeners = tuple(other for other in self.listeners if other != client)
+        self.add_listener(before)
 
     def view(self, now: float) -> JobView:
         """Return what a placer sees of the job."""

@@ -10,7 +10,7 @@ import fsspec
 from PIL import Image
 
 from broker_config.messages import Delays, Event, EventKind, StoredImage
-from planner.errors import JobCancelledError, JobExpiredError, JobFailedError, JobRefusedError
+from planner.errors import JobCancelledError, JobExpiredError, JobFailedError, JobRefusedError, JobUnknownError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +85,7 @@ def result_of(event: Event) -> Result:
         )
     errors = {
         EventKind.REFUSED: JobRefusedError,
+        EventKind.UNKNOWN: JobUnknownError,
         EventKind.CANCELLED: JobCancelledError,
         EventKind.EXPIRED: JobExpiredError,
     }

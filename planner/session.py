@@ -98,8 +98,9 @@ class Session:
 
     def submit(self, submission: Submission) -> Future[None]:
         """Send a submission; the future resolves when the broker has it durably."""
-        self._heard[submission.job] = time.monotonic()
-        return self._request("submit", submission)
+        confirmed = self._request("submit", submission)
+        self._heard[submission.job] = time.monotonic()  # not before: a question must not overtake its submission
+        return confirmed
 
     def cancel(self, job: str) -> Future[None]:
         """Ask the planner to cancel a job."""

@@ -11,9 +11,10 @@ import pytest
 from kombu import Producer
 from ladle_site import PATIENCE_S, wait_until
 
+from broker_config.errors import RequestRefusedError
 from broker_config.messages import EventKind
 from broker_config.topology import NODES, OUTCOMES
-from planner.errors import JobCancelledError, JobRefusedError, ResultTimeoutError
+from planner.errors import JobCancelledError, JobRefusedError, JobUnknownError, ResultTimeoutError
 
 LONG = {"num_inference_steps": 500, "size": "128x128"}  # 8 s: nobody waits for its end
 
@@ -84,6 +85,32 @@ def test_the_same_key_is_the_same_job_even_without_a_seed(site):
     assert first.job == again.job == key
     assert first.images[0].png == again.images[0].png
     assert len(site.attempts(key)) == 1
+
+
+def test_a_job_that_no_planner_knows_ends_with_that_sentence(site):
+    with site.client() as client, pytest.raises(JobUnknownError, match="no such job"):
+        client.handle("never-submitted").result(PATIENCE_S)
+
+    async def ask():
+        async with site.async_client() as client:
+            await (await client.handle("never-submitted")).result(PATIENCE_S)
+
+    with pytest.raises(JobUnknownError):
+        asyncio.run(ask())
+
+
+def test_who_asks_after_a_job_or_misuses_its_key_takes_nothing_from_its_client(site):
+    key = f"order-{uuid.uuid4().hex}"
+    with site.client() as client, site.client() as other:
+        first = client.submit(prompt="x", idempotency_key=key, num_inference_steps=100)
+        with pytest.raises(RequestRefusedError, match="idempotency_key"):
+            client.submit(prompt="y", idempotency_key=key)
+        asked = other.handle(key)
+        with pytest.raises(JobRefusedError, match="idempotency_key"):
+            other.submit(prompt="y", idempotency_key=key).result(PATIENCE_S)
+        images = {handle.result(PATIENCE_S).images[0].png for handle in (first, asked)}
+        assert [event.kind for event in first.events()][-1] is EventKind.DONE
+    assert len(images) == 1
 
 
 @pytest.mark.fault(31)

@@ -12,6 +12,7 @@ from planner.errors import (
     JobExpiredError,
     JobFailedError,
     JobRefusedError,
+    JobUnknownError,
     PlannerSilentError,
     ResultTimeoutError,
     StoreUnavailableError,
@@ -24,6 +25,7 @@ EXAMPLES = [
     ResultTimeoutError("job-1", 2.5, "placed"),
     JobFailedError("job-1", "no memory", "out_of_memory"),
     JobRefusedError("job-1", "too large"),
+    JobUnknownError("job-1", "no such job"),
     JobCancelledError("job-1", "as asked"),
     JobExpiredError("job-1", "too late"),
 ]

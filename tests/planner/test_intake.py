@@ -79,6 +79,38 @@ def test_the_same_key_with_another_request_is_refused_and_the_first_job_goes_on(
     assert world.state("order-7") == "DONE"
 
 
+def test_whoever_submits_the_same_again_owns_the_job_and_the_one_before_still_hears(world):
+    world.submit("order-7", client="first")
+    world.submit("order-7", client="second")
+    world.up("a")
+    assert world.row("order-7")["client"] == "second"
+    assert [e.kind for e in world.told["first"]] == ["accepted", "placed"]
+    assert [e.kind for e in world.told["second"]] == ["status", "placed"]
+
+
+def test_whoever_asks_hears_of_the_job_and_takes_nothing_from_its_client(world):
+    world.submit(client="owner")
+    world.ask("job-1", client="asker")
+    world.ask("job-1", client="owner")
+    assert [e.kind for e in world.told["owner"]] == ["accepted", "status"]
+    assert [e.kind for e in world.told["asker"]] == ["status"]
+    world.up("a")
+    world.draw("a")
+    assert world.row()["client"] == "owner"
+    assert [e.kind for e in world.told["owner"]][2:] == ["placed", "done"]
+    assert [e.kind for e in world.told["asker"]][1:] == ["placed", "done"]
+    assert all(events[-1].images[0].data for events in world.told.values())
+
+
+def test_a_job_has_few_listeners_the_newest(world):
+    world.submit(client="owner")
+    for number in range(12):
+        world.ask("job-1", client=f"asker-{number}")
+    world.cancel("job-1")
+    told = {client for client, events in world.told.items() if events[-1].kind == "cancelled"}
+    assert told == {"owner", *(f"asker-{number}" for number in range(4, 12))}
+
+
 def test_above_max_waiting_submissions_are_refused():
     world = World(max_waiting=2)
     for index in range(3):

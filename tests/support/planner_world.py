@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -72,6 +72,7 @@ class World:
         self.clock = HandClock()
         self.nodes: dict[str, FakeNode] = {}
         self.events: list[Event] = []
+        self.told: dict[str, list[Event]] = defaultdict(list)  # by client
         self.outcomes: list[dict] = []
         self.publisher = MemoryPublisher(self._has_queue)
         self.placer = placer or make_placer(self.settings)
@@ -246,4 +247,6 @@ class World:
                     if node.alive:
                         node.withdrawn |= {(job, attempt) for job, attempt in post.body["withdraw"]}
                 else:
-                    self.events += [Event(**event) for event in post.body["events"]]
+                    events = [Event(**event) for event in post.body["events"]]
+                    self.events += events
+                    self.told[post.routing_key.split(".", 1)[1].rpartition(".")[0]] += events
