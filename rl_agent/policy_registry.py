@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, Connection, LargeBinary, insert, select, update
+from sqlalchemy import JSON, Column, Connection, LargeBinary, delete, insert, select, update
 from sqlmodel import Field, SQLModel, col
 
 from rl_agent.errors import UnknownPolicyError
@@ -179,6 +179,15 @@ def reject(connection: Connection, version: str, reason: str) -> None:
     if policy(connection, version)["state"] == PolicyState.PROMOTED:
         raise UnknownPolicyError(f"policy {version!r} is promoted: roll it back instead")
     _change(connection, version, state=PolicyState.REJECTED, reason=reason, share=0.0)
+
+
+def prune_rejected(connection: Connection, kept: int) -> None:
+    """Delete the versions that lost at the gate, all but the `kept` newest."""
+    lost = select(col(PolicyRow.version)).where(
+        col(PolicyRow.state) == PolicyState.REJECTED, col(PolicyRow.promoted_at).is_(None)
+    )
+    versions = connection.scalars(lost.order_by(col(PolicyRow.created_at).desc())).all()
+    connection.execute(delete(PolicyRow).where(col(PolicyRow.version).in_(versions[kept:])))
 
 
 def _change(connection: Connection, version: str | None, **values: Any) -> None:

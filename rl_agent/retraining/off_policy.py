@@ -27,7 +27,8 @@ class OffPolicyEstimate:
 
     Attributes:
         logged_s: what was measured under the placers that decided.
-        snips_s: self-normalised importance sampling. Source: arXiv 1603.05378 (Swaminathan, Joachims, 2015).
+        snips_s: self-normalised importance sampling; None if the policy would never have chosen what the log has.
+            Source: arXiv 1603.05378 (Swaminathan, Joachims, 2015).
         doubly_robust_s: the planner's own prediction of each node's delay, corrected by the weighted errors where the
             policy agrees with the log. Source: arXiv 1103.4601.
         effective: (sum w)^2 / sum w^2, how many samples carry the estimate.
@@ -35,7 +36,7 @@ class OffPolicyEstimate:
     """
 
     logged_s: float
-    snips_s: float
+    snips_s: float | None
     doubly_robust_s: float
     effective: float
     samples: int
@@ -56,7 +57,7 @@ def estimate(policy: LearnedPlacer, samples: Sequence[Sample], exploration: floa
     total = weights.sum()
     return OffPolicyEstimate(
         logged_s=float(delay_s.mean()),
-        snips_s=float(weights @ delay_s / total) if total > 0.0 else float("nan"),
+        snips_s=float(weights @ delay_s / total) if total > 0.0 else None,
         doubly_robust_s=float(model_s.mean() + (weights * errors_s).mean()),
         effective=float(total**2 / (weights**2).sum()) if total > 0.0 else 0.0,
         samples=len(samples),

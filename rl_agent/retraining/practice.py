@@ -51,7 +51,7 @@ class Plan:
         episode_jobs: length of an episode in the twin.
         episodes: drawn for learning. searched: drawn for the search.
         validations: scenarios that choose among the rounds, from the arrivals that are not held out.
-        repeats: how often the held-out arrivals are played at the gate, half of them with throttling.
+        held_out: jobs played at the gate at most. repeats: how often, half of the times with throttling.
     """
 
     trials: int = 400
@@ -63,6 +63,7 @@ class Plan:
     episodes: int = 24
     searched: int = 10
     validations: int = 6
+    held_out: int = 1_000
     repeats: int = 6
     seed: int = 0
 
@@ -92,7 +93,7 @@ class Practice:
         self._plan = plan
         self._checkpoint = checkpoint
         self._progress = progress
-        self._training_jobs = max(int(len(twin.jobs) * (1.0 - HELD_OUT)), 1)
+        self._training_jobs = max(len(twin.jobs) - min(int(len(twin.jobs) * HELD_OUT), plan.held_out), 1)
         generator = np.random.default_rng(plan.seed)
         self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
         self._searched = [self._episode(generator, SEARCH_SEED + n) for n in range(plan.searched)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch as th
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 
 from broker_config.settings import Settings
 from rl_agent.database import for_reading, open_database
@@ -25,7 +25,14 @@ from rl_agent.experience_log import read_experience
 from rl_agent.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.policy_file import PolicyFiles, dump_policy, load_policy, parse_policy
-from rl_agent.policy_registry import add_policy, policy_files, promote, promoted_policy, reject
+from rl_agent.policy_registry import (
+    add_policy,
+    policy_files,
+    promote,
+    promoted_policy,
+    prune_rejected,
+    reject,
+)
 from rl_agent.retraining.checkpoint import read_checkpoint
 from rl_agent.retraining.gate import Rules, Trial, first_to_pass
 from rl_agent.retraining.off_policy import estimate
@@ -36,6 +43,7 @@ from rl_agent.retraining.twin import describe, fit_twin
 logger = logging.getLogger(__name__)
 
 LEAST_SAMPLES = 60
+REJECTED_KEPT = 50
 RESUMED_WITHIN_S = 3_600.0
 """A round that was killed longer ago begins anew, from what has happened since."""
 
@@ -86,7 +94,7 @@ class Retrainer:
         th.set_num_threads(1)
         try:
             return self._run()
-        except DBAPIError as exc:
+        except (OperationalError, InterfaceError, ProgrammingError) as exc:
             reason = str(exc.orig).strip().split("\n", 1)[0]
             raise RetrainingError(f"the ledger does not answer ({reason}): is there a planner that made it?") from exc
 
@@ -169,6 +177,7 @@ class Retrainer:
                 promote(connection, version, now, reason)
             else:
                 reject(connection, version, reason)
+                prune_rejected(connection, REJECTED_KEPT)
         logger.info("policy %s: %s", version, reason)
         return Round(version=version, is_promoted=is_promoted, reason=reason)
 
@@ -206,9 +215,9 @@ class Retrainer:
         os.replace(new, self._folder / "finished.json")
 
 
-def _estimate(policy: Policy, samples: tuple[Sample, ...], exploration: float) -> dict[str, float]:
+def _estimate(policy: Policy, samples: tuple[Sample, ...], exploration: float) -> dict[str, float | None]:
     found = estimate(LearnedPlacer(policy=policy), samples, exploration)
-    return {name: round(value, 4) for name, value in vars(found).items()}
+    return {name: None if value is None else round(value, 4) for name, value in vars(found).items()}
 
 
 def _nothing(reason: str) -> Round:

@@ -97,3 +97,13 @@ def test_the_page_for_the_person_on_call_has_each_state_with_its_sentence():
     for state in PolicyState:
         sentence = re.search(rf'{state} = "{state}"  #: (.*)', source)[1]
         assert f"| `{state}` | {sentence} |" in page
+
+
+def test_of_those_that_lost_at_the_gate_only_the_newest_are_kept(connection):
+    registry.add_policy(connection, policy_files("v3"), 3.0)
+    registry.promote(connection, "v0", 10.0)
+    registry.rollback(connection, 11.0, "bad")
+    for version in ("v1", "v2", "v3"):
+        registry.reject(connection, version, "lost at the gate")
+    registry.prune_rejected(connection, kept=1)
+    assert set(states(connection)) == {"v0", "v3"}

@@ -59,3 +59,13 @@ def test_a_doubly_robust_estimate_is_right_when_the_model_is_although_the_propen
         for s in samples
     ]
     assert found.doubly_robust_s == pytest.approx(np.mean(best))
+
+
+def test_a_log_without_any_choice_of_the_policy_gives_no_importance_sampling_estimate(samples, policy):
+    def chosen_by_the_policy(sample):
+        return int(policy.probabilities(sample.decision.rows, sample.decision.latent_action).argmax())
+
+    others = [sample for sample in samples if sample.chosen != chosen_by_the_policy(sample)]
+    found = estimate(policy, others, exploration=0.0)
+    assert (found.snips_s, found.effective) == (None, 0.0)
+    assert np.isfinite(found.doubly_robust_s)
