@@ -12,17 +12,22 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import ssl
 import uuid
 from collections.abc import Callable, Container
 from typing import Any
 
 from celery import Celery, signals
 from celery.app.task import Context
+from celery.exceptions import WorkerShutdown
+from celery.platforms import EX_FAILURE
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import compression
 from kombu.exceptions import ContentDisallowed
 from kombu.messaging import Producer
+
+from broker_config.broker_errors import REFUSALS, broker_error
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +191,14 @@ class GuardedConsumer(Consumer):
             options["task_events"] = False
         super().__init__(*args, app=app, **options)
         signals.worker_shutting_down.connect(self._stop_waiting)
+
+    def start(self) -> None:
+        """Consume until the worker stops; a broker that refuses this user ends it, and the log says why."""
+        try:
+            super().start()
+        except (*REFUSALS, ssl.SSLError) as exc:
+            logger.critical("%s", broker_error(self.conninfo.as_uri(), exc))
+            raise WorkerShutdown(EX_FAILURE) from exc
 
     def _stop_waiting(self, **_: Any) -> None:
         # Celery would sit out two drain timeouts of 2 s before it notices the signal.

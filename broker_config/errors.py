@@ -4,6 +4,8 @@ LadleError
 ├── ConfigurationError        a setting is missing or wrong; the message names its variable
 ├── RequestRefusedError       a request breaks a limit; the message names the field and the limit
 ├── BrokerUnavailableError    the broker does not answer or does not confirm
+│   ├── BrokerRefusedError    it answers, and refuses this user
+│   └── BrokerUntrustedError  it answers, and its certificate is not one to trust
 ├── AdministrationError       the broker's management API does not answer or refuses
 └── UnroutableError           nothing consumes what was published
 """
@@ -44,26 +46,45 @@ class BrokerUnavailableError(LadleError):
     """The broker does not answer, or did not confirm in time."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url = url
+        self.url = without_password(url)
         self.reason = reason
+        super().__init__(self.url, reason)
 
     def __str__(self) -> str:
-        where = without_password(self.url)
-        return f"no broker at {where} ({self.reason}): start it, or set LADLE_BROKER_URL to one that runs"
+        return f"no broker at {self.url} ({self.reason}): start it, or set LADLE_BROKER_URL to one that runs"
+
+
+class BrokerRefusedError(BrokerUnavailableError):
+    """The broker answers, but refuses this user: its password, its virtual host, or something it may not do."""
+
+    def __str__(self) -> str:
+        return (
+            f"the broker at {self.url} refuses this user ({self.reason}): check user, password and virtual host in "
+            "LADLE_BROKER_URL; `ladle node add` or `ladle user add` makes a user anew"
+        )
+
+
+class BrokerUntrustedError(BrokerUnavailableError):
+    """The broker answers, but its certificate is not one to trust, or it does not trust ours."""
+
+    def __str__(self) -> str:
+        return (
+            f"TLS with the broker at {self.url} failed ({self.reason}): LADLE_TLS_CA_FILE must hold the authority that "
+            "signed its certificate, and LADLE_BROKER_URL must name the host as the certificate does"
+        )
 
 
 class AdministrationError(LadleError):
     """The broker's management API does not answer, or refuses."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url = url
+        self.url = without_password(url)
         self.reason = reason
+        super().__init__(self.url, reason)
 
     def __str__(self) -> str:
         return (
-            f"RabbitMQ's management API at {without_password(self.url)} cannot be used ({self.reason}): name it and an "
+            f"RabbitMQ's management API at {self.url} cannot be used ({self.reason}): name it and an "
             "administrator with --management-url, or print commands for rabbitmqctl with --print"
         )
 

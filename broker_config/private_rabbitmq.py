@@ -35,13 +35,17 @@ class PrivateRabbitMQ:
         folder: where its data and logs lie; made if it is not there.
         server: the `rabbitmq-server` script of the installation.
         plugins: to enable, such as "rabbitmq_shovel".
+        certificates: folder with `ca.pem`, `server.pem` and `server-key.pem`, for a TLS listener beside the plain one.
     """
 
-    def __init__(self, folder: Path, server: Path = SERVER, plugins: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, server: Path = SERVER, plugins: Sequence[str] = (), certificates: Path | None = None
+    ) -> None:
         self.folder = folder.absolute()
         self._plugins = plugins
         self._server = server
-        self._port, self._dist_port, self._mapper_port = _free_ports(3)
+        self._certificates = certificates
+        self._port, self._dist_port, self._mapper_port, self._management_port, self._tls_port = _free_ports(5)
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
@@ -53,6 +57,16 @@ class PrivateRabbitMQ:
     def url(self) -> str:
         """Return its AMQP URL."""
         return f"amqp://guest:guest@127.0.0.1:{self._port}//"
+
+    @property
+    def tls_url(self) -> str:
+        """Return its AMQP URL over TLS, by the name `localhost`."""
+        return f"amqps://guest:guest@localhost:{self._tls_port}//"
+
+    @property
+    def management_url(self) -> str:
+        """Return the URL of its management API, with an administrator in it."""
+        return f"http://guest:guest@127.0.0.1:{self._management_port}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -68,7 +82,7 @@ class PrivateRabbitMQ:
             BrokerStartError: it ended, or took longer than `BOOT_TIMEOUT_S`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "rabbitmq.conf").write_text(f"listeners.tcp.default = 127.0.0.1:{self._port}\n")
+        (self.folder / "rabbitmq.conf").write_text("\n".join(self._configuration()) + "\n")
         (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         log = self.folder / "start.log"
         with log.open("ab") as output:
@@ -136,6 +150,21 @@ class PrivateRabbitMQ:
                 return bool(connection.recv(1))
         except OSError:
             return False
+
+    def _configuration(self) -> list[str]:
+        lines = [f"listeners.tcp.default = 127.0.0.1:{self._port}"]
+        if "rabbitmq_management" in self._plugins:
+            lines += ["management.tcp.ip = 127.0.0.1", f"management.tcp.port = {self._management_port}"]
+        if self._certificates is not None:
+            lines += [
+                f"listeners.ssl.default = 127.0.0.1:{self._tls_port}",
+                f"ssl_options.cacertfile = {self._certificates}/ca.pem",
+                f"ssl_options.certfile = {self._certificates}/server.pem",
+                f"ssl_options.keyfile = {self._certificates}/server-key.pem",
+                "ssl_options.verify = verify_peer",
+                "ssl_options.fail_if_no_peer_cert = false",
+            ]
+        return lines
 
     def _variables(self) -> dict[str, str]:
         folder = str(self.folder)

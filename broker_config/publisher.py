@@ -19,6 +19,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 from kombu.messaging import Producer
 
+from broker_config.broker_errors import broker_error
 from broker_config.errors import BrokerUnavailableError
 from broker_config.topology import declare_exchanges
 
@@ -136,7 +137,7 @@ class _ConfirmingChannel:
             declare_exchanges(self._channel)
         except self._errors as exc:
             self.close()
-            raise BrokerUnavailableError(self._connection.as_uri(), str(exc)) from exc
+            raise broker_error(self._connection.as_uri(), exc) from exc
         self._sent = 0
 
     def publish(self, posts: Sequence[Post]) -> list[Post]:
@@ -147,7 +148,7 @@ class _ConfirmingChannel:
                     self._send(name, post)
             self._wait_for_confirms()
         except self._errors as exc:
-            raise BrokerUnavailableError(self._connection.as_uri(), str(exc) or type(exc).__name__) from exc
+            raise broker_error(self._connection.as_uri(), exc) from exc
         unroutable = [post for name, post in zip(names, posts, strict=True) if name in self._returned]
         self._returned.clear()
         return unroutable

@@ -140,6 +140,12 @@ def progress_key(node: str, client: str) -> str:
     return f"progress.{node}.{client}"
 
 
+def node_of_progress(routing_key: str) -> str | None:
+    """Return the node that sent an event; None when it is from the planner."""
+    kind, _, rest = routing_key.partition(".")
+    return rest.partition(".")[0] if kind == "progress" else None
+
+
 def control_queue(node: str) -> Queue:
     """Return the queue on which the worker of `node` hears of withdrawn attempts; its messages expire."""
     return _Queue(f"control.{node}", CONTROL, routing_key=node_key(check_node_name(node)), durable=True)

@@ -142,6 +142,13 @@ def drain(calls: Calls) -> None:
         watch.drain(running().planner, call["node"], on=call["on"])
 
 
+@app.task(base=BatchTask, name="planner.remove")
+def remove(calls: Calls) -> None:
+    """Give up on each message's `node`."""
+    for call in calls:
+        watch.remove(running().planner, call["node"])
+
+
 @app.task(base=BatchTask, name="planner.record")
 def record(calls: Calls) -> None:
     """Record the `outcome` of each message."""

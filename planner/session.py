@@ -21,11 +21,13 @@ from kombu.mixins import ConsumerMixin
 from pydantic import ValidationError
 
 from broker_config.app import BROKER_HEARTBEAT_S, make_app
+from broker_config.broker_errors import broker_error
 from broker_config.errors import BrokerUnavailableError, LadleError, UnroutableError
-from broker_config.messages import Event, Submission
+from broker_config.messages import PROGRESS_EVENTS, Event, Submission
 from broker_config.publisher import Post, Publisher
+from broker_config.rights import Role, owner_of
 from broker_config.settings import Settings
-from broker_config.topology import JOBS, PLANNER_QUEUE, client_queue
+from broker_config.topology import JOBS, PLANNER_QUEUE, client_queue, node_of_progress
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Session:
 
     def __init__(self, settings: Settings, on_events: Callable[[list[Event]], None]) -> None:
         self.settings = settings
-        self.client = uuid.uuid4().hex
+        self.client = client_name(settings.broker)
         self._app = make_app("ladle-client", settings, queues=[PLANNER_QUEUE], include=[])
         self._publisher = Publisher(self._app, confirm_timeout_s=settings.confirm_timeout_s)
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
@@ -147,7 +149,7 @@ class Session:
                 with connection.channel() as channel:
                     PLANNER_QUEUE(channel).declare()
         except errors as exc:
-            raise BrokerUnavailableError(self.settings.broker, str(exc)) from exc
+            raise broker_error(self.settings.broker, exc) from exc
 
     def _request(self, kind: str, payload: Any) -> Future[None]:
         confirmed: Future[None] = Future()
@@ -253,10 +255,20 @@ class _Listener(ConsumerMixin):
         """Say so and try again."""
         logger.warning("lost the broker (%s); trying again in %.1f s", exc, interval)
 
-    def _on_message(self, body: Any, _message: Any) -> None:
+    def _on_message(self, body: Any, message: Any) -> None:
         try:
             events = [Event(**event) for event in body["events"]]
         except (ValidationError, TypeError, KeyError) as exc:
             logger.warning("ignored a malformed event: %s", exc)
             return
+        node = node_of_progress(message.delivery_info["routing_key"])
+        if node is not None and any(e.node != node or e.kind not in PROGRESS_EVENTS for e in events):
+            logger.warning("ignored what node %s may not say", node)  # that a job is done, only the planner says
+            return
         self._on_events(events)
+
+
+def client_name(broker_url: str) -> str:
+    """Return a new name that nobody can guess, under which a user's rights let it listen (`broker_config.rights`)."""
+    role, name = owner_of(broker_url) or (None, "")
+    return f"{name}.{uuid.uuid4().hex}" if role is Role.CLIENT else uuid.uuid4().hex

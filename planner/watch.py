@@ -51,6 +51,16 @@ def drain(planner: Planner, name: str, *, on: bool) -> None:
         logger.info("node %s: %s", name, node.state)
 
 
+def remove(planner: Planner, name: str) -> None:
+    """Give up on a node whose user was revoked: it is GONE, and all it held goes elsewhere at once."""
+    with planner.turn() as turn:
+        node = planner.cluster.nodes.get(name)
+        if node is None:
+            logger.warning("cannot remove %r: no such node", name)
+            return
+        lose_node(planner, turn, node, "it was removed")
+
+
 def tick(planner: Planner) -> None:
     """Once a second: notice silence, deadlines, overdue attempts and unsent assignments."""
     if planner.stands_by():

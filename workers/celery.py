@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from typing import Any
 
 from celery import bootsteps
 from celery.exceptions import Reject
 from celery.signals import celeryd_init, worker_init, worker_shutdown, worker_shutting_down
+from kombu.exceptions import ChannelError, OperationalError
 from kombu.messaging import Consumer
 from pydantic import ValidationError
 
 from broker_config.app import make_app
+from broker_config.broker_errors import REFUSALS, broker_error
 from broker_config.errors import BrokerUnavailableError, ConfigurationError, LadleError
 from broker_config.messages import Assignment
 from broker_config.settings import load_settings_or_exit
@@ -101,13 +104,27 @@ def _refuse_second(name: str) -> None:
 
 
 def consumers_of(name: str) -> int:
-    """Return how many workers consume the queue of node `name`, waiting for the broker if it is away."""
+    """Return how many workers consume the queue of node `name`, waiting for the broker if it is away.
+
+    Raises:
+        BrokerRefusedError: the broker refuses this user, or the queue is not there and it may not declare it.
+        BrokerUntrustedError: so does TLS.
+    """
+
+    def wait(exc: Exception, _pause_s: float) -> None:
+        if isinstance(exc, ssl.SSLError):
+            raise exc
+        logger.error("no broker yet: %s", exc)
+
     with app.connection_for_write() as connection:
-        connection.ensure_connection(lambda exc, pause_s: logger.error("no broker yet: %s", exc))
-        with connection.channel() as channel:
-            declared = node_queue(name)(channel)
-            declared.declare()
-            return int(declared.queue_declare(passive=True).consumer_count)
+        try:
+            connection.ensure_connection(wait)
+            with connection.channel() as channel:
+                declared = node_queue(name)(channel)
+                declared.declare()
+                return int(declared.queue_declare(passive=True).consumer_count)
+        except (*REFUSALS, ssl.SSLError, OperationalError, ChannelError) as exc:
+            raise broker_error(connection.as_uri(), exc) from exc
 
 
 @worker_shutting_down.connect

@@ -24,6 +24,7 @@ OWN_COMMANDS = {
     "drain": "planner.cli.nodes:drain",
     "experience": "planner.cli.experience:command",
     "jobs": "planner.cli.jobs:jobs",
+    "node": "planner.cli.users:node",
     "nodes": "planner.cli.nodes:nodes",
     "planner": "planner.cli.services:planner",
     "policy": "planner.cli.policy:command",
@@ -31,6 +32,7 @@ OWN_COMMANDS = {
     "retrain": "planner.cli.retrain:command",
     "submit": "planner.cli.submit:command",
     "up": "planner.cli.services:up",
+    "user": "planner.cli.users:user",
     "worker": "planner.cli.services:worker",
 }
 EXTRA_OF_PACKAGE = {

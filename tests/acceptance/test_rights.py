@@ -1,0 +1,276 @@
+"""Least privilege on a real broker: what each user cannot do, and that a whole job runs with what they can."""
+
+from __future__ import annotations
+
+import shlex
+import uuid
+from contextlib import contextmanager
+
+import amqp
+import pytest
+from amqp.exceptions import AccessRefused
+from click.testing import CliRunner
+from kombu import Connection, Producer
+from ladle_site import PATIENCE_S, Site, wait_until
+
+from broker_config.private_rabbitmq import PrivateRabbitMQ
+from broker_config.rights import Role
+from broker_config.settings import load_settings
+from broker_config.topology import control_queue, node_queue
+from planner.cli.main import main
+
+pytestmark = pytest.mark.rabbitmq
+VHOST = "rights"
+LONG = {"prompt": "x", "num_inference_steps": 500}  # 2 s
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    if not PrivateRabbitMQ.is_installed():
+        pytest.skip("no rabbitmq-server is installed")
+    with PrivateRabbitMQ(tmp_path_factory.mktemp("rights"), plugins=["rabbitmq_management"]) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def ladle(broker):
+    """Runs `ladle` commands as the administrator of a virtual host; gives what they printed."""
+    broker.rabbitmqctl("add_vhost", VHOST)
+    broker.rabbitmqctl("set_permissions", "--vhost", VHOST, "guest", ".*", ".*", ".*")
+
+    def run(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LADLE_BROKER_URL", f"{broker.url.removesuffix('//')}/{VHOST}")
+            patch.setenv("LADLE_MANAGEMENT_URL", broker.management_url)
+            load_settings.cache_clear()
+            result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        load_settings.cache_clear()
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
+
+
+def url_of(printed):
+    """The broker's URL in the command that `ladle node add` or `ladle user add` printed."""
+    (line,) = printed.splitlines()
+    variable, _, url = shlex.split(line)[0].partition("=")
+    assert variable == "LADLE_BROKER_URL"
+    return url
+
+
+@pytest.fixture(scope="module")
+def urls(ladle):
+    """The broker's URL for each user of a site with the nodes e1 and e2."""
+    made = {role: url_of(ladle("user", "add", role, "main")) for role in (Role.PLANNER, Role.CLIENT)}
+    return made | {name: url_of(ladle("node", "add", name)) for name in ("e1", "e2")}
+
+
+@pytest.fixture(scope="module")
+def site(urls, tmp_path_factory):
+    """A planner and the nodes e1 and e2, each process and each client under a user of its own."""
+    site = Site(tmp_path_factory.mktemp("rights-site"), broker_url=urls[Role.CLIENT], placer="round-robin")
+    site.start_planner(broker_url=urls[Role.PLANNER])
+    for name in ("e1", "e2"):
+        site.start_worker(name, broker_url=urls[name])
+        site.wait_for_node(name, "READY")
+    yield site
+    site.stop()
+
+
+@contextmanager
+def channel_as(url):
+    with Connection(url) as connection, connection.channel() as channel:
+        yield channel
+
+
+def publish(url, exchange, key, task="planner.record", **kwargs):
+    """Publish a call of a task as somebody who holds the password of `url` and writes clients of their own."""
+    headers = {"task": task, "id": uuid.uuid4().hex}
+    with Connection(url, transport_options={"confirm_publish": True}) as connection, connection.channel() as channel:
+        producer = Producer(channel, serializer="json", auto_declare=False)
+        producer.publish([[], kwargs, {}], exchange=exchange, routing_key=key, headers=headers)
+
+
+def queues_of(broker):
+    return broker.rabbitmqctl("list_queues", "--vhost", VHOST, "--no-table-headers", "name").split()
+
+
+def test_a_whole_job_runs_with_each_process_under_its_own_user(site, broker):
+    with site.client() as client:
+        handles = client.submit_many([{"prompt": "x", "num_inference_steps": 100}] * 4)
+        kinds = [event.kind for event in handles[0].events()]
+        results = [handle.result(PATIENCE_S) for handle in handles]
+        cancelled = client.submit(**LONG)
+        wait_until(lambda: site.state(cancelled.job) == "RUNNING", "the job to cancel runs")
+        cancelled.cancel()
+        site.wait_for_state(cancelled.job, "CANCELLED")
+        assert client.submit(prompt="x").result(PATIENCE_S)
+    assert {result.node for result in results} == {"e1", "e2"}
+    assert {"accepted", "placed", "started", "step", "done"} <= set(kinds)
+    logs = "".join(running.log for running in site.running.values())
+    assert "ACCESS_REFUSED" not in logs
+    assert "Traceback" not in logs
+    queues = {name for name in queues_of(broker) if not name.startswith("client.")}
+    assert queues == {"planner", "outcomes", "dead", "train", "node.e1", "control.e1", "node.e2", "control.e2"}
+
+
+@pytest.mark.fault(27)
+def test_a_node_cannot_read_declare_or_delete_what_is_not_its_own(urls):
+    def refused(action):
+        with channel_as(urls["e1"]) as channel, pytest.raises(AccessRefused, match="ACCESS_REFUSED"):
+            action(channel)
+
+    for queue in ("node.e2", "control.e2", "planner", "outcomes", "dead", "train"):
+        refused(lambda channel, queue=queue: channel.basic_consume(queue))
+        refused(lambda channel, queue=queue: channel.basic_get(queue))
+        refused(lambda channel, queue=queue: channel.queue_purge(queue))
+    for queue in ("node.e1", "node.e2", "node.e3", "mine", ""):
+        refused(lambda channel, queue=queue: channel.queue_declare(queue, durable=True, auto_delete=False))
+    for queue in ("node.e1", "node.e2", "outcomes"):
+        refused(lambda channel, queue=queue: channel.queue_delete(queue))
+        refused(lambda channel, queue=queue: channel.queue_bind(queue, "ladle.events", "#"))
+    refused(lambda channel: channel.exchange_declare("mine", "topic", durable=True, auto_delete=False))
+    refused(lambda channel: channel.exchange_delete("ladle.outcomes"))
+    with channel_as(urls["e1"]) as channel:
+        assert channel.basic_get("node.e1") is None
+        node_queue("e1")(channel).declare()
+        control_queue("e1")(channel).declare()
+
+
+@pytest.mark.fault(27)
+@pytest.mark.parametrize(
+    ("exchange", "key"),
+    [
+        ("ladle.outcomes", "outcome.e2.done"),
+        ("ladle.outcomes", "outcome.e2.report"),
+        ("ladle.outcomes", "outcome"),
+        ("ladle.events", "job.alice.0a.done"),
+        ("ladle.events", "progress.e2.alice.0a"),
+        ("ladle.dead", "dead.node.e2"),
+        ("ladle.dead", "node.e1"),
+        ("ladle.jobs", "submit"),
+        ("ladle.nodes", "node.e1"),
+        ("ladle.control", "node.e2"),
+        ("ladle.train", "train.retrain"),
+        ("", "outcomes"),
+    ],
+)
+def test_a_node_cannot_publish_in_any_other_name(urls, exchange, key):
+    with channel_as(urls["e1"]) as channel:
+        channel.confirm_select()
+        channel.basic_publish_confirm(amqp.Message("x"), exchange="ladle.outcomes", routing_key="outcome.e1.done")
+        with pytest.raises(AccessRefused):
+            channel.basic_publish_confirm(amqp.Message("x"), exchange=exchange, routing_key=key)
+
+
+def test_a_client_hears_of_its_own_jobs_only_and_gives_the_planner_no_orders(urls):
+    def refused(action):
+        with channel_as(urls[Role.CLIENT]) as channel, pytest.raises(AccessRefused, match="ACCESS_REFUSED"):
+            action(channel)
+
+    for queue in ("planner", "outcomes", "node.e1", "client.other.0a.1"):
+        refused(lambda channel, queue=queue: channel.basic_get(queue))
+        refused(lambda channel, queue=queue: channel.queue_declare(queue, durable=True))
+    with channel_as(urls[Role.CLIENT]) as channel:
+        channel.queue_declare("client.main.0a.1", durable=True)
+    for key in ("#", "job.#", "job.other.0a.#", "progress.#", "progress.*.other.0a"):
+        refused(lambda channel, key=key: channel.queue_bind("client.main.0a.1", "ladle.events", key))
+    for key in ("drain", "remove"):
+        with pytest.raises(AccessRefused):
+            publish(urls[Role.CLIENT], "ladle.jobs", key, f"planner.{key}", node="e1", on=True)
+
+
+@pytest.mark.fault(28)
+def test_a_forged_or_replayed_outcome_is_never_recorded(site, urls):
+    # Given a job that e1 has done, and one that runs on e2
+    with site.client() as client:
+        handles = client.submit_many([{"prompt": "x"}] * 2)
+        done = next(handle.result(PATIENCE_S) for handle in handles if handle.result(PATIENCE_S).node == "e1")
+        longs = client.submit_many([LONG] * 2)
+        wait_until(lambda: len({row["node"] for row in site.rows(*(h.job for h in longs))} - {None}) == 2, "both run")
+        running = next(h for h in longs if site.rows(h.job)[0]["node"] == "e2")
+        genuine = {"job": done.job, "attempt": 1, "node": "e1", "result": "failed"}
+
+        # When e1 replays, invents and steals outcomes, under the keys that the broker allows it
+        forged = [
+            genuine,
+            {**genuine, "job": "no-such-job"},
+            {**genuine, "attempt": 2},
+            {**genuine, "job": running.job},
+            {**genuine, "job": running.job, "node": "e2"},
+            {**genuine, "job": running.job, "node": "e2", "attempt": 2},
+        ]
+        for outcome in forged:
+            publish(urls["e1"], "ladle.outcomes", "outcome.e1.failed", outcome=outcome)
+        publish(
+            urls["e1"],
+            "ladle.outcomes",
+            "outcome.e1.report",
+            "planner.report",
+            report={"node": "e2", "state": "stopped"},
+        )
+        publish(urls["e1"], "ladle.outcomes", "outcome.e1.done", "planner.cancel", jobs=[running.job])
+        letter = {
+            "queue": "dead",
+            "headers": {"task": "workers.generate", "id": f"{running.job}/1"},
+            "reason": "forged",
+        }
+        for forged_letter in (letter, {**letter, "queue": "node.e1"}, {**letter, "queue": "node.e2"}):
+            publish(urls["e1"], "ladle.dead", "dead.node.e1", "planner.record_dead_letter", **forged_letter)
+        result = running.result(PATIENCE_S)
+
+    # Then nothing of it counts, and what speaks for others lies among the dead letters
+    assert (result.node, result.attempts) == ("e2", 1)
+    assert [attempt["result"] for attempt in site.attempts(running.job)] == ["done"]
+    assert [attempt["result"] for attempt in site.attempts(done.job)] == ["done"]
+    assert site.rows("no-such-job") == []
+    wait_until(
+        lambda: sum("forged or misrouted" in letter["reason"] for letter in site.dead_letters()) == 6,
+        "the dead letters",
+    )
+    assert {site.node_states()[name] for name in ("e1", "e2")} == {"READY"}
+
+
+def test_a_removed_node_is_locked_out_and_its_jobs_finish_elsewhere(site, ladle, broker):
+    url = url_of(ladle("node", "add", "e3"))
+    worker = site.start_worker("e3", broker_url=url)
+    site.wait_for_node("e3", "READY")
+    with site.client() as client:
+        handles = client.submit_many([LONG] * 6)
+        jobs = [handle.job for handle in handles]
+        wait_until(lambda: ("e3", "RUNNING") in [(row["node"], row["state"]) for row in site.rows(*jobs)], "e3 draws")
+        ladle("node", "remove", "e3")
+        results = [handle.result(PATIENCE_S) for handle in handles]
+    assert {result.node for result in results} == {"e1", "e2"}
+    assert site.node_states() == {"e1": "READY", "e2": "READY", "e3": "GONE"}
+    with pytest.raises(AccessRefused), Connection(url) as connection:
+        connection.connect()
+    assert not {"node.e3", "control.e3"} & set(queues_of(broker))
+    assert worker.wait() != 0
+    assert "refuses this user" in worker.log
+
+
+def test_a_node_that_was_added_again_has_a_new_password(ladle):
+    old, new = (url_of(ladle("node", "add", "e4")) for _ in range(2))
+    with Connection(new) as connection:
+        connection.connect()
+    with pytest.raises(AccessRefused), Connection(old) as connection:
+        connection.connect()
+    ladle("node", "remove", "e4")
+
+
+def test_the_printed_commands_do_the_same(ladle, broker, tmp_path):
+    printed = ladle("node", "add", "e5", "--print")
+    command, _, rest = printed.partition("\n")
+    assert command == "rabbitmqctl import_definitions <<'END'"
+    text, _, rest = rest.partition("END\n")
+    (tmp_path / "e5.json").write_text(text)
+    broker.rabbitmqctl("import_definitions", str(tmp_path / "e5.json"))
+    with channel_as(url_of(rest.splitlines()[-1])) as channel:
+        assert channel.basic_get("node.e5") is None
+    for line in ladle("node", "remove", "e5", "--print").splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "rabbitmqctl"
+        broker.rabbitmqctl(*arguments)
+    assert "node.e5" not in broker.rabbitmqctl("list_users").split()
