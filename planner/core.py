@@ -248,7 +248,8 @@ class Planner:
                 job.latent_action = _by_node(observation, placement, row)
                 self.waiting.push(job)
             else:
-                given.append(self._give(turn, job, views[row], nodes[chosen], observation, row, chosen))
+                version = placement.versions.get(row)
+                given.append(self._give(turn, job, views[row], nodes[chosen], observation, row, chosen, version))
         if self.settings.experience_kept:
             beside = None if self.policies is None else self.policies.beside
             turn.decisions += experience_rows(observation, placement, given, beside)
@@ -262,6 +263,7 @@ class Planner:
         observation: Observation,
         row: int,
         chosen: int,
+        policy_version: str | None,
     ) -> Given:
         eta = eta_when_placed(observation, node, row, chosen, turn.now)
         job.attempts += 1
@@ -277,7 +279,7 @@ class Planner:
             spread_log=float(observation.generation_log_std[row, chosen]),
             placed_at=turn.now,
             placer=self.placer.name,
-            policy_version=self.placer.policy_version,
+            policy_version=policy_version,
         )
         decision = {
             "placer": attempt.placer,

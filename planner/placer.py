@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sqlalchemy import Connection
 from broker_config.settings import Settings
 from rl_agent.errors import PolicyError
 from rl_agent.experience import Decision
-from rl_agent.learned_placer import LearnedPlacer
+from rl_agent.learned_placer import LearnedPlacer, PolicyOf, place_each
 from rl_agent.observation import Observation
 from rl_agent.placers import RULES, EarliestCompletionPlacer, Placement, Placer
 from rl_agent.policy_file import parse_policy
@@ -26,18 +27,17 @@ class ServedPolicy:
     """The learned policies in use, with earliest completion in their place whenever they cannot answer.
 
     The promoted version of the registry decides; while there is none, the one of the settings. A canary decides about a
-    share of the batches. A policy cannot answer when it is missing, damaged or does not fit, and when it answers NaN
-    (FAULTS.md, row 24): the log says why once, and every decision is logged under the name of the placer that made it.
+    share of the jobs, the same ones whenever they are reconsidered. A policy cannot answer when it is missing, damaged
+    or does not fit, and when it answers NaN (FAULTS.md, row 24): the log says why once, and every decision is logged
+    under the name of the placer that made it.
 
     Args:
         folder: the policy of the settings; None is the one that ships with the package.
         exploration: as in `LearnedPlacer`.
-        seed: of all draws.
     """
 
-    def __init__(self, folder: Path | None, *, exploration: float = 0.0, seed: int | None = None) -> None:
+    def __init__(self, folder: Path | None, *, exploration: float = 0.0) -> None:
         self._exploration = exploration
-        self._generator = np.random.default_rng(seed)
         self._rule = EarliestCompletionPlacer()
         self._of_settings = self._load(folder)
         self._policies: dict[str, LearnedPlacer | None] = {}
@@ -52,7 +52,7 @@ class ServedPolicy:
 
     @property
     def policy_version(self) -> str | None:
-        """Return the version of the policy that made the last decision, None for the rule."""
+        """Return the version of the policy that decides about all jobs but the canary's, None for the rule."""
         return self._answering.policy_version
 
     def refresh(self, connection: Connection) -> None:
@@ -71,15 +71,17 @@ class ServedPolicy:
         self._serving = serving
 
     def place(self, observation: Observation) -> Placement:
-        """Answer with a policy, or with earliest completion if none can."""
-        for policy in self._candidates():
-            try:
-                placement = policy.place(observation)
-            except PolicyError as exc:
-                self._say(f"the next in line places in its stead, at last earliest-completion: {exc}")
-            else:
-                self._answering = policy
-                return placement
+        """Answer with the policies, or with earliest completion if they cannot."""
+        promoted = self._policies.get(PolicyState.PROMOTED, self._of_settings)
+        if promoted is not None:
+            for policy_of in self._shares(promoted):
+                try:
+                    placement = place_each(observation, policy_of)
+                except PolicyError as exc:
+                    self._say(f"the next in line places in its stead, at last earliest-completion: {exc}")
+                else:
+                    self._answering = promoted
+                    return placement
         self._answering = self._rule
         return self._rule.place(observation)
 
@@ -92,12 +94,13 @@ class ServedPolicy:
             node = decision.nodes[int(probabilities.argmax())] if np.isfinite(probabilities).all() else None
         return {"shadow_version": None if shadow is None else shadow.policy_version, "shadow_node": node}
 
-    def _candidates(self) -> list[LearnedPlacer]:
-        """Return the policies to ask, the first that answers decides."""
-        promoted = self._policies.get(PolicyState.PROMOTED, self._of_settings)
-        _, share = self._serving.get(PolicyState.CANARY, ("", 0.0))
-        canary = self._policies.get(PolicyState.CANARY) if self._generator.random() < share else None
-        return [policy for policy in (canary, promoted) if policy is not None]
+    def _shares(self, promoted: LearnedPlacer) -> list[PolicyOf]:
+        """Return who decides about which job; the second one stands in when the canary does not answer."""
+        canary = self._policies.get(PolicyState.CANARY)
+        if canary is None:
+            return [lambda _job: promoted]
+        version, share = self._serving[PolicyState.CANARY]
+        return [lambda job: canary if is_in_share(job, version, share) else promoted, lambda _job: promoted]
 
     def _load(self, folder: Path | None) -> LearnedPlacer | None:
         try:
@@ -122,6 +125,12 @@ class ServedPolicy:
         if problem != self._last_problem:
             logger.error("a policy did not answer; %s", problem)
             self._last_problem = problem
+
+
+def is_in_share(job: str, version: str, share: float) -> bool:
+    """Return whether a job is among the `share` of all jobs that the canary `version` decides about, each time anew."""
+    digest = hashlib.blake2b(f"{version}/{job}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) < share * 2**64
 
 
 def make_placer(settings: Settings) -> Placer:

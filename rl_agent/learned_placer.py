@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -64,28 +65,14 @@ class LearnedPlacer:
         Raises:
             PolicyAnswerError: the policy answered NaN or infinity; nothing is placed.
         """
-        jobs, nodes = observation.eligible.shape
-        chosen = np.full(jobs, WAITING, dtype=np.int64)
-        probabilities = np.zeros((jobs, nodes))
-        propensity = np.ones(jobs)
-        read: dict[int, Rows] = {}
-        policy_input = PolicyInput(observation)
-        for job in policy_input.jobs():
-            rows = policy_input.rows(job)
-            probabilities[job] = self.probabilities(rows, observation.latent_action[job])
-            if not np.isfinite(probabilities[job]).all():
-                raise PolicyAnswerError(self.card.version, observation.jobs[job])
-            node, propensity[job] = self._choose(probabilities[job])
-            if policy_input.outlook.take(job, node):
-                chosen[job], read[job] = node, rows
-        return Placement(node=chosen, probabilities=probabilities, propensity=propensity, rows=read)
+        return place_each(observation, lambda _job: self)
 
     def probabilities(self, rows: Rows, latent_action: FloatArray) -> FloatArray:
         """(N,) of one job from its rows (N, columns) and latent action (N,); NaN where the policy answers NaN."""
         return _softmax(self._policy.logits(rows[None], latent_action[None].astype(np.float32))[0])
 
-    def _choose(self, probabilities: FloatArray) -> tuple[int, float]:
-        """Return a node and how likely it was to be returned."""
+    def choose(self, probabilities: FloatArray) -> tuple[int, float]:
+        """Return the node to take by (N,) probabilities, and how likely it was to be returned."""
         node = int(probabilities.argmax())
         if self.exploration <= 0.0:
             return node, 1.0
@@ -94,6 +81,39 @@ class LearnedPlacer:
             node = int(self._generator.choice(len(probabilities), p=probabilities))
         certain = (1.0 - self.exploration) * (node == most_probable)
         return node, certain + self.exploration * float(probabilities[node])
+
+
+PolicyOf = Callable[[str], LearnedPlacer]
+"""Returns the policy that decides about the job of this id."""
+
+
+def place_each(observation: Observation, policy_of: PolicyOf) -> Placement:
+    """Answer for all jobs, in their order, each by its own policy, which sees what those before it took.
+
+    Args:
+        observation: the jobs and nodes.
+        policy_of: says which policy decides about a job.
+
+    Raises:
+        PolicyAnswerError: a policy answered NaN or infinity; nothing is placed.
+    """
+    jobs, nodes = observation.eligible.shape
+    chosen = np.full(jobs, WAITING, dtype=np.int64)
+    probabilities = np.zeros((jobs, nodes))
+    propensity = np.ones(jobs)
+    read: dict[int, Rows] = {}
+    versions: dict[int, str | None] = {}
+    policy_input = PolicyInput(observation)
+    for job in policy_input.jobs():
+        rows = policy_input.rows(job)
+        policy = policy_of(observation.jobs[job])
+        probabilities[job] = policy.probabilities(rows, observation.latent_action[job])
+        if not np.isfinite(probabilities[job]).all():
+            raise PolicyAnswerError(policy.card.version, observation.jobs[job])
+        node, propensity[job] = policy.choose(probabilities[job])
+        if policy_input.outlook.take(job, node):
+            chosen[job], read[job], versions[job] = node, rows, policy.policy_version
+    return Placement(node=chosen, probabilities=probabilities, propensity=propensity, rows=read, versions=versions)
 
 
 def _softmax(logits: Float32) -> FloatArray:

@@ -8,7 +8,7 @@ because a fast node that is busy can still finish it sooner than a slow idle one
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -36,12 +36,14 @@ class Placement:
         propensity: (J,) how likely each chosen node was to be chosen, where that is not what `probabilities` say: a
             policy that takes its most probable node is certain of it.
         rows: what a learned policy read of each job it placed, by row.
+        versions: of the policy that placed each of them.
     """
 
     node: NDArray[np.int64]
     probabilities: FloatArray
     propensity: FloatArray | None = None
     rows: Mapping[int, NDArray[np.float32]] | None = None
+    versions: Mapping[int, str | None] = field(default_factory=dict)
 
     def propensity_of(self, job: int) -> float:
         """Return how likely row `job`'s node was to be chosen; for a job that was placed."""

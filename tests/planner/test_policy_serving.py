@@ -6,7 +6,7 @@ from planner_world import World
 from policies import policy_files
 from sqlalchemy import update
 
-from planner.placer import ServedPolicy
+from planner.placer import ServedPolicy, is_in_share
 from planner.probation import BATCH, LEAST_BATCHES, worse
 from rl_agent import policy_registry as registry
 from rl_agent.experience_log import read_experience
@@ -18,7 +18,7 @@ from rl_agent.policy_registry import PolicyRow, PolicyState
 def world(tmp_path):
     """A planner that serves `v0` of its settings; `v1` and `v2` are candidates."""
     write_policy(tmp_path, policy_files("v0"))
-    world = World(ServedPolicy(tmp_path, seed=0), window=1, node_timeout_s=1e6)
+    world = World(ServedPolicy(tmp_path), window=1, node_timeout_s=1e6)
     with world.ledger.transaction() as connection:
         for version in ("v1", "v2"):
             registry.add_policy(connection, policy_files(version), world.clock.now())
@@ -80,15 +80,39 @@ def test_the_shadow_is_logged_and_decides_nothing(world):
     assert (row["policy_version"], row["shadow_version"], row["shadow_node"]) == ("v0", "v2", "a")
 
 
-def test_a_canary_decides_about_its_share(world):
-    ask(world, registry.try_out, "v2", PolicyState.CANARY, 0.5)
+def test_a_canary_decides_about_its_share_of_the_jobs_of_one_batch(world):
+    # Given nodes with room for many jobs, and two policies
+    ask(world, registry.try_out, "v2", PolicyState.CANARY, 0.25)
     world.tick()
-    versions = [draw(world, f"job-{number}")["policy_version"] for number in range(60)]
-    assert 15 <= versions.count("v2") <= 45
-    assert set(versions) == {"v0", "v2"}
+    jobs = [f"job-{number}" for number in range(60)]
+    # When they come at once and are reconsidered again and again
+    for job in jobs:
+        world.submit(job)
+    for _ in jobs:
+        world.draw("a")
+    # Then each is decided by the policy whose job it is
+    versions = {job: world.row(job)["policy_version"] for job in jobs}
+    assert versions == {job: "v2" if is_in_share(job, "v2", 0.25) else "v0" for job in jobs}
+    assert {row["job"]: row["policy_version"] for row in experience(world)} == versions
 
 
-@pytest.mark.fault(24, "B")
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_a_share_is_that_share_of_the_jobs_whatever_their_ids(share):
+    of_client = [f"job-{number}" for number in range(4_000)]
+    drawn = sum(is_in_share(job, "v", share) for job in of_client) / len(of_client)
+    assert drawn == pytest.approx(share, abs=0.03)
+
+
+def test_a_canary_that_answers_nan_leaves_its_jobs_to_the_promoted_one(world, caplog):
+    files = policy_files("nan", scale=3e37)  # finite weights that overflow within the chain
+    ask(world, lambda connection: registry.add_policy(connection, files, world.clock.now()))
+    ask(world, registry.try_out, "nan", PolicyState.CANARY, 1.0)
+    world.tick()
+    with np.errstate(all="ignore"):
+        assert draw(world, "job-1")["policy_version"] == "v0"
+    assert "answered NaN" in caplog.text
+
+
 def test_a_promoted_policy_with_a_flipped_bit_is_not_served(world, caplog):
     files = policy_files("v1")
     damaged = files.weights[:-1] + bytes([files.weights[-1] ^ 1])
