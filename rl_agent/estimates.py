@@ -23,6 +23,7 @@ PRIOR_LOAD_S = 10.0
 PRIOR_LOG_STD = 0.7
 BORROWED_LOG_STD = 0.4
 NORMAL_P90 = 1.2816
+TYPICAL_FORGETTING = 0.02
 
 
 def work_units(*, num_inference_steps: int, width_px: int, height_px: int, n: int) -> float:
@@ -35,20 +36,21 @@ class RunningLogMean:
     """Exponentially forgetting mean and spread of the logarithm of a positive quantity.
 
     Seconds on unlike machines differ by factors, so the logarithm is averaged. The first observations weigh 1, 1/2,
-    1/3 ... until `forgetting` is reached, and a surprise of more than three standard deviations doubles the weight:
-    a node that throttles to a tenth is believed within a few jobs (FAULTS.md, row 23).
+    1/3 ... until `forgetting` is reached, and a surprise of more than `surprise_stds` standard deviations doubles the
+    weight: a node that throttles to a tenth is believed within a few jobs (FAULTS.md, row 23).
     """
 
     mean_log: float
     std_log: float = PRIOR_LOG_STD
     count: int = 0
     forgetting: float = 0.3
+    surprise_stds: float = 3.0
 
     def observe(self, value: float) -> None:
         """Take one measured `value` > 0 into the estimate."""
         deviation = math.log(value) - self.mean_log
         weight = max(self.forgetting, 1.0 / (self.count + 1))
-        if self.count and abs(deviation) > 3.0 * max(self.std_log, 0.05):
+        if self.count and abs(deviation) > self.surprise_stds * max(self.std_log, 0.05):
             weight = min(2.0 * weight, 1.0)
         self.mean_log += weight * deviation
         spread = self.std_log**2 if self.count else 0.0
@@ -105,9 +107,13 @@ class Estimates:
 
     Attributes:
         by_node: what was measured, by node and model; a pair that is missing here is borrowed when asked for.
+        typical_generation: of the last jobs done, on whatever node: the scale of time of this installation.
     """
 
     by_node: dict[str, dict[str, ModelEstimate]] = field(default_factory=dict)
+    typical_generation: RunningLogMean = field(
+        default_factory=lambda: RunningLogMean(mean_log=0.0, forgetting=TYPICAL_FORGETTING, surprise_stds=math.inf)
+    )
     _kin: _Kin | None = field(default=None, init=False, repr=False, compare=False)
     _tables: dict[tuple[tuple[str, ...], tuple[str, ...]], EstimateTable] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -170,6 +176,7 @@ class Estimates:
         estimate = self._measured(node, model)
         if generation_s > 0.0:
             estimate.s_per_unit.observe(generation_s / max(units + estimate.overhead_units, 1e-9))
+            self.typical_generation.observe(generation_s)
         if load_s > 0.0:
             estimate.load_s.observe(load_s)
 

@@ -18,10 +18,10 @@ from rl_agent.errors import ExperienceFormatError
 from rl_agent.estimates import FloatArray
 from rl_agent.observation import OBSERVATION_VERSION, Observation
 from rl_agent.placers import WAITING, Placement
-from rl_agent.policy_input import COLUMN, JOB_COLUMNS, PolicyInput, Rows
+from rl_agent.policy_input import COLUMN, JOB_COLUMNS, PolicyInput, Rows, standard_s
 
 FORMAT = 1
-HEADER = struct.Struct("<BBHI")
+HEADER = struct.Struct("<BBHIf")
 MOST_NODES = 10_000
 MOST_BYTES = 2**22
 LARGEST = 6e4
@@ -39,12 +39,14 @@ class Decision:
         rows: (N, columns) what the policy reads, `rl_agent.policy_input`.
         latent_action: (N,) probabilities the job got before, NaN at the first time.
         probabilities: (N,) those it got now.
+        standard_s: seconds in one standard second, the unit of durations in `rows`.
     """
 
     nodes: tuple[str, ...]
     rows: Rows
     latent_action: FloatArray
     probabilities: FloatArray
+    standard_s: float
 
     @property
     def eligible(self) -> NDArray[np.bool_]:
@@ -64,6 +66,7 @@ def decisions(observation: Observation, placement: Placement) -> Iterator[tuple[
                 rows=rows,
                 latent_action=observation.latent_action[job],
                 probabilities=placement.probabilities[job],
+                standard_s=standard_s(observation),
             ),
         )
 
@@ -89,7 +92,7 @@ def encode(decision: Decision) -> bytes:
     names = "\n".join(decision.nodes).encode()
     by_node = (decision.rows.T[_NODE].ravel(), decision.latent_action, decision.probabilities)
     half = np.concatenate((decision.rows[0, _JOB], *by_node)).clip(-LARGEST, LARGEST).astype("<f2")
-    header = HEADER.pack(FORMAT, OBSERVATION_VERSION, len(decision.nodes), COLUMNS_CRC)
+    header = HEADER.pack(FORMAT, OBSERVATION_VERSION, len(decision.nodes), COLUMNS_CRC, decision.standard_s)
     return header + zlib.compress(half.tobytes() + names, 1)
 
 
@@ -105,11 +108,11 @@ def decode(data: bytes) -> Decision:
         body = expander.decompress(data[HEADER.size :], MOST_BYTES)
     except (struct.error, zlib.error, TypeError) as exc:
         raise ExperienceFormatError(f"it is damaged: {exc}") from exc
-    nodes = version[2]
+    nodes, unit_s = version[2], version[4]
     if (version[0], version[1], version[3]) != (FORMAT, OBSERVATION_VERSION, COLUMNS_CRC):
         raise ExperienceFormatError(f"its version is {version}, not {(FORMAT, OBSERVATION_VERSION, '', COLUMNS_CRC)}")
     count = len(_JOB) + nodes * (len(_NODE) + 2)
-    if not 0 < nodes <= MOST_NODES or len(body) < 2 * count or not expander.eof:
+    if not 0 < nodes <= MOST_NODES or not 0.0 < unit_s < LARGEST or len(body) < 2 * count or not expander.eof:
         raise ExperienceFormatError(f"it has {len(body)} bytes for {nodes} nodes")
     numbers = np.frombuffer(body, dtype="<f2", count=count).astype(np.float32)
     names = tuple(body[2 * count :].decode(errors="replace").split("\n"))
@@ -124,4 +127,5 @@ def decode(data: bytes) -> Decision:
         rows=rows,
         latent_action=by_node[-2].astype(np.float64),
         probabilities=by_node[-1].astype(np.float64),
+        standard_s=unit_s,
     )

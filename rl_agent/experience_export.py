@@ -70,6 +70,7 @@ def _record(row: dict[str, Any], following: dict[int, int]) -> dict[str, Any]:
         "eligible": decision.eligible.tolist(),
         "latent_action": decision.latent_action,
         "probabilities": decision.probabilities,
+        "standard_s": decision.standard_s,
     }
 
 
@@ -78,7 +79,8 @@ def _schema() -> pa.Schema:
     arrays = [("observation", _HALVES), ("latent_action", _HALVES), ("probabilities", _HALVES)]
     lists = [("nodes", pa.list_(pa.string())), ("eligible", pa.list_(pa.bool_()))]
     metadata = {"ladle.observation_version": str(OBSERVATION_VERSION), "ladle.columns": ",".join(COLUMN)}
-    return pa.schema([*columns, ("next_id", pa.int64()), *lists, *arrays], metadata=metadata)
+    added = [("next_id", pa.int64()), ("standard_s", pa.float64())]
+    return pa.schema([*columns, *added, *lists, *arrays], metadata=metadata)
 
 
 def _fields() -> Iterator[tuple[str, Any]]:

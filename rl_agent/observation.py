@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rl_agent.estimates import Estimates, FloatArray
 
-OBSERVATION_VERSION = 1
+OBSERVATION_VERSION = 2
 DEFAULT_LINK_MBIT_S = 1000.0
 
 
@@ -81,6 +81,7 @@ class Observation:
         resident: for each node the indices of the models that will be in memory, least recently used first.
         resident_limit: (N,) how many models a node keeps in memory.
         waiting: how many jobs wait, those included that are not listed because they are too far behind.
+        typical_generation_s: what the last jobs done took; before there are any, what is predicted of those listed.
     """
 
     jobs: tuple[str, ...]
@@ -102,6 +103,7 @@ class Observation:
     resident: tuple[tuple[int, ...], ...]
     resident_limit: NDArray[np.int64]
     waiting: int
+    typical_generation_s: float
 
     @property
     def service_s(self) -> FloatArray:
@@ -139,13 +141,14 @@ def observe(
         [[node.accepts_jobs and (node.models is None or name in node.models) for node in nodes] for name in models],
         dtype=bool,
     ).reshape(len(models), len(nodes))
+    generation_s = table.s_per_unit[model] * (units + table.overhead_units[model])
     return Observation(
         jobs=tuple(job.job for job in jobs),
         nodes=tuple(node.node for node in nodes),
         models=tuple(models),
         transfer_in_s=transfer_in_s,
         load_s=np.where(held(resident, len(models))[model], 0.0, table.load_s[model]),
-        generation_s=table.s_per_unit[model] * (units + table.overhead_units[model]),
+        generation_s=generation_s,
         generation_log_std=table.log_std[model],
         transfer_out_s=transfer_out_s,
         backlog_s=np.array([node.backlog_s for node in nodes], dtype=np.float64),
@@ -159,7 +162,14 @@ def observe(
         resident=resident,
         resident_limit=np.array([node.resident_limit for node in nodes], dtype=np.int64),
         waiting=len(jobs) if waiting is None else waiting,
+        typical_generation_s=_typical_generation_s(estimates, generation_s),
     )
+
+
+def _typical_generation_s(estimates: Estimates, predicted_s: FloatArray) -> float:
+    if estimates.typical_generation.count:
+        return estimates.typical_generation.median
+    return float(np.median(predicted_s)) if predicted_s.size else 1.0
 
 
 def held(resident: Sequence[Sequence[int]], models: int) -> NDArray[np.bool_]:

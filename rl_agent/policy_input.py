@@ -1,13 +1,15 @@
 """What the learned policy reads of one job: a matrix with one row per node.
 
-Every column is a number of ordinary size whatever the fleet: logarithms of seconds, ratios, shares. Nothing in it
-depends on how many nodes there are, or in which order, so that one policy serves any fleet. The training environment
-and the live planner build it here; only numpy is needed.
+Every column is a number of ordinary size whatever the fleet: logarithms of durations, ratios, shares. Nothing in it
+depends on how many nodes there are, in which order, or on whether jobs take a tenth of a second or an hour, so that
+one policy serves any fleet: durations are in *standard seconds*, of which the generation of a typical job takes
+`STANDARD_GENERATION`. The training environment and the live planner build it here; only numpy is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +41,20 @@ NODE_COLUMNS = (
 )
 JOB_COLUMNS = ("least_delay", "holders", "waited", "pressure", "same_model")
 COLUMN = {name: column for column, name in enumerate((*NODE_COLUMNS, *JOB_COLUMNS, "eligible", "score"))}
-N_LOG_SECONDS = NODE_COLUMNS.index("evicted_demand")
+N_LOG_DURATIONS = NODE_COLUMNS.index("evicted_demand")
 
+STANDARD_GENERATION = 4.0
 MAX_PRESSURE = 8.0
 SCORE_SHARE = 0.05
-SCORE_FLOOR_S = 0.25
+SCORE_FLOOR_S = 0.25  # standard seconds
 MAX_SCORE = 10.0
 
 
 class PolicyInput:
     """Builds the rows of each job of one batch, seeing what was placed before in the batch.
 
-    Seconds enter as log(1 + s). A cost is a number of seconds times the pressure: what it costs the jobs that wait.
+    Durations are standard seconds (see the module) and enter as log(1 + s). A cost is a duration times the pressure:
+    what it costs the jobs that wait.
 
     | column | meaning |
     |---|---|
@@ -62,9 +66,9 @@ class PolicyInput:
     | has_room, is_idle | 1 or 0 |
     | evicted | loading again what would be pushed out of memory |
     | evicted_demand | share of the batch's jobs that need what would be pushed out |
-    | load_pressure, evicted_pressure, service_pressure | those seconds times `pressure` |
+    | load_pressure, evicted_pressure, service_pressure | those durations times `pressure` |
     | waited | since the job was accepted |
-    | pressure | log(1 + WAITING jobs per node); times seconds it is taken plain |
+    | pressure | log(1 + WAITING jobs per node); times a duration it is taken plain |
     | least_delay | least predicted delay |
     | same_model | share of the batch's jobs that need the job's model |
     | holders | share of the nodes that hold it |
@@ -72,11 +76,14 @@ class PolicyInput:
     | score | logits of priced completion, 0 on its node |
 
     Attributes:
-        outlook: what the nodes will look like; `outlook.take` after each decision.
+        standard_s: how many seconds a standard second has.
+        outlook: what the nodes will look like, in standard seconds; `outlook.take` after each decision.
     """
 
     def __init__(self, observation: Observation) -> None:
         jobs, nodes = observation.eligible.shape
+        self.standard_s = standard_s(observation)
+        observation = _in_unit_of(self.standard_s, observation)
         self.outlook = Outlook(observation)
         self._observation = observation
         self._present = observation.eligible.any(axis=0)
@@ -124,7 +131,7 @@ class PolicyInput:
         excess_cost_s = np.maximum(cost_s - cost_s[observation.eligible[job]].min(), 0.0)
         busy_s = np.stack([load_s, evicted_s, load_s + observation.generation_s[job]])
         rows: Rows = self._fixed[job].copy()
-        rows[:, :N_LOG_SECONDS] = np.log1p(
+        rows[:, :N_LOG_DURATIONS] = np.log1p(
             np.vstack([excess_cost_s, excess_s, outlook.backlog_s, busy_s[:2], self._pressure * busy_s])
         ).T
         rows[:, COLUMN["evicted_demand"]] = np.where(evicted_s > 0.0, self._demand[evicted_model], 0.0)
@@ -139,3 +146,14 @@ class PolicyInput:
 def score(excess_s: FloatArray, least_s: float) -> FloatArray:
     """(N,) logits of a rule from the seconds by which each node is worse than the best, at `least_s`."""
     return np.maximum(-excess_s / (SCORE_SHARE * least_s + SCORE_FLOOR_S), -MAX_SCORE)
+
+
+def standard_s(observation: Observation) -> float:
+    """Return how many seconds a standard second has."""
+    return max(observation.typical_generation_s, 1e-6) / STANDARD_GENERATION
+
+
+def _in_unit_of(unit_s: float, observation: Observation) -> Observation:
+    """Return the observation with all durations in another unit than seconds."""
+    durations = ("transfer_in_s", "load_s", "generation_s", "transfer_out_s", "backlog_s", "waited_s", "cold_load_s")
+    return replace(observation, **{name: getattr(observation, name) / unit_s for name in durations})

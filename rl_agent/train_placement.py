@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl_agent.edge_placement.env import EdgePlacementEnv
@@ -27,7 +29,7 @@ from rl_agent.estimates import FloatArray
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.placers import Placer, PricedCompletionPlacer
-from rl_agent.policy_export import served_weights
+from rl_agent.policy_export import load_weights, served_weights
 from rl_agent.policy_file import PolicyCard, save_policy
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 VALIDATION_SEED = 90_000
 VALIDATION_LOADS = (0.5, 0.7, 0.9, 1.1)
 VALIDATION_NODES = (6, 9, 14)
+LOAD_STRETCH = (0.3, 3.0)
+"""Fleets in training load their models this many times as long as in `EdgePlacement-v1`, see docs/edge_placement.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +46,20 @@ class TrainingPlan:
     """How long and on what to train; the defaults made the shipped policy.
 
     Attributes:
-        decisions: in all.
+        warm_up_decisions: for the critics to learn from before the actor does.
+        decisions: from then on.
         round_decisions: decisions between two validations.
         envs: fleets side by side.
         hidden: width of the denoiser.
         n_denoising_steps: length of its chain.
+        learning_rate: at the beginning; it falls evenly to 0.
         validation_scenarios: how many.
         jobs_per_node: length of a validation scenario.
     """
 
     seed: int = 0
-    decisions: int = 60_000
+    warm_up_decisions: int = 10_000
+    decisions: int = 100_000
     round_decisions: int = 10_000
     envs: int = 4
     hidden: int = 24
@@ -69,7 +76,7 @@ def make_model(plan: TrainingPlan) -> LADTS:
     """Return an untrained model on fresh fleets of 5 to 20 nodes; it plays the rule it starts from."""
 
     def make_env() -> EdgePlacementEnv:
-        return EdgePlacementEnv(lookahead=8, reward="foresight")
+        return EdgePlacementEnv(lookahead=8, reward="foresight", load_stretch=LOAD_STRETCH)
 
     arguments = {
         "layout": make_env().layout,
@@ -80,7 +87,7 @@ def make_model(plan: TrainingPlan) -> LADTS:
     return LADTS(
         "LADTSPolicy",
         DummyVecEnv([make_env for _ in range(plan.envs)]),
-        learning_rate=plan.learning_rate,
+        learning_rate=LinearSchedule(plan.learning_rate, 0.0, 1.0),
         buffer_size=100_000,
         learning_starts=4_000,
         batch_size=128,
@@ -113,6 +120,51 @@ def mean_delays_s(placer: Placer, scenarios: Sequence[Scenario]) -> FloatArray:
     return np.array([Simulator(scenario).run(placer).mean() for scenario in scenarios])
 
 
+class Validation(BaseCallback):
+    """Lets the policy meet the validation scenarios after every round, and keeps the best one seen in a folder.
+
+    Attributes:
+        best: card of the policy in the folder.
+        rounds: what each round's policy was worth beside the rule it began as.
+    """
+
+    def __init__(self, plan: TrainingPlan, out: Path) -> None:
+        super().__init__()
+        self.plan = plan
+        self.out = out
+        self.rounds: list[dict[str, Any]] = []
+        self._scenarios = validation_scenarios(plan)
+        self._rule_s = mean_delays_s(PricedCompletionPlacer(), self._scenarios)
+
+    def _on_training_start(self) -> None:
+        self.best = self._export(self.out)
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps % self.plan.round_decisions < self.plan.envs:
+            self._validate()
+        return True
+
+    def _validate(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self._export(Path(folder))
+            ratios = np.log(mean_delays_s(LearnedPlacer(Path(folder)), self._scenarios) / self._rule_s)
+        error = ratios.std() / np.sqrt(len(ratios))
+        ratio = {"decisions": self.num_timesteps, "log_ratio": float(ratios.mean()), "error": float(error)}
+        logger.info("%d decisions: mean log ratio %+.3f +- %.3f", self.num_timesteps, ratios.mean(), error)
+        self.rounds.append(ratio)
+        if ratio["log_ratio"] <= min([0.0, *(r["log_ratio"] for r in self.rounds)]):
+            self.best = self._export(self.out)
+
+    def _export(self, folder: Path) -> PolicyCard:
+        return save_policy(
+            folder,
+            served_weights(self.model.policy),  # type: ignore[arg-type]
+            version=f"edge-placement-s{self.plan.seed}-{self.num_timesteps}",
+            n_denoising_steps=self.plan.n_denoising_steps,
+            training={"command": "python -m rl_agent.train_placement", **vars(self.plan), "rounds": list(self.rounds)},
+        )
+
+
 def train(plan: TrainingPlan, out: Path) -> PolicyCard:
     """Train by `plan` and leave the best policy in the folder `out`.
 
@@ -120,32 +172,15 @@ def train(plan: TrainingPlan, out: Path) -> PolicyCard:
         The card of the exported policy; `training` holds the plan and every round's ratio to the rule.
     """
     th.set_num_threads(1)
-    scenarios = validation_scenarios(plan)
-    rule_s = mean_delays_s(PricedCompletionPlacer(), scenarios)
+    validation = Validation(plan, out)
     model = make_model(plan)
-    rounds: list[dict[str, Any]] = []
-    best = _export(model, plan, out, rounds)
-    for decisions in range(plan.round_decisions, plan.decisions + 1, plan.round_decisions):
-        model.learn(plan.round_decisions, reset_num_timesteps=False, log_interval=1000)
-        with tempfile.TemporaryDirectory() as folder:
-            _export(model, plan, Path(folder), rounds)
-            ratios = np.log(mean_delays_s(LearnedPlacer(Path(folder)), scenarios) / rule_s)
-        error = ratios.std() / np.sqrt(len(ratios))
-        rounds.append({"decisions": decisions, "log_ratio": float(ratios.mean()), "error": float(error)})
-        logger.info("%d decisions: mean log ratio %+.3f +- %.3f", decisions, ratios.mean(), error)
-        if rounds[-1]["log_ratio"] <= min([0.0, *(r["log_ratio"] for r in rounds)]):
-            best = _export(model, plan, out, rounds)
-    return best
-
-
-def _export(model: LADTS, plan: TrainingPlan, folder: Path, rounds: list[dict[str, Any]]) -> PolicyCard:
-    return save_policy(
-        folder,
-        served_weights(model.policy),
-        version=f"edge-placement-s{plan.seed}-{model.num_timesteps}",
-        n_denoising_steps=plan.n_denoising_steps,
-        training={"command": "python -m rl_agent.train_placement", **vars(plan), "rounds": list(rounds)},
-    )
+    start = served_weights(model.policy)
+    model.learn(plan.warm_up_decisions, log_interval=1000)
+    # Critics that knew nothing have spoilt the actor meanwhile.
+    load_weights(model.policy, start)
+    model.actor.optimizer.state.clear()
+    model.learn(plan.decisions, callback=validation, log_interval=1000)
+    return validation.best
 
 
 def main() -> None:

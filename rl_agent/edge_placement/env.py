@@ -16,7 +16,7 @@ from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.observation import Observation
 from rl_agent.placers import WAITING, Placement
-from rl_agent.policy_input import COLUMN, JOB_COLUMNS, NODE_COLUMNS, PolicyInput
+from rl_agent.policy_input import COLUMN, JOB_COLUMNS, NODE_COLUMNS, STANDARD_GENERATION, PolicyInput
 
 Reward = Literal["delay", "foresight"]
 
@@ -41,7 +41,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     | column | unit | low | high |
     |---|---|---|---|
-    | seconds, and seconds times pressure | log(1 + s) | 0 | 20 |
+    | durations, and durations times pressure | log(1 + standard seconds) | 0 | 20 |
     | relative_generation | log ratio | -20 | 20 |
     | generation_log_std | log | 0 | 20 |
     | shares, has_room, is_idle, eligible | - | 0 | 1 |
@@ -53,7 +53,8 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
     **Reward** `delay`: minus the seconds that all unfinished jobs together have spent since the last decision, so that
     the rewards of an episode add up to minus the sum of all service delays. `foresight`: minus the growth of those
     seconds and of the predicted seconds left (`rl_agent.edge_placement.foresight`), not counting what the arrival of a
-    job itself adds: how much later than foreseen everything will be because of this decision. For training.
+    job itself adds: how much later than foreseen everything will be because of this decision. For training, therefore
+    in standard seconds (`rl_agent.policy_input`), so that slow and fast fleets teach alike.
 
     **End**: terminated when every job is done; never truncated.
 
@@ -65,6 +66,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         loads: offered loads an episode is drawn from.
         arrivals: kinds of arrivals an episode is drawn from.
         jobs_per_node: length of an episode.
+        load_stretch: least and greatest factor, drawn log-uniformly, on the seconds of all model loads of an episode.
         window, ageing, lookahead: as in `Simulator`.
         reward: what a step is rewarded with, see above.
         scenarios: play these in turn instead of drawing them.
@@ -87,6 +89,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         loads: Sequence[float] = (0.5, 0.7, 0.9, 1.1),
         arrivals: Sequence[Arrivals] = ("poisson", "bursty"),
         jobs_per_node: int = 30,
+        load_stretch: tuple[float, float] = (1.0, 1.0),
         window: float = 2,
         ageing: float = 2.0,
         lookahead: int = 32,
@@ -102,6 +105,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.loads = tuple(loads)
         self.arrivals = tuple(arrivals)
         self.jobs_per_node = jobs_per_node
+        self.load_stretch = load_stretch
         self.window = window
         self.ageing = ageing
         self.lookahead = lookahead
@@ -129,20 +133,15 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
             scenario = self.scenarios[self._episode % len(self.scenarios)]
             self._episode += 1
         else:
-            spec = ScenarioSpec(
-                n_nodes=int(self.np_random.integers(self.n_nodes[0], self.n_nodes[1] + 1)),
-                jobs_per_node=self.jobs_per_node,
-                load=self.loads[int(self.np_random.integers(len(self.loads)))],
-                arrivals=self.arrivals[int(self.np_random.integers(len(self.arrivals)))],
-            )
-            scenario = spec.draw(int(self.np_random.integers(2**31)))
+            scenario = self._spec().draw(int(self.np_random.integers(2**31)))
         self.simulator = Simulator(scenario, window=self.window, ageing=self.ageing, lookahead=self.lookahead)
         self._number = {job.name: n for n, job in enumerate(scenario.jobs)}
         self._batches = self.simulator.decisions()
         self._known: set[str] = set()
         self._next_batch()
         self._advance()
-        self._cost_s = self._cost_so_far_s(with_newcomers=True)
+        self._unit_s = 1.0 if self.reward == "delay" else scenario.middle_generation_s / STANDARD_GENERATION
+        self._cost = self._cost_so_far(with_newcomers=True)
         return self._matrix(), {}
 
     def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -151,25 +150,36 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         if node < len(self._observation.nodes) and self._observation.eligible[self._job, node]:
             self._aimed_at[self._job] = node
             outlook = self._input.outlook
-            delay_s, backlog_s = float(outlook.delay_s(self._job)[node]), float(outlook.backlog_s[node])
+            delay, backlog = float(outlook.delay_s(self._job)[node]), float(outlook.backlog_s[node])
             if outlook.take(self._job, node):
                 self._chosen[self._job] = node
                 if self.reward == "foresight":
-                    busy_s = float(outlook.backlog_s[node]) - backlog_s
-                    self._foresight.place(self._job, delay_s=delay_s, busy_s=busy_s)
+                    standard_s = self._input.standard_s
+                    busy_s = (float(outlook.backlog_s[node]) - backlog) * standard_s
+                    self._foresight.place(self._job, delay_s=delay * standard_s, busy_s=busy_s)
         batch = self._observation
         over = not self._advance()
         if over:
             delays_s = [self.simulator.delay_s[job.name] for job in self.simulator.scenario.jobs]
-            return self._empty(), self._cost_s - self.simulator.job_seconds, True, False, {"delay_s": delays_s}
-        reward = self._cost_s - self._cost_so_far_s(with_newcomers=batch is self._observation)
-        self._cost_s = self._cost_so_far_s(with_newcomers=True)
+            reward = self._cost - self.simulator.job_seconds / self._unit_s
+            return self._empty(), reward, True, False, {"delay_s": delays_s}
+        reward = self._cost - self._cost_so_far(with_newcomers=batch is self._observation)
+        self._cost = self._cost_so_far(with_newcomers=True)
         return self._matrix(), reward, False, False, {}
 
-    def _cost_so_far_s(self, *, with_newcomers: bool) -> float:
-        if self.reward == "delay":
-            return self.simulator.job_seconds
-        return self.simulator.job_seconds + self._foresight.left_s(with_newcomers=with_newcomers)
+    def _spec(self) -> ScenarioSpec:
+        """Draw what the next scenario is drawn from."""
+        spec = ScenarioSpec(
+            n_nodes=int(self.np_random.integers(self.n_nodes[0], self.n_nodes[1] + 1)),
+            jobs_per_node=self.jobs_per_node,
+            load=self.loads[int(self.np_random.integers(len(self.loads)))],
+            arrivals=self.arrivals[int(self.np_random.integers(len(self.arrivals)))],
+        )
+        return spec.with_loads_stretched(float(np.exp(self.np_random.uniform(*np.log(self.load_stretch)))))
+
+    def _cost_so_far(self, *, with_newcomers: bool) -> float:
+        left_s = 0.0 if self.reward == "delay" else self._foresight.left_s(with_newcomers=with_newcomers)
+        return (self.simulator.job_seconds + left_s) / self._unit_s
 
     def _advance(self) -> bool:
         """Go to the next job to decide about; False when every job is done."""

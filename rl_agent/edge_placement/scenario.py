@@ -64,6 +64,17 @@ class Scenario:
     nodes: tuple[Node, ...]
     jobs: tuple[Job, ...]
 
+    @property
+    def middle_generation_s(self) -> float:
+        """Return the median true generation over all jobs and the nodes that can serve them, at full speed."""
+        generation_s = [
+            job.units * node.s_per_unit[job.model]
+            for job in self.jobs
+            for node in self.nodes
+            if job.model in node.s_per_unit
+        ]
+        return float(np.median(generation_s))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScenarioSpec:
@@ -100,6 +111,11 @@ class ScenarioSpec:
     away_every_s: float = 1800.0
     away_for_s: float = 90.0
     noise_log_std: float = 0.08
+
+    def with_loads_stretched(self, factor: float) -> ScenarioSpec:
+        """Return the same with all model loads `factor` times as long."""
+        least_s, most_s = self.model_load_s
+        return replace(self, model_load_s=(factor * least_s, factor * most_s))
 
     def draw(self, seed: int) -> Scenario:
         """Return the scenario of `seed`."""

@@ -2,8 +2,8 @@
 
 Both kinds of transitions lie in one replay buffer, so their rewards must mean the same: how much later than foreseen.
 In the twin that is `EdgePlacementEnv`'s reward `foresight`; a logged job's is its foretold minus its measured service
-delay. What was foretold at submit does not depend on the node, so it changes no comparison between nodes; it only takes
-the busy hours out of the critics' targets.
+delay; both in standard seconds. What was foretold at submit does not depend on the node, so it changes no comparison
+between nodes; it only takes the busy hours out of the critics' targets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rl_agent.ladts.diffusion import MAX_LOGIT
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.policy_export import load_weights, served_weights
-from rl_agent.policy_input import COLUMN
+from rl_agent.policy_input import COLUMN, STANDARD_GENERATION
 from rl_agent.retraining.gate import Rules
 from rl_agent.retraining.samples import Samples
 
@@ -78,6 +78,8 @@ class Learner:
         self, weights: NodePolicyWeights, n_denoising_steps: int, scenarios: Sequence[Scenario], rules: Rules, seed: int
     ) -> None:
         nodes = max(len(scenario.nodes) for scenario in scenarios)
+        middle_s = float(np.median([scenario.middle_generation_s for scenario in scenarios]))
+        self._standard_s = middle_s / STANDARD_GENERATION
 
         def make_env(first: int) -> EdgePlacementEnv:
             return EdgePlacementEnv(
@@ -145,7 +147,7 @@ class Learner:
                 np.stack([matrix for matrix, _ in here]),
                 np.stack([matrix for matrix, _ in there]),
                 np.array(chosen)[:, None],
-                -np.array(late_s),
+                -np.array(late_s) / self._standard_s,
                 np.array([n is None for n in nexts]),
                 [{} for _ in group],
             )

@@ -66,9 +66,9 @@ def estimate(policy: LearnedPlacer, samples: Sequence[Sample], exploration: floa
 
 def predicted_delay_s(decision: Decision) -> FloatArray:
     """(N,) service delay the planner predicted for each node; on nodes that were not eligible that of the best."""
-    seconds = np.expm1(decision.rows[:, [COLUMN["waited"], COLUMN["least_delay"], COLUMN["excess_delay"]]])
-    seconds[~decision.eligible, 2] = 0.0
-    total_s: FloatArray = seconds.sum(axis=1, dtype=np.float64)
+    parts = np.expm1(decision.rows[:, [COLUMN["waited"], COLUMN["least_delay"], COLUMN["excess_delay"]]])
+    parts[~decision.eligible, 2] = 0.0
+    total_s: FloatArray = decision.standard_s * parts.sum(axis=1, dtype=np.float64)
     return total_s
 
 

@@ -107,9 +107,10 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
     rates = _newest(((s.node, s.model), s.generation_s / s.units) for s in samples if s.generation_s > 0.0)
     loads = _newest(((s.node, s.model), s.load_s) for s in samples if s.load_s > 0.0)
     estimates = Estimates()
+    units = median(sample.units for sample in samples)
     for (node, model), values in rates.items():
         load_s = median(loads.get((node, model), [0.0]))
-        estimates.observe_outcome(node, model, units=1.0, generation_s=median(values), load_s=load_s)
+        estimates.observe_outcome(node, model, units=units, generation_s=units * median(values), load_s=load_s)
     residuals = [np.log(np.array(values) / median(values)) for values in rates.values()]
     newest = np.abs(np.concatenate(residuals)) if residuals else np.zeros(1)
     noise = float(np.clip(MAD_TO_STD * np.median(newest), *NOISE_LOG))

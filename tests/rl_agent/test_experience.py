@@ -53,6 +53,7 @@ def test_what_was_encoded_is_decoded_in_half_precision():
         np.testing.assert_allclose(again.latent_action, decision.latent_action, rtol=1e-3)
         np.testing.assert_allclose(again.probabilities, decision.probabilities, rtol=1e-3)
         np.testing.assert_array_equal(again.eligible, decision.eligible)
+        assert again.standard_s == pytest.approx(decision.standard_s)
 
 
 def test_a_decision_over_50_nodes_fits_in_3_kib():
@@ -67,6 +68,7 @@ def test_noise_that_cannot_be_compressed_still_fits_in_3_kib_at_50_nodes():
         rows=generator.normal(size=(50, len(COLUMN))).astype(np.float32),
         latent_action=generator.random(50),
         probabilities=generator.random(50),
+        standard_s=0.1,
     )
     assert len(encode(decision)) <= BYTES_AT_50_NODES
 

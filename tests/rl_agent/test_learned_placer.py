@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch as th
 
 from rl_agent.edge_placement.env import EdgePlacementEnv
-from rl_agent.edge_placement.scenario import ScenarioSpec
+from rl_agent.edge_placement.scenario import Scenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.errors import PolicyAnswerError, PolicyFileError
 from rl_agent.estimates import Estimates
@@ -35,6 +36,23 @@ def placer(folder, scale):
     return LearnedPlacer(folder)
 
 
+def at_another_pace(factor, scenario):
+    """The same scenario with everything `factor` times as long."""
+    nodes = [
+        replace(
+            node,
+            s_per_unit={model: factor * s for model, s in node.s_per_unit.items()},
+            load_s={model: factor * s for model, s in node.load_s.items()},
+            link_mbit_s={ingress: rate / factor for ingress, rate in node.link_mbit_s.items()},
+            slowdowns=tuple((factor * begin, factor * end, by) for begin, end, by in node.slowdowns),
+            absences=tuple((factor * begin, factor * end) for begin, end in node.absences),
+        )
+        for node in scenario.nodes
+    ]
+    jobs = [replace(job, arrival_s=factor * job.arrival_s) for job in scenario.jobs]
+    return Scenario(nodes=tuple(nodes), jobs=tuple(jobs))
+
+
 def observation(n_jobs=3, n_nodes=4, seed=0, latent_action=None, room=2):
     generator = np.random.default_rng(seed)
     nodes = [
@@ -52,6 +70,24 @@ def test_zero_weights_play_priced_completion(tmp_path):
     scenario = ScenarioSpec(n_nodes=4, jobs_per_node=20, load=0.9).draw(1)
     learned = Simulator(scenario).run(placer(tmp_path, 0.0))
     np.testing.assert_array_equal(learned, Simulator(scenario).run(PricedCompletionPlacer()))
+
+
+@pytest.mark.parametrize("factor", [1 / 64, 32.0])
+def test_a_policy_plays_alike_whether_jobs_take_moments_or_hours(tmp_path, factor):
+    # Given a policy of random weights and a fleet whose speeds and model loads are known
+    scenario = ScenarioSpec(n_nodes=4, jobs_per_node=20, load=0.9).draw(1)
+    paced = at_another_pace(factor, scenario)
+    learned = placer(tmp_path, 0.3)
+    delays = []
+    for played in (scenario, paced):
+        simulator = Simulator(played)
+        for node in played.nodes:
+            for model, s_per_unit in node.s_per_unit.items():
+                load_s = node.load_s[model]
+                simulator.estimates.observe_warm_up(node.name, model, load_s=load_s, s_per_unit=s_per_unit)
+        delays.append(simulator.run(learned))
+    # Then every delay is as much longer as everything else
+    np.testing.assert_allclose(delays[1], factor * delays[0], rtol=1e-6)
 
 
 def test_numpy_and_torch_agree_with_and_without_a_latent_action():

@@ -35,6 +35,15 @@ def test_each_part_of_the_delay_is_in_seconds(estimates):
     assert seen.waited_s.tolist() == [3.0]
 
 
+def test_the_scale_of_time_is_what_the_last_jobs_took_and_at_first_what_is_predicted(estimates):
+    job = JobView(job="j", model="m", units=20.0)
+    assert observe([job], [view("a")], estimates).typical_generation_s == pytest.approx(np.sqrt(2.0 * 10.0))
+    told_only = Estimates()
+    told_only.observe_warm_up("a", "m", load_s=1.0, s_per_unit=0.3)
+    assert observe([job], [view("a")], told_only).typical_generation_s == pytest.approx(6.0)
+    assert observe([], [], told_only).typical_generation_s == 1.0
+
+
 def test_an_unlisted_link_has_the_default_rate(estimates):
     job = JobView(job="j", model="m", units=1.0, ingress="elsewhere", input_mbit=500.0)
     assert observe([job], [view("a")], estimates).transfer_in_s[0, 0] == 500.0 / DEFAULT_LINK_MBIT_S

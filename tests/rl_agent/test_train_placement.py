@@ -6,7 +6,15 @@ from rl_agent.train_placement import TrainingPlan, mean_delays_s, train, validat
 
 def test_training_leaves_a_policy_that_serves_and_says_how_it_was_made(tmp_path):
     # Given a plan too short to learn anything
-    plan = TrainingPlan(decisions=80, round_decisions=40, envs=2, hidden=8, validation_scenarios=2, jobs_per_node=4)
+    plan = TrainingPlan(
+        warm_up_decisions=20,
+        decisions=80,
+        round_decisions=40,
+        envs=2,
+        hidden=8,
+        validation_scenarios=2,
+        jobs_per_node=4,
+    )
     # When it is carried out
     card = train(plan, tmp_path)
     # Then the policy loads, and its card holds the plan and both rounds

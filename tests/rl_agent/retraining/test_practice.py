@@ -82,6 +82,7 @@ def test_nodes_that_left_or_finished_nothing_are_not_in_the_way(explored, tmp_pa
             rows=np.concatenate([decision.rows[:1], decision.rows]),
             latent_action=np.concatenate([decision.latent_action[:1], decision.latent_action]),
             probabilities=np.concatenate([[0.0], decision.probabilities]),
+            standard_s=decision.standard_s,
         )
         node = "old" if number < 10 else row["node"]
         rows.append({**row, "id": number, "node": node, "decision": encode(wider)})
