@@ -93,7 +93,9 @@ class Publisher:
     def close(self) -> None:
         """Close the connection; the next `publish` opens a new one."""
         with self._lock:
-            self._drop()
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                channel.close()
 
     def _publish(self, posts: Sequence[Post]) -> list[Post]:
         try:
@@ -101,13 +103,10 @@ class Publisher:
                 self._channel = _ConfirmingChannel(self._app, self._confirm_timeout_s)
             return self._channel.publish(posts)
         except Exception:  # whatever it was, the channel's confirms may be out of step
-            self._drop()
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                channel.abandon()
             raise
-
-    def _drop(self) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
 
 
 class _ConfirmingChannel:
@@ -136,7 +135,7 @@ class _ConfirmingChannel:
             self._producer = Producer(self._channel, serializer="json", auto_declare=False)
             declare_exchanges(self._channel)
         except self._errors as exc:
-            self.close()
+            self.abandon()
             raise broker_error(self._connection.as_uri(), exc) from exc
         self._sent = 0
 
@@ -154,10 +153,14 @@ class _ConfirmingChannel:
         return unroutable
 
     def close(self) -> None:
-        try:
-            self._connection.release()
-        except self._errors as exc:
-            logger.debug("closing a broken connection: %s", exc)
+        """Say goodbye, for as long as a confirm may take: a broker that is frozen, or under an alarm, never answers."""
+        if self._pipelines and self._connection.connected:
+            self._connection.connection.transport.sock.settimeout(self._confirm_timeout_s)
+        self._connection.release()
+
+    def abandon(self) -> None:
+        """Let go of a connection that failed, without a goodbye."""
+        self._connection.collect()
 
     def _send(self, name: str, post: Post) -> None:
         headers: Mapping[str, Any] | None = None
