@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     ageing: Annotated[
         float, Ge(0), Field(description="seconds of work that one second of waiting makes up for; inf: first come")
     ] = 2.0
+    fairness: Annotated[
+        float, Ge(0), Field(description="seconds of work by which one client may get ahead of others; inf: no fairness")
+    ] = 10.0
     max_attempts: Annotated[int, Ge(1), Le(100), Field(description="attempts of a job before it is FAILED")] = 3
     lookahead: Annotated[int, Ge(1), Field(description="WAITING jobs put to the placer beyond the free places")] = 32
 
@@ -102,6 +105,9 @@ class Settings(BaseSettings):
     max_image_steps: Annotated[int, Ge(1), Field(description="most image steps")] = 500
     max_images: Annotated[int, Ge(1), Field(description="most images of one request")] = 16
     max_waiting: Annotated[int, Ge(1), Field(description="WAITING jobs above which submits are refused")] = 100_000
+    max_waiting_per_client: Annotated[
+        int, Ge(0), Field(description="WAITING jobs of one client above which its submits are refused; 0: no limit")
+    ] = 20_000
     message_limit_mib: Annotated[float, Gt(0), Le(4), Field(description="images up to this size travel by message")] = (
         1.0
     )

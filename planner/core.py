@@ -72,7 +72,7 @@ class Planner:
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.cluster = Cluster()
         self.jobs: dict[str, LiveJob] = {}
-        self.waiting = WaitingJobs()
+        self.waiting = WaitingJobs(settings.fairness)
         self._publisher = publisher
         self._lock = threading.RLock()
         self._is_current = False
@@ -214,10 +214,11 @@ class Planner:
     # Placement
 
     def _wait(self, job: LiveJob) -> None:
+        job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units)
         job.order = order_key(
             job=job.id,
             priority=int(job.priority),
-            predicted_work_s=self.cluster.estimates.fleet_generation_s(job.request.model, job.units),
+            predicted_work_s=job.work_s,
             arrival_s=job.created_at,
             ageing=self.settings.ageing,
         )
@@ -241,15 +242,14 @@ class Planner:
             waiting=len(candidates) + len(self.waiting),
         )
         placement = self.placer.place(observation)
-        given = []
-        for row, job in enumerate(candidates):
-            chosen = int(placement.node[row])
-            if chosen < 0:
-                job.latent_action = _by_node(observation, placement, row)
-                self.waiting.push(job)
-            else:
-                version = placement.versions.get(row)
-                given.append(self._give(turn, job, views[row], nodes[chosen], observation, row, chosen, version))
+        for row in np.flatnonzero(placement.node < 0).tolist():
+            candidates[row].latent_action = _by_node(observation, placement, row)
+            self.waiting.push(candidates[row])
+        given = [
+            self._give(turn, job, views[row], nodes[chosen], observation, row, chosen, placement.versions.get(row))
+            for row, (job, chosen) in enumerate(zip(candidates, placement.node.tolist(), strict=True))
+            if chosen >= 0
+        ]
         if self.settings.experience_kept:
             beside = None if self.policies is None else self.policies.beside
             turn.decisions += experience_rows(observation, placement, given, beside)
@@ -263,13 +263,13 @@ class Planner:
         observation: Observation,
         row: int,
         chosen: int,
-        policy_version: str | None,
     ) -> Given:
         eta = eta_when_placed(observation, node, row, chosen, turn.now)
         job.attempts += 1
         job.state, job.node = JobState.PLACED, node.name
         job.latent_action = None
         turn.moved_jobs[job.id] = job
+        self.waiting.charge(job)
         attempt = LiveAttempt(
             job=job.id,
             number=job.attempts,
@@ -279,7 +279,7 @@ class Planner:
             spread_log=float(observation.generation_log_std[row, chosen]),
             placed_at=turn.now,
             placer=self.placer.name,
-            policy_version=policy_version,
+            policy_version=self.placer.policy_version,
         )
         decision = {
             "placer": attempt.placer,
@@ -355,7 +355,7 @@ class Planner:
                 drift_alarms=row["drift"],
             )
         self.jobs = {row["id"]: LiveJob.from_row(row) for row in self.ledger.open_jobs(connection)}
-        self.waiting = WaitingJobs()
+        self.waiting = WaitingJobs(self.settings.fairness)
         for row in self.ledger.open_attempts(connection):
             self._restore_attempt(row, now)
         for job in self.jobs.values():

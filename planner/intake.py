@@ -74,11 +74,12 @@ def _submit_one(
     row = known.get(submission.job)
     same = live.request if live else row and row["request"]
     if same is None:
-        if len(planner.waiting) >= planner.settings.max_waiting:
-            reason = f"{len(planner.waiting)} jobs wait already (LADLE_MAX_WAITING): try again later"
-            turn.tell(submission.client, _refused(submission.job, reason))
-            return
-        planner.accept(turn, LiveJob.of(submission, turn.now))
+        job = LiveJob.of(submission, turn.now)
+        reason = _too_many_wait(planner, job.owner)
+        if reason is None:
+            planner.accept(turn, job)
+        else:
+            turn.tell(submission.client, _refused(job.id, reason))
     elif same not in (submission.request, submission.request.to_wire()):
         turn.tell(submission.client, _refused(submission.job, KEY_REUSED))
     elif live is not None:
@@ -87,6 +88,17 @@ def _submit_one(
         planner.tell(turn, live, EventKind.STATUS, only=submission.client)
     elif row is not None:
         turn.tell(submission.client, terminal_event(row, store))
+
+
+def _too_many_wait(planner: Planner, owner: str) -> str | None:
+    """Say which limit keeps `owner` from having one more job WAITING, if any."""
+    limits = planner.settings
+    waiting, own = len(planner.waiting), planner.waiting.count_of(owner)
+    if waiting >= limits.max_waiting:
+        return f"{waiting} jobs wait already (LADLE_MAX_WAITING): try again later"
+    if limits.max_waiting_per_client and own >= limits.max_waiting_per_client:
+        return f"{own} jobs of this client wait already (LADLE_MAX_WAITING_PER_CLIENT): try again later"
+    return None
 
 
 def cancel(planner: Planner, jobs: Sequence[str]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import heapq
+import math
+from collections import Counter, defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from broker_config.messages import ImageRequest, JobState, Priority, Submission
+from planner.fair_shares import FairShares
 from rl_agent.estimates import work_units
 from rl_agent.observation import JobView
 from rl_agent.ordering import OrderKey
@@ -16,23 +19,29 @@ MBIT_PER_BASE64_CHARACTER = 6e-6
 OUTPUT_MBIT_PER_MEGAPIXEL = 12.0
 MOST_LISTENERS = 8  # images go to each of them
 
+_Place = tuple[int, float, OrderKey]  # priority class, step of the owner's share, order of the owner's first job
+_Entry = tuple[_Place, str, str, bool]  # of an owner and a model, and whether it just came from the model's heap
+
 
 @dataclass(kw_only=True)
 class LiveJob:
     """One job that has not ended.
 
     Attributes:
+        owner: whose share it is counted to: the user that `client` is a connection of, else `client` itself.
         attempts: how often it was placed.
         failures: how many of these count against `max_attempts`; a node that hands a job back does not.
         foretold_s: service delay predicted when it was accepted; None if no node was ready.
         latent_action: probabilities of its last time before the placer, by node.
-        order: its place among WAITING jobs, least first.
+        order: its place among WAITING jobs of its owner, least first.
+        work_s: predicted seconds of generation on a middling node, when it began to wait.
         listeners: other clients that asked after it, the newest last. Forgotten when the planner restarts: a client
             that hears nothing asks again.
     """
 
     id: str
     client: str
+    owner: str
     request: ImageRequest
     units: float
     ingress: str | None
@@ -46,6 +55,7 @@ class LiveJob:
     foretold_s: float | None = None
     latent_action: Mapping[str, float] | None = None
     order: OrderKey = (0, 0.0, "")
+    work_s: float = 0.0
     listeners: tuple[str, ...] = ()
 
     @classmethod
@@ -55,6 +65,7 @@ class LiveJob:
         return cls(
             id=submission.job,
             client=submission.client,
+            owner=owner_of_client(submission.client),
             request=submission.request,
             units=units_of(submission.request),
             ingress=submission.ingress,
@@ -69,6 +80,7 @@ class LiveJob:
         return cls(
             id=row["id"],
             client=row["client"],
+            owner=owner_of_client(row["client"]),
             request=ImageRequest(**row["request"]),
             units=row["units"],
             ingress=row["ingress"],
@@ -129,6 +141,14 @@ class LiveJob:
         )
 
 
+def owner_of_client(client: str) -> str:
+    """Return the user that a client is a connection of; one without a user stands for itself.
+
+    The broker holds each user to clients of its own name (`broker_config.rights`).
+    """
+    return client.partition(".")[0]
+
+
 def units_of(request: ImageRequest) -> float:
     """Return the work of `request` in megapixel steps."""
     return work_units(
@@ -140,54 +160,130 @@ def units_of(request: ImageRequest) -> float:
 
 
 class WaitingJobs:
-    """A priority queue of WAITING jobs for each model: logarithmic push and pop, removal in constant time.
+    """The WAITING jobs in order: priority class, then fair shares of their owners, then each job's own `order`.
 
-    By model, so that jobs of a model that no node serves do not stand before the others.
+    One heap of jobs for each model and owner, and for each model one of its owners: push, and each job of a take, cost
+    the logarithm of their number, removal is constant. By model, so that jobs of a model that no node serves do not
+    stand before the others. An entry of an owner may be older than the owner's present place and is put right when it
+    comes up; it never claims a later place than the present one.
+
+    Args:
+        step_s: see `FairShares`.
     """
 
-    def __init__(self) -> None:
-        self._heaps: dict[str, list[tuple[OrderKey, str]]] = {}
+    def __init__(self, step_s: float = math.inf) -> None:
         self._jobs: dict[str, LiveJob] = {}
+        self._heaps: dict[tuple[str, str], list[tuple[OrderKey, str]]] = {}
+        self._owners: dict[str, list[tuple[_Place, str]]] = {}
+        self._count_of = Counter[str]()
+        self._shares = FairShares(step_s)
         self.units = 0.0
 
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def count_of(self, owner: str) -> int:
+        """Return how many jobs of `owner` wait."""
+        return self._count_of[owner]
+
     def push(self, job: LiveJob) -> None:
         """Add a job, ordered by its `order`; one that is there already stays as it is."""
-        if job.id not in self._jobs:
-            self._jobs[job.id] = job
-            self.units += job.units
-            heapq.heappush(self._heaps.setdefault(job.request.model, []), (job.order, job.id))
+        if job.id in self._jobs:
+            return
+        self._jobs[job.id] = job
+        self._count_of[job.owner] += 1
+        self.units += job.units
+        self._shares.enter(job.owner)
+        model = job.request.model
+        heap = self._heaps.setdefault((model, job.owner), [])
+        heapq.heappush(heap, (job.order, job.id))
+        if heap[0] == (job.order, job.id):
+            heapq.heappush(self._owners.setdefault(model, []), (self._place(job), job.owner))
 
     def remove(self, job: str) -> None:
         """Take a job out; its place in the heap is skipped when it comes up."""
-        removed = self._jobs.pop(job, None)
-        if removed is not None:
-            self.units = self.units - removed.units if self._jobs else 0.0
+        removed = self._pop(job)
+        if removed is not None and removed.owner not in self._count_of:
+            self._shares.leave(removed.owner)
+
+    def charge(self, job: LiveJob) -> None:
+        """Count a job that was taken, and given to a node, to the share of its owner."""
+        self._shares.charge(job.owner, job.work_s, self._count_of)
 
     def take(self, count: int, models: Container[str] | None = None) -> list[LiveJob]:
-        """Take out and return the first `count` jobs in order, of `models` only unless that is None."""
-        asked = [model for model in self._heaps if models is None or model in models]
-        firsts = [(heap[0], model) for model in asked if (heap := self._live_heap(model))]
-        heapq.heapify(firsts)
+        """Take out and return the first `count` jobs in order, of `models` only unless that is None.
+
+        The order is the one they would have if each was charged when the next is chosen. Those that get no node after
+        all are to be pushed again, before the others are charged.
+        """
         taken: list[LiveJob] = []
-        while firsts and len(taken) < count:
-            (_, job_id), model = heapq.heappop(firsts)
-            taken.append(self._jobs[job_id])
-            self.remove(job_id)
-            if heap := self._live_heap(model):
-                heapq.heappush(firsts, (heap[0], model))
+        ahead_s: dict[str, float] = defaultdict(float)
+        seen: set[tuple[str, str]] = set()
+        queue = [
+            entry for model in list(self._owners) if models is None or model in models for entry in self._next(model)
+        ]
+        heapq.heapify(queue)
+        while queue and len(taken) < count:
+            place, owner, model, is_new = heapq.heappop(queue)
+            if is_new:
+                for entry in self._next(model):
+                    heapq.heappush(queue, entry)
+                if (model, owner) in seen:
+                    continue
+                seen.add((model, owner))
+            job = self._first(model, owner)
+            if job is not None and self._place(job, ahead_s[owner]) == place:
+                taken.append(job)
+                self._pop(job.id)
+                ahead_s[owner] += job.work_s
+                job = self._first(model, owner)
+            if job is not None:
+                heapq.heappush(queue, (self._place(job, ahead_s[owner]), owner, model, False))
+        self._put_back(seen, queue)
         return taken
 
-    def _live_heap(self, model: str) -> list[tuple[OrderKey, str]]:
-        """Return a model's heap, its first entry a job that waits; it is forgotten when it has none."""
-        heap = self._heaps[model]
+    def _next(self, model: str) -> list[_Entry]:
+        """Take out the next entry of `model`, if there is one."""
+        owners = self._owners.get(model)
+        if not owners:
+            return []
+        place, owner = heapq.heappop(owners)
+        return [(place, owner, model, True)]
+
+    def _put_back(self, seen: set[tuple[str, str]], queue: list[_Entry]) -> None:
+        """Return the entries that a take has taken out: at their owners' present places, or as they were."""
+        for place, owner, model, is_new in queue:
+            if is_new:
+                heapq.heappush(self._owners[model], (place, owner))
+        for model, owner in seen:
+            job = self._first(model, owner)
+            if job is not None:
+                heapq.heappush(self._owners[model], (self._place(job), owner))
+        for model in {model for model, _ in seen}:
+            if not self._owners[model]:
+                del self._owners[model]
+
+    def _place(self, job: LiveJob, ahead_s: float = 0.0) -> _Place:
+        """Return the place of an owner's first job, once the owner had been given another `ahead_s`."""
+        return job.order[0], self._shares.step(job.owner, ahead_s), job.order
+
+    def _first(self, model: str, owner: str) -> LiveJob | None:
+        """Return an owner's first job of a model; the owner's heap is forgotten when it has none."""
+        heap = self._heaps.get((model, owner), [])
         while heap:
             order, job_id = heap[0]
             job = self._jobs.get(job_id)
             if job is not None and job.order == order:
-                return heap
+                return job
             heapq.heappop(heap)
-        del self._heaps[model]
-        return heap
+        self._heaps.pop((model, owner), None)
+        return None
+
+    def _pop(self, job: str) -> LiveJob | None:
+        popped = self._jobs.pop(job, None)
+        if popped is not None:
+            self.units = self.units - popped.units if self._jobs else 0.0
+            self._count_of[popped.owner] -= 1
+            if not self._count_of[popped.owner]:
+                del self._count_of[popped.owner]
+        return popped

@@ -31,6 +31,13 @@ def raw(job="job-1", client="client-1", request=None, **fields):
         (raw(surprise=1), "surprise"),
         (raw(priority=7), "priority"),
         (raw(deadline_s=0), "deadline_s"),
+        (raw(request={"negative_prompt": "x" * 2**20}), "negative_prompt"),
+        (raw(request={"seed": 2**63}), "seed"),
+        (raw(request={"adapter": "x" * 129}), "adapter"),
+        (raw(request={"model": "x" * 257}), "model"),
+        (raw(request={"guidance_scale": 101}), "guidance_scale"),
+        (raw(request={f"field{number}": number for number in range(10_000)}), "field"),
+        (raw(ingress="x" * 64), "ingress"),
         (raw(request={"image": "A" * 2**21, "strength": 0.5}), "image"),
         ({"job": "job-1", "client": "client-1"}, "request"),
     ],
@@ -117,6 +124,26 @@ def test_above_max_waiting_submissions_are_refused():
         world.submit(f"job-{index}")
     assert world.kinds("job-2") == ["refused"]
     assert "LADLE_MAX_WAITING" in world.events[-1].reason
+
+
+def test_above_its_own_limit_a_client_is_refused_and_others_are_not():
+    world = World(max_waiting_per_client=2)
+    for index in range(3):
+        world.submit(f"ann-{index}", client=f"ann.{index}")  # three connections of one user
+    world.submit("bob-0", client="bob.0")
+    assert world.kinds("ann-2") == ["refused"]
+    assert "LADLE_MAX_WAITING_PER_CLIENT" in world.told["ann.2"][-1].reason
+    assert world.kinds("bob-0") == ["accepted"]
+    world.cancel("ann-0")
+    world.submit("ann-3", client="ann.3")
+    assert world.kinds("ann-3") == ["accepted"]
+
+
+def test_without_a_limit_of_its_own_a_client_may_have_all_there_is():
+    world = World(max_waiting_per_client=0, max_waiting=30)
+    for index in range(31):
+        world.submit(f"job-{index}")
+    assert [world.kinds(f"job-{index}") for index in (29, 30)] == [["accepted"], ["refused"]]
 
 
 def test_an_accepted_job_has_an_eta_once_a_node_is_ready(world):

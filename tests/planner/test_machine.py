@@ -41,10 +41,16 @@ class Events(RuleBasedStateMachine):
 
     # Clients
 
-    @rule(steps=st.integers(1, 50), priority=st.integers(0, 2), deadline_s=st.none() | st.floats(1, 100))
-    def submit(self, steps, priority, deadline_s):
+    @rule(
+        steps=st.integers(1, 50),
+        priority=st.integers(0, 2),
+        deadline_s=st.none() | st.floats(1, 100),
+        client=st.sampled_from(["ann.1", "ann.2", "bob"]),
+    )
+    def submit(self, steps, priority, deadline_s, client):
         job = f"job-{len(self.accepted)}"
         self.accepted[job] = {
+            "client": client,
             "request": {"num_inference_steps": steps},
             "priority": priority,
             **({"deadline_s": deadline_s} if deadline_s else {}),
@@ -55,7 +61,8 @@ class Events(RuleBasedStateMachine):
     @rule(index=picks, client=st.sampled_from(["client-1", "client-2"]))
     def submit_again(self, index, client):
         job = self.pick(self.accepted, index)
-        self.world.submit(job, client=client, **{**self.accepted[job], "request": dict(self.accepted[job]["request"])})
+        again = {**self.accepted[job], "client": client, "request": dict(self.accepted[job]["request"])}
+        self.world.submit(job, **again)
 
     @precondition(lambda self: self.accepted)
     @rule(index=picks)
