@@ -11,6 +11,7 @@ from kombu.entity import Queue
 from broker_config import sqlite_transport
 from broker_config.rights import owner_of
 from broker_config.settings import Settings
+from broker_config.tls import tls_options
 from broker_config.topology import PLANNER_DELIVERIES, UNLIMITED_DELIVERIES
 
 BROKER_HEARTBEAT_S = 15
@@ -51,6 +52,7 @@ def make_app(
         worker_consumer="broker_config.consumer:GuardedConsumer",
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_use_ssl=tls_options(settings),
         broker_heartbeat=BROKER_HEARTBEAT_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -69,4 +71,6 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     """Return kombu's transport options for the broker of `settings`."""
     if settings.is_embedded:
         return {"delivery_limit": settings.delivery_limit, "delivery_limits": OWN_DELIVERY_LIMITS}
-    return {"confirm_publish": True, "confirm_timeout": settings.confirm_timeout_s}
+    # No confirms: Celery's own events would wait for theirs without a limit, in the thread that keeps the connection
+    # alive. Whatever matters is sent by a `Publisher`.
+    return {"write_timeout": settings.confirm_timeout_s}

@@ -9,6 +9,7 @@ from amqp.exceptions import AccessRefused, NotAllowed
 from broker_config.errors import BrokerRefusedError, BrokerUnavailableError, BrokerUntrustedError
 
 REFUSALS = (AccessRefused, NotAllowed)  # 403 and 530: wrong password, no rights; wrong virtual host
+HOPELESS = (*REFUSALS, ssl.SSLCertVerificationError)  # what trying again does not mend
 
 
 def broker_error(url: str, exc: BaseException) -> BrokerUnavailableError:
@@ -17,6 +18,8 @@ def broker_error(url: str, exc: BaseException) -> BrokerUnavailableError:
     reason = str(cause) or type(cause).__name__
     if isinstance(cause, REFUSALS):
         return BrokerRefusedError(url, reason)
-    if isinstance(cause, ssl.SSLError):
-        return BrokerUntrustedError(url, getattr(cause, "verify_message", "") or cause.reason or reason)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return BrokerUntrustedError(url, cause.verify_message)
+    if isinstance(cause, ssl.SSLError) and "CERTIFICATE" in (cause.reason or ""):  # it wants to see one of ours
+        return BrokerUntrustedError(url, cause.reason)
     return BrokerUnavailableError(url, reason)

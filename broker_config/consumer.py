@@ -12,10 +12,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import ssl
-import uuid
 from collections.abc import Callable, Container
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery, signals
 from celery.app.task import Context
@@ -24,18 +22,20 @@ from celery.platforms import EX_FAILURE
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import compression
+from kombu.connection import Connection
 from kombu.exceptions import ContentDisallowed
-from kombu.messaging import Producer
 
-from broker_config.broker_errors import REFUSALS, broker_error
+from broker_config.broker_errors import HOPELESS, broker_error
+from broker_config.errors import UnroutableError
+from broker_config.publisher import Post, Publisher
+from broker_config.topology import DEAD
 
 logger = logging.getLogger(__name__)
 
 RECORD_TASK = "planner.record_dead_letter"
-DEAD_EXCHANGE = "ladle.dead"
 CONTENT_TYPE = "application/json"
 BODY_LIMIT_BYTES = 8 * 2**20
-CONNECT_TIMEOUT_S = 10.0
+CONFIRM_TIMEOUT_S = 10.0
 KEPT_BYTES = 64 * 2**10  # how much of a dead message's body and headers is kept
 NUMBER_OR_NONE = (int, float, type(None))
 # A wrong type in any of these surfaces after Celery took the message: it then stays unacknowledged for ever.
@@ -196,9 +196,22 @@ class GuardedConsumer(Consumer):
         """Consume until the worker stops; a broker that refuses this user ends it, and the log says why."""
         try:
             super().start()
-        except (*REFUSALS, ssl.SSLError) as exc:
-            logger.critical("%s", broker_error(self.conninfo.as_uri(), exc))
-            raise WorkerShutdown(EX_FAILURE) from exc
+        except HOPELESS as exc:
+            self._give_up(exc)
+
+    def ensure_connected(self, conn: Connection) -> Any:
+        """Connect, for as long as it takes; but not to a broker whose certificate is not to be trusted."""
+        try:
+            conn.connect()
+        except HOPELESS as exc:
+            self._give_up(exc)
+        except self.connection_errors as exc:
+            logger.debug("not at once: %s", exc)
+        return super().ensure_connected(conn)
+
+    def _give_up(self, exc: Exception) -> NoReturn:
+        logger.critical("%s", broker_error(self.conninfo.as_uri(), exc))
+        raise WorkerShutdown(EX_FAILURE) from exc
 
     def _stop_waiting(self, **_: Any) -> None:
         # Celery would sit out two drain timeouts of 2 s before it notices the signal.
@@ -214,7 +227,7 @@ class GuardedConsumer(Consumer):
         def guard(message: Any) -> None:
             if is_stopping():
                 return  # unacknowledged, so the closing connection gives it back
-            came_from_dead = (message.delivery_info or {}).get("exchange") == DEAD_EXCHANGE
+            came_from_dead = (message.delivery_info or {}).get("exchange") == DEAD.name
             is_record = isinstance(message.headers, dict) and message.headers.get("task") == RECORD_TASK
             fault = fault_of(message, self.strategies, limit_bytes)
             if came_from_dead and has_expired(message.headers):
@@ -273,19 +286,16 @@ class GuardedConsumer(Consumer):
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
     def _publish(self, letter: dict[str, Any]) -> None:
-        call = self.app.amqp.create_task_message(str(uuid.uuid4()), RECORD_TASK, (), letter)
-        # A connection of its own: a returned publish leaves the confirms of its channel out of step.
-        with self.app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=CONNECT_TIMEOUT_S)
-            Producer(connection.channel(), serializer="json", auto_declare=False).publish(
-                call.body,
-                exchange=DEAD_EXCHANGE,
-                routing_key=f"dead.{letter['queue']}"[:255],
-                headers=call.headers,
-                delivery_mode="persistent",
-                mandatory=True,
-                **call.properties,
+        key = f"dead.{letter['queue']}"[:255]
+        publisher = Publisher(self.app, confirm_timeout_s=CONFIRM_TIMEOUT_S)
+        try:
+            unroutable = publisher.publish(
+                [Post(exchange=DEAD.name, routing_key=key, task=RECORD_TASK, body=letter, mandatory=True)]
             )
+        finally:
+            publisher.close()
+        if unroutable:
+            raise UnroutableError(DEAD.name, key)
 
     def _queue_of(self, message: Any) -> str:
         info = message.delivery_info or {}

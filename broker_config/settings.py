@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker_config.errors import ConfigurationError, without_password
 from broker_config.sqlite_transport import SCHEME
 
-BROKER_SCHEMES = ("amqp", "amqps", "pyamqp", SCHEME)
+TLS_SCHEME = "amqps"
+BROKER_SCHEMES = ("amqp", TLS_SCHEME, "pyamqp", SCHEME)
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 PLACERS = (
     "random",
@@ -66,12 +67,17 @@ class Settings(BaseSettings):
     broker_url: Annotated[
         str, _known_scheme(*BROKER_SCHEMES), Field(description="amqp://user:password@host:5672/vhost; empty: embedded")
     ] = ""
+    tls_ca_file: Annotated[
+        str, Field(description="authority that signed the certificate of an amqps:// broker; empty: the system's")
+    ] = ""
+    tls_cert_file: Annotated[str, Field(description="certificate to show the broker, if it asks for one")] = ""
+    tls_key_file: Annotated[str, Field(description="private key of LADLE_TLS_CERT_FILE, if it is not in there")] = ""
     database_url: Annotated[
         str, _known_scheme(*DATABASE_SCHEMES), Field(description="postgresql://user:password@host/name; empty: SQLite")
     ] = ""
     store_url: Annotated[str, Field(description="fsspec URL of the image store; empty: data_dir/images")] = ""
 
-    placer: Annotated[str, Field(description=f"rule that places: {', '.join(PLACERS)}")] = "earliest-completion"
+    placer: Annotated[str, Field(description=f"rule that places: {', '.join(PLACERS)}")] = "lad-ts"
     policy: Annotated[str, Field(description="folder of the policy that lad-ts serves; empty: the shipped one")] = ""
     window: Annotated[float, Ge(1), Field(description="unfinished attempts a node may hold; inf: place on arrival")] = 2
     ageing: Annotated[
@@ -140,6 +146,17 @@ class Settings(BaseSettings):
         str, Field(description="emulated engine: SECONDS:FACTOR, ... after the start its speed changes by")
     ] = ""
     time_scale: Annotated[float, Gt(0), Field(description="emulated engine: its seconds are multiplied by this")] = 1
+
+    @field_validator("tls_ca_file", "tls_cert_file", "tls_key_file")
+    @classmethod
+    def _is_readable_and_used(cls, name: str, info: ValidationInfo) -> str:
+        if name and not os.access(name, os.R_OK):
+            raise ValueError(f"{name!r} is no file that can be read here")
+        if name and not info.data.get("broker_url", "").startswith(f"{TLS_SCHEME}://"):
+            raise ValueError(
+                f"is set, but LADLE_BROKER_URL does not begin with {TLS_SCHEME}://, so nothing is encrypted"
+            )
+        return name
 
     @field_validator("placer")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import time
 from typing import Any
 
@@ -15,7 +14,7 @@ from kombu.messaging import Consumer
 from pydantic import ValidationError
 
 from broker_config.app import make_app
-from broker_config.broker_errors import REFUSALS, broker_error
+from broker_config.broker_errors import HOPELESS, broker_error
 from broker_config.errors import BrokerUnavailableError, ConfigurationError, LadleError
 from broker_config.messages import Assignment
 from broker_config.settings import load_settings_or_exit
@@ -108,11 +107,11 @@ def consumers_of(name: str) -> int:
 
     Raises:
         BrokerRefusedError: the broker refuses this user, or the queue is not there and it may not declare it.
-        BrokerUntrustedError: so does TLS.
+        BrokerUntrustedError: its certificate is not one to trust.
     """
 
     def wait(exc: Exception, _pause_s: float) -> None:
-        if isinstance(exc, ssl.SSLError):
+        if isinstance(exc, HOPELESS):
             raise exc
         logger.error("no broker yet: %s", exc)
 
@@ -123,7 +122,7 @@ def consumers_of(name: str) -> int:
                 declared = node_queue(name)(channel)
                 declared.declare()
                 return int(declared.queue_declare(passive=True).consumer_count)
-        except (*REFUSALS, ssl.SSLError, OperationalError, ChannelError) as exc:
+        except (*HOPELESS, OperationalError, ChannelError) as exc:
             raise broker_error(connection.as_uri(), exc) from exc
 
 

@@ -16,6 +16,7 @@ from broker_config.publisher import Post, Publisher
 from broker_config.rabbitmq import vhost_of
 from broker_config.rights import Role, user_of
 from broker_config.settings import Settings, load_settings
+from broker_config.tls import tls_context
 from broker_config.topology import JOBS, PLANNER_QUEUE, check_node_name
 from broker_config.users import definitions, new_password, own_queues, url_for
 
@@ -158,7 +159,7 @@ def _settings() -> tuple[Settings, str]:
 
 
 def _management(settings: Settings, url: str | None) -> Management:
-    return Management(url or management_url(settings.broker_url))
+    return Management(url or management_url(settings.broker_url), tls_context(settings))
 
 
 def _tell_planner(settings: Settings, name: str) -> None:

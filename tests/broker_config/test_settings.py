@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import ssl
 from pathlib import Path
 
 import pytest
 
 from broker_config.errors import ConfigurationError
 from broker_config.settings import Settings, environment, load_settings, load_settings_or_exit
+from broker_config.tls import tls_options
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +119,21 @@ def test_changes_are_checked_too():
 
 def test_every_setting_says_what_it_is():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_tls_file_must_be_there_and_be_used(tmp_path):
+    (tmp_path / "ca.pem").touch()
+    settings = Settings(_env_file=None, broker_url="amqps://h", tls_ca_file=str(tmp_path / "ca.pem"))
+    assert tls_options(settings)["server_hostname"] == "h"
+    with pytest.raises(ConfigurationError, match=r"LADLE_TLS_CA_FILE.*no file"):
+        settings.with_changes(tls_ca_file="/nowhere/ca.pem")
+    with pytest.raises(ConfigurationError, match=r"LADLE_TLS_CA_FILE.*nothing is encrypted"):
+        settings.with_changes(broker_url="amqp://h")
+
+
+def test_only_an_amqps_url_means_tls_and_then_certificate_and_host_are_checked():
+    assert tls_options(Settings(_env_file=None, broker_url="amqp://h")) is None
+    assert tls_options(Settings(_env_file=None)) is None
+    options = tls_options(Settings(_env_file=None, broker_url="amqps://u:p@broker.example:5671/v"))
+    assert options["server_hostname"] == "broker.example"
+    assert options["cert_reqs"] is ssl.CERT_REQUIRED
