@@ -59,7 +59,7 @@ class TrainingPlan:
 
     seed: int = 0
     warm_up_decisions: int = 10_000
-    decisions: int = 100_000
+    decisions: int = 60_000
     round_decisions: int = 10_000
     envs: int = 4
     hidden: int = 24
