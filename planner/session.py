@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,6 +251,15 @@ class _Listener(ConsumerMixin):
     def on_iteration(self) -> None:
         """Ask after silent jobs."""
         self._session.ask_after_silent_jobs()
+
+    @contextmanager
+    def extra_context(self, connection: Connection, _channel: Any) -> Iterator[None]:
+        """Let go of a connection that broke, without the goodbye that kombu would wait for."""
+        try:
+            yield
+        except (*connection.connection_errors, *connection.channel_errors):
+            connection.collect()
+            raise
 
     def on_connection_error(self, exc: Exception, interval: float) -> None:
         """Say so and try again."""

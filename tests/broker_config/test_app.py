@@ -16,6 +16,6 @@ def test_an_app_takes_json_only_and_acknowledges_late(tmp_path):
     assert (tmp_path / "made").is_dir()
 
 
-def test_publishes_of_rabbitmq_are_confirmed_in_bounded_time(tmp_path):
+def test_celerys_own_messages_wait_for_no_confirm_and_no_write_hangs(tmp_path):
     settings = Settings(_env_file=None, broker_url="amqp://h", confirm_timeout_s=3)
-    assert transport_options(settings) == {"confirm_publish": True, "confirm_timeout": 3}
+    assert transport_options(settings) == {"write_timeout": 3}
