@@ -263,6 +263,7 @@ class Planner:
         observation: Observation,
         row: int,
         chosen: int,
+        policy_version: str | None,
     ) -> Given:
         eta = eta_when_placed(observation, node, row, chosen, turn.now)
         job.attempts += 1
@@ -279,7 +280,7 @@ class Planner:
             spread_log=float(observation.generation_log_std[row, chosen]),
             placed_at=turn.now,
             placer=self.placer.name,
-            policy_version=self.placer.policy_version,
+            policy_version=policy_version,
         )
         decision = {
             "placer": attempt.placer,
