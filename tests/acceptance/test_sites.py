@@ -8,7 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
+from amqp import Message
+from amqp.exceptions import AccessRefused
 from federation import Federation
+from kombu import Connection
 from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.errors import BrokerUnavailableError
@@ -125,6 +128,30 @@ def test_what_a_link_brings_twice_is_drawn_and_recorded_once(federation, hub):
         assert [far.handle(handle.job).result(PATIENCE_S).images[0].png for handle in handles] == before
     assert len(copies) == 16
     assert each_is_done_once(hub, handles)
+
+
+FORBIDDEN_TO_BERLIN = {
+    "take another site's jobs": lambda channel: channel.basic_get("site.turin"),
+    "take the planner's messages": lambda channel: channel.basic_get("planner"),
+    "declare a queue": lambda channel: channel.queue_declare("site.berlin.more"),
+    "give out jobs": lambda channel: publish(channel, "ladle.nodes", "node.berlin-1"),
+    "drain a node": lambda channel: publish(channel, "ladle.jobs", "drain"),
+    "answer for another site's node": lambda channel: publish(channel, "ladle.outcomes", "outcome.turin-1.done"),
+    "bury another site's job": lambda channel: publish(channel, "ladle.dead", "dead.node.turin-1"),
+    "tell a client that its job is done": lambda channel: publish(channel, "ladle.events", "job.turin.0a.done"),
+}
+
+
+def publish(channel, exchange, key):
+    channel.confirm_select()
+    channel.basic_publish_confirm(Message(b"{}"), exchange=exchange, routing_key=key)
+
+
+@pytest.mark.parametrize("what", FORBIDDEN_TO_BERLIN)
+def test_the_hub_refuses_a_sites_link_to(what, federation, hub):
+    with Connection(federation.sites["berlin"].urls["link.berlin"]) as connection, connection.channel() as channel:
+        with pytest.raises(AccessRefused):
+            FORBIDDEN_TO_BERLIN[what](channel)
 
 
 @pytest.mark.fault(6, "R")
