@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 SUBMISSIONS_PER_MESSAGE = 100
 PICTURE_BYTES_PER_MESSAGE = 2 * 2**20
 ASK_AFTER_SILENCE_S = 20.0
+QUESTION_EXPIRY_S = 60.0  # it has been asked again by then: hours without a planner must not end in hours of answers
 JOBS_PER_QUESTION = 500
 
 
@@ -202,7 +203,8 @@ def _posts(requests: list[_Request]) -> list[Post]:
     cancelled = [request.payload for request in requests if request.kind == "cancel"]
     if cancelled:
         posts.append(_post("cancel", {"jobs": cancelled}))
-    return posts + [_post(r.kind, r.payload) for r in requests if r.kind in ("reconcile", "drain")]
+    posts += [_post("reconcile", r.payload, QUESTION_EXPIRY_S) for r in requests if r.kind == "reconcile"]
+    return posts + [_post("drain", r.payload) for r in requests if r.kind == "drain"]
 
 
 def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
@@ -219,8 +221,9 @@ def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
         yield group
 
 
-def _post(kind: str, body: dict[str, Any]) -> Post:
-    return Post(exchange=JOBS.name, routing_key=kind, task=f"planner.{kind}", body=body, mandatory=True)
+def _post(kind: str, body: dict[str, Any], expires_s: float | None = None) -> Post:
+    task = f"planner.{kind}"
+    return Post(exchange=JOBS.name, routing_key=kind, task=task, body=body, mandatory=True, expires_s=expires_s)
 
 
 class _Listener(ConsumerMixin):

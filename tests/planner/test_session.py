@@ -1,10 +1,12 @@
-"""How submissions are grouped into messages."""
+"""How requests become messages."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 from broker_config.consumer import BODY_LIMIT_BYTES
 from broker_config.messages import ImageRequest, Submission
-from planner.session import SUBMISSIONS_PER_MESSAGE, _grouped
+from planner.session import ASK_AFTER_SILENCE_S, SUBMISSIONS_PER_MESSAGE, _grouped, _posts, _Request
 
 
 def submission(number, image=None):
@@ -26,3 +28,16 @@ def test_no_group_of_pictures_outgrows_what_a_consumer_reads():
 
 def test_nothing_makes_no_message():
     assert list(_grouped([])) == []
+
+
+def test_only_questions_grow_too_old_to_be_answered_and_not_before_they_are_asked_again():
+    payloads = {
+        "submit": submission(1),
+        "cancel": "job-1",
+        "reconcile": {"client": "c", "jobs": ["job-1"]},
+        "drain": {},
+    }
+    posts = _posts([_Request(kind, payload, Future()) for kind, payload in payloads.items()])
+    expiries = {post.routing_key: post.expires_s for post in posts}
+    assert expiries.pop("reconcile") > ASK_AFTER_SILENCE_S
+    assert expiries == {"submit": None, "cancel": None, "drain": None}
