@@ -28,6 +28,7 @@ from kombu.exceptions import ContentDisallowed
 from broker_config.broker_errors import HOPELESS, broker_error
 from broker_config.errors import UnroutableError
 from broker_config.publisher import Post, Publisher
+from broker_config.sqlite_file import BrokerFileUnusable
 from broker_config.topology import DEAD
 
 logger = logging.getLogger(__name__)
@@ -170,9 +171,8 @@ class GuardedConsumer(Consumer):
 
     A message with a fault, and any message that came through the dead-letter exchange other than an expired one, is
     published as a call of ``planner.record_dead_letter`` to exchange ``ladle.dead`` under ``dead.<queue>``, and only
-    then acknowledged. When
-    that publish fails the message goes back into its queue. Once the worker is told to stop, what still arrives is
-    left for others. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
+    then acknowledged. When that publish fails the message goes back into its queue. Once the worker is told to stop,
+    what still arrives is left for others. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
 
     Where remote control is off, nothing else is sent or declared that needs rights beyond Ladle's own queues.
     """
@@ -193,9 +193,12 @@ class GuardedConsumer(Consumer):
         signals.worker_shutting_down.connect(self._stop_waiting)
 
     def start(self) -> None:
-        """Consume until the worker stops; a broker that refuses this user ends it, and the log says why."""
+        """Consume until the worker stops; a broker that refuses this user, or is no broker file, ends it in words."""
         try:
             super().start()
+        except BrokerFileUnusable as exc:
+            logger.critical("%s", exc)
+            raise WorkerShutdown(EX_FAILURE) from exc
         except HOPELESS as exc:
             self._give_up(exc)
 
