@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Container
 from typing import Any, NoReturn
 
+from amqp.exceptions import PreconditionFailed
 from celery import Celery, signals
 from celery.app.task import Context
 from celery.exceptions import WorkerShutdown
@@ -37,7 +38,8 @@ RECORD_TASK = "planner.record_dead_letter"
 CONTENT_TYPE = "application/json"
 BODY_LIMIT_BYTES = 8 * 2**20
 CONFIRM_TIMEOUT_S = 10.0
-KEPT_BYTES = 64 * 2**10  # how much of a dead message's body and headers is kept
+KEPT_BYTES = 64 * 2**10  # how much of a malformed message's body and headers is kept
+KEPT_WELL_FORMED_BYTES = 5 * 2**20  # somebody may want to requeue it; as base64 it fits into one message
 NUMBER_OR_NONE = (int, float, type(None))
 # A wrong type in any of these surfaces after Celery took the message: it then stays unacknowledged for ever.
 HEADER_TYPES = {
@@ -127,12 +129,18 @@ def has_expired(headers: Any) -> bool:
     return isinstance(headers, dict) and headers.get("x-first-death-reason") == "expired"
 
 
-def dead_letter(message: Any, *, reason: str, queue: str) -> dict[str, Any]:
+def dead_letter(message: Any, *, reason: str, queue: str, kept_bytes: int = KEPT_BYTES) -> dict[str, Any]:
     """Keyword arguments of ``planner.record_dead_letter`` for a message.
 
+    Args:
+        message: A ``kombu.Message``.
+        reason: Why it is dead.
+        queue: Where it was.
+        kept_bytes: How much of its body is kept.
+
     Returns:
-        ``reason``, ``queue``, ``routing_key``, ``headers`` (JSON-safe), ``content_type``, ``body`` (base64 of the
-        first 64 KiB), ``body_bytes`` (length of the whole body).
+        ``reason``, ``queue``, ``routing_key``, ``headers`` (JSON-safe, cut at 64 KiB), ``content_type``,
+        ``content_encoding``, ``body`` (base64), ``body_bytes`` (length of the whole body).
     """
     body = message.body or b""
     raw = body.encode(errors="surrogateescape") if isinstance(body, str) else bytes(body)
@@ -145,7 +153,8 @@ def dead_letter(message: Any, *, reason: str, queue: str) -> dict[str, Any]:
         "routing_key": str(info.get("routing_key") or ""),
         "headers": headers,
         "content_type": str(message.content_type),
-        "body": base64.b64encode(raw[:KEPT_BYTES]).decode(),
+        "content_encoding": str(message.content_encoding or ""),
+        "body": base64.b64encode(raw[:kept_bytes]).decode(),
         "body_bytes": len(raw),
     }
 
@@ -190,6 +199,8 @@ class GuardedConsumer(Consumer):
             options |= dict.fromkeys(("without_gossip", "without_mingle", "without_heartbeat"), True)
             options["task_events"] = False
         super().__init__(*args, app=app, **options)
+        # 406 to a running consumer: a job took longer than `consumer_timeout` (rabbitmq.conf), and comes again.
+        self.connection_errors = (*self.conninfo.connection_errors, PreconditionFailed)
         signals.worker_shutting_down.connect(self._stop_waiting)
 
     def start(self) -> None:
@@ -236,7 +247,8 @@ class GuardedConsumer(Consumer):
             if came_from_dead and has_expired(message.headers):
                 message.ack_log_error(logger, self.connection_errors)  # its sender wanted it dropped: a late heartbeat
             elif came_from_dead and not is_record:
-                self.bury(message, death_of(message.headers) or fault or "sent to the dead letters")
+                kept_bytes = KEPT_BYTES if fault else KEPT_WELL_FORMED_BYTES
+                self.bury(message, death_of(message.headers) or fault or "sent to the dead letters", kept_bytes)
             elif fault is None:
                 self._run(run, message)
             elif came_from_dead and RECORD_TASK not in self.strategies:
@@ -274,11 +286,11 @@ class GuardedConsumer(Consumer):
         """Bury a task message that Celery refuses."""
         self.bury(message, f"{exc!s:.200}")
 
-    def bury(self, message: Any, reason: str) -> None:
+    def bury(self, message: Any, reason: str, kept_bytes: int = KEPT_BYTES) -> None:
         """Publish a message as a dead letter, then acknowledge it; put it back when that fails."""
-        queue = self._queue_of(message)
+        queue = self.queue_of(message)
         logger.error("message in queue %r goes to the dead letters: %s", queue, reason)
-        letter = dead_letter(message, reason=reason, queue=queue)
+        letter = dead_letter(message, reason=reason, queue=queue, kept_bytes=kept_bytes)
         try:
             self._publish(letter)
         except Exception:
@@ -300,7 +312,8 @@ class GuardedConsumer(Consumer):
         if unroutable:
             raise UnroutableError(DEAD.name, key)
 
-    def _queue_of(self, message: Any) -> str:
+    def queue_of(self, message: Any) -> str:
+        """Return the name of the queue that a message came from."""
         info = message.delivery_info or {}
         routing_key = str(info.get("routing_key") or "")
         if info.get("exchange") and self.task_consumer:

@@ -194,10 +194,11 @@ class _ConfirmingChannel:
     def _wait_for_confirms(self) -> None:
         give_up = time.monotonic() + self._confirm_timeout_s
         while self._outstanding:
-            left_s = give_up - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError(f"no confirm within {self._confirm_timeout_s:g} s (disk or memory alarm?)")
-            self._connection.drain_events(timeout=left_s)
+            try:
+                self._connection.drain_events(timeout=max(give_up - time.monotonic(), 0.001))
+            except TimeoutError:
+                silence = f"no confirm within {self._confirm_timeout_s:g} s (disk or memory alarm?)"
+                raise TimeoutError(silence) from None
         if self._nacked:
             raise OSError(f"the broker refused {len(self._nacked)} messages")
 

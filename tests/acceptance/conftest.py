@@ -41,9 +41,8 @@ def _open_jobs(site):
 def private_vhost_url(private_rabbitmq):
     """An empty virtual host, with Ladle's policies, of a broker that the test may kill, freeze and starve."""
     name = f"acceptance-{uuid.uuid4().hex[:8]}"
-    settings = Settings(_env_file=None, delivery_limit=1)
     definitions = private_rabbitmq.folder / f"{name}.json"
-    definitions.write_text(definitions_json(settings, name))
+    definitions.write_text(definitions_json(Settings(_env_file=None), name))
     private_rabbitmq.rabbitmqctl("import_definitions", str(definitions))
     private_rabbitmq.rabbitmqctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
     return private_rabbitmq.url.removesuffix("//") + f"/{name}"
@@ -51,5 +50,5 @@ def private_vhost_url(private_rabbitmq):
 
 @pytest.fixture(params=["embedded", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
 def own_broker_url(request):
-    """Each broker in turn, for this test alone; an attempt is redelivered once."""
+    """Each broker in turn, for this test alone."""
     return "" if request.param == "embedded" else request.getfixturevalue("private_vhost_url")

@@ -1,0 +1,149 @@
+"""Workers that die again and again, answer too late or become slow, and clients that die (docs/faults.md)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+from ladle_site import PATIENCE_S, wait_until
+
+from broker_config.messages import TERMINAL_STATES
+from broker_config.settings import environment
+from broker_config.topology import control_queue
+from planner.errors import JobFailedError
+
+MEDIUM = {"prompt": "x", "num_inference_steps": 250}  # 1 s
+
+
+def results(site, job):
+    return [attempt["result"] for attempt in site.attempts(job)]
+
+
+@pytest.mark.fault(2)
+def test_a_job_that_kills_its_worker_each_time_is_given_up_with_the_reason_and_the_node_lives(
+    make_site, own_broker_url
+):
+    # Given a node that dies whenever it draws this job: kill -9 is what the kernel does when memory is out
+    site = make_site(broker_url=own_broker_url, max_attempts=1, node_timeout_s=120)
+    site.start("a")
+    site.wait_for_node("a", "READY")
+    kills = 0
+    with site.client() as client:
+        handle = client.submit(**MEDIUM)
+        while site.state(handle.job) not in TERMINAL_STATES:
+            if site.state(handle.job) == "RUNNING" and f"[{handle.job}/" in site.running["a"].log:
+                site.running["a"].kill()
+                kills += 1
+                site.start_worker("a")
+            time.sleep(0.02)
+        # Then it was tried to the limit, dead-lettered, and FAILED with the reason
+        with pytest.raises(JobFailedError, match=r"gave up after 1 attempts: worker_died on a: delivery_limit"):
+            handle.result(PATIENCE_S)
+        assert kills == 1 + site.settings.delivery_limit
+        (attempt,) = site.attempts(handle.job)
+        assert (attempt["result"], attempt["failure"]["kind"]) == ("failed", "worker_died")
+        assert [letter["reason"] for letter in site.dead_letters()] == ["delivery_limit in queue 'node.a'"]
+        assert site.images() == []
+        # And the node draws the next job
+        assert client.submit(**MEDIUM).result(PATIENCE_S).node == "a"
+
+
+@pytest.mark.fault(11)
+def test_the_late_result_of_a_replaced_attempt_is_fenced(site):
+    planner = site.running["planner"]
+    fenced = planner.log.count("fenced: ")
+    with site.client() as client:
+        # Given a worker that freezes while it draws, and a control message that is lost
+        handle = client.submit(prompt="x", num_inference_steps=500)
+        wait_until(lambda: site.state(handle.job) == "RUNNING", "it runs")
+        late = site.running[site.rows(handle.job)[0]["node"]]
+        unbind_control(site, late.name)
+        late.freeze()
+        # When another node has drawn the job, and the first one goes on
+        result = handle.result(PATIENCE_S)
+        late.thaw()
+        # Then its late result is refused, logged, and nothing of it kept
+        wait_until(lambda: planner.log.count("fenced: ") > fenced, "the late result")
+        assert f"fenced: late result of job {handle.job} attempt 1 from {late.name}" in planner.log
+        again = client.handle(handle.job).result(PATIENCE_S)
+    assert result.node != late.name
+    assert results(site, handle.job) == ["lost", "done"]
+    assert again.images[0].png == result.images[0].png
+    assert len(list((site.folder / "images" / handle.job).iterdir())) == 1
+    late.kill()  # the next one of its name binds its control queue again
+
+
+def unbind_control(site, node):
+    """From now on nobody can tell `node` to drop an attempt."""
+    with site.connection() as connection, connection.channel() as channel:
+        queue = control_queue(node)(channel)
+        queue.unbind_from(queue.exchange, queue.routing_key)
+
+
+AWAITING_CLIENT = """
+import sys
+from planner import Client
+
+with Client() as client:
+    handle = client.submit(prompt="x", num_inference_steps=250, idempotency_key=sys.argv[1])
+    print("submitted", flush=True)
+    handle.result()
+    print("too late", flush=True)
+"""
+
+
+@pytest.mark.fault(30)
+def test_a_job_whose_client_was_killed_is_found_by_its_key(site):
+    key = f"order-{uuid.uuid4().hex}"
+    with subprocess.Popen(
+        [sys.executable, "-c", AWAITING_CLIENT, key],
+        env={**os.environ, **environment(site.settings)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as killed:
+        assert killed.stdout.readline() == "submitted\n"
+        killed.kill()
+        assert killed.stdout.read() == ""
+    with site.client() as client:
+        again = client.submit(**MEDIUM, idempotency_key=key).result(PATIENCE_S)
+    assert again.job == key
+    assert results(site, key) == ["done"]
+    assert len(list((site.folder / "images" / key).iterdir())) == 1
+
+
+@pytest.mark.fault(23, "B")
+def test_a_node_that_becomes_ten_times_slower_is_known_within_a_few_jobs_and_loses_its_work(make_site):
+    # Given two equal emulated nodes, one of which slows down to a tenth a few seconds after its warm-up
+    site = make_site(placer="earliest-completion", emulated_load_s=0, window=1)
+    site.start("b")
+    site.start_worker("a", emulated_drift="8:10")
+    slow_from = time.monotonic() + 8
+    for name in ("a", "b"):
+        site.wait_for_node(name, "READY")
+    with site.client() as client:
+        before = s_per_unit(site, "a")
+        time.sleep(max(slow_from - time.monotonic(), 0.0))
+        # When both work
+        for handle in client.submit_many([{"prompt": "x", "num_inference_steps": 100}] * 16):
+            handle.result(PATIENCE_S)
+        # Then a handful of results was enough to know it, and most of what comes goes to the other one
+        drawn = sum(row["node"] == "a" for row in recent(site, 16))
+        assert 1 <= drawn <= 8
+        assert s_per_unit(site, "a") > 3 * before
+        for handle in client.submit_many([{"prompt": "x", "num_inference_steps": 100}] * 8):
+            handle.result(PATIENCE_S)
+    assert sum(row["node"] == "a" for row in recent(site, 8)) <= 2
+
+
+def s_per_unit(site, node):
+    with site.ledger.transaction() as connection:
+        return site.ledger.estimates(connection).of(node, "tiny").s_per_unit.median
+
+
+def recent(site, count):
+    with site.ledger.transaction() as connection:
+        return site.ledger.recent_jobs(connection, count)
