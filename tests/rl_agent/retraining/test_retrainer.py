@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from logged_site import log_of, write_log
 from policies import policy_files
+from small_round import SMALL, retrain
 
 from broker_config.settings import Settings
 from rl_agent.database import open_database
@@ -21,20 +22,8 @@ from rl_agent.placers import RandomPlacer
 from rl_agent.policy_file import parse_policy, write_policy
 from rl_agent.policy_registry import PolicyState, add_policy, policies, promote, promoted_policy
 from rl_agent.policy_registry import policy_files as files_of
-from rl_agent.retraining.practice import Plan
 from rl_agent.retraining.retrainer import Retrainer
 
-SMALL = Plan(
-    trials=6,
-    searched=2,
-    decisions=400,
-    round_decisions=200,
-    seconds=60.0,
-    episode_jobs=60,
-    episodes=4,
-    validations=3,
-    repeats=2,
-)
 BAD = {"perverse": True}
 
 
@@ -159,11 +148,6 @@ def test_a_poisoned_log_gets_no_bad_policy_promoted(settings, simple_log, simple
         assert reason in caplog.text or reason.replace("do not", "that its delay parts do not") in caplog.text
 
 
-def retrain(data_dir, policy):
-    Retrainer(Settings(_env_file=None, data_dir=data_dir, policy=policy), SMALL).run()
-
-
-@pytest.mark.fault(25, "B")
 def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_half_file(settings, simple):
     # Given a promoted policy, and a log that grows
     rows = log_of(simple, RandomPlacer(seed=1))
@@ -172,7 +156,7 @@ def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_
         add_policy(connection, policy_files("good"), 1.0)
         promote(connection, "good", 1.0)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rl_agent.retraining.retrainer"])
+    context.set_forkserver_preload(["small_round"])
     chance = random.Random(0)
     for _ in range(2):  # the first one also starts the server
         began = time.monotonic()

@@ -1,0 +1,26 @@
+"""One small round of retraining, in a module that another process can import: a test may kill it there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from broker_config.settings import Settings
+from rl_agent.retraining.practice import Plan
+from rl_agent.retraining.retrainer import Retrainer
+
+SMALL = Plan(
+    trials=6,
+    searched=2,
+    decisions=400,
+    round_decisions=200,
+    seconds=60.0,
+    episode_jobs=60,
+    episodes=4,
+    validations=3,
+    repeats=2,
+)
+
+
+def retrain(data_dir: Path, policy: str) -> None:
+    """Retrain the site of `data_dir`, whose settings name this policy."""
+    Retrainer(Settings(_env_file=None, data_dir=data_dir, policy=policy), SMALL).run()
