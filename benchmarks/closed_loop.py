@@ -1,26 +1,30 @@
 """Does the loop close? The shipped policy retrained during the run, against itself frozen and against the rules.
 
-    python benchmarks/closed_loop.py                # about 35 minutes: seven runs of five
+    python benchmarks/closed_loop.py                # about 20 minutes, all five side by side
     python benchmarks/closed_loop.py --jobs 300     # shorter, and noisier
 
-Real processes over the broker of LADLE_BROKER_URL, emulated nodes, scaled time. Every run gets the same arrivals on
-nodes of speeds 1:5; half-way the fastest node throttles to a fifth. Judged is the mean service delay of the last third
-of the jobs, by when the retrained policy has had time to be promoted. The interval is a paired bootstrap over blocks
-of 20 consecutive jobs, as a ratio to the retrained run.
+Real processes over RabbitMQ, a virtual host for each arm; emulated nodes, scaled time. All arms run at once, so
+that whatever else the machine does meets all of them. Every arm gets the same arrivals on nodes of speeds 1:5, which it
+does not know at first; half-way the fastest node throttles to a fifth. Judged is the mean service delay of the last
+third of the jobs, by when the retrained policy has had time to be promoted. The interval is a paired bootstrap over
+blocks of 20 consecutive jobs, as a ratio to the retrained run.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from broker_config.private_rabbitmq import PrivateRabbitMQ
 from broker_config.settings import Settings, load_settings
-from planner.cli.bench_load import EmulatedNode, arrivals, emulated_nodes
+from planner.cli.bench_load import Arrival, EmulatedNode, arrivals, emulated_nodes
 from planner.cli.bench_run import Measured, run
 from planner.cli.processes import retrain_command
 from planner.cli.report_figure import draw
@@ -31,21 +35,50 @@ from rl_agent.retraining.gate import compare
 
 RETRAINED = "retrained"
 FROZEN = "shipped, frozen"
-RIVALS = {
+PLACER_OF = {
+    RETRAINED: "lad-ts",
     FROZEN: "lad-ts",
     "shared-queue": "shared-queue",
     "least-backlog": "least-backlog",
     "earliest-completion": "earliest-completion",
 }
-START_S = 12.0
-"""Wall seconds between the start of a node and the first arrival, about."""
 
 
-def throttled(nodes: Sequence[EmulatedNode], half_s: float, time_scale: float) -> list[EmulatedNode]:
-    """Return the nodes, the fastest of which takes five times as long from half-way on."""
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One run: who places what on which nodes, and where the picture of `ladle report` goes."""
+
+    name: str
+    settings: Settings
+    nodes: Sequence[EmulatedNode]
+    jobs: Sequence[Arrival]
+    load_s: float
+    report: Path | None
+
+    def measure(self) -> tuple[list[Measured], list[str]]:
+        """Run it; return its jobs, and a line for each candidate of retraining."""
+        lines: list[str] = []
+        beside = {"retrain": retrain_command()} if self.name == RETRAINED else {}
+
+        def look(settings: Settings) -> None:
+            ledger = Ledger(settings.database)
+            with ledger.transaction(reads=True) as connection:
+                lines.extend(f"{row['version']} {row['state']}: {row['reason']}" for row in policies(connection))
+                data = read_report(connection, 0.0)
+            ledger.close()
+            if self.report is not None and data is not None:
+                self.report.write_bytes(draw(data))
+
+        placer = PLACER_OF[self.name]
+        after = look if self.name == RETRAINED else None
+        jobs = run(self.settings, placer, self.nodes, self.jobs, self.load_s, lambda _done: None, beside, after)
+        return jobs, lines
+
+
+def throttled(nodes: Sequence[EmulatedNode], from_s: float) -> list[EmulatedNode]:
+    """Return the nodes, the fastest of which takes five times as long from `from_s` after its start."""
     fastest = min(nodes, key=lambda node: node.s_per_step)
-    drift = f"{half_s + START_S / time_scale:.1f}:5"
-    return [replace(node, drift=drift) if node is fastest else node for node in nodes]
+    return [replace(node, drift=f"{from_s:.1f}:5") if node is fastest else node for node in nodes]
 
 
 def main() -> None:
@@ -55,12 +88,13 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--load", type=float, default=0.55, help="before the throttling; it takes a third of the speed")
     parser.add_argument("--load-s", type=float, default=4.0)
-    parser.add_argument("--time-scale", type=float, default=0.25)
+    parser.add_argument("--time-scale", type=float, default=0.75)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--every", type=float, default=45.0, help="a round of retraining so often, wall seconds")
-    parser.add_argument("--seconds", type=float, default=25.0, help="learning time of a round, wall seconds")
+    parser.add_argument("--every", type=float, default=60.0, help="a round of retraining so often, wall seconds")
+    parser.add_argument("--seconds", type=float, default=40.0, help="learning time of a round, wall seconds")
+    parser.add_argument("--start", type=float, default=40.0, help="nodes need so long to start, about, wall seconds")
     parser.add_argument("--report", type=Path, help="draw `ladle report` of the retrained run to this PNG")
-    parser.add_argument("--only", nargs="*", default=[RETRAINED, *RIVALS])
+    parser.add_argument("--only", nargs="*", default=list(PLACER_OF))
     options = parser.parse_args()
     settings = load_settings().with_changes(
         time_scale=options.time_scale,
@@ -70,28 +104,39 @@ def main() -> None:
     )
     fleet = emulated_nodes(options.nodes)
     jobs = arrivals(fleet, options.jobs, options.load, options.seed)
-    nodes = throttled(fleet, jobs[len(jobs) // 2].at_s, options.time_scale)
+    nodes = throttled(fleet, jobs[len(jobs) // 2].at_s + options.start / options.time_scale)
+    with tempfile.TemporaryDirectory(prefix="ladle-loop-") as folder, PrivateRabbitMQ(Path(folder)) as broker:
+        arms = [
+            Arm(
+                name=name,
+                settings=settings.with_changes(broker_url=new_vhost(broker, f"arm-{number}")),
+                nodes=nodes,
+                jobs=jobs,
+                load_s=options.load_s,
+                report=options.report,
+            )
+            for number, name in enumerate(options.only)
+        ]
+        print_table(measure_all(arms))
+
+
+def new_vhost(broker: PrivateRabbitMQ, name: str) -> str:
+    """Return the URL of a new virtual host."""
+    broker.rabbitmqctl("add_vhost", name)
+    broker.rabbitmqctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
+    return broker.url.removesuffix("/") + name
+
+
+def measure_all(arms: Sequence[Arm]) -> dict[str, list[Measured]]:
+    """Run all arms at the same time, each in a process of its own, and say what became of every candidate."""
     measured: dict[str, list[Measured]] = {}
-    for name in options.only:
-        placer = RIVALS.get(name, "lad-ts")
-        beside = {"retrain": retrain_command()} if name == RETRAINED else {}
-        after = partial(show_policies, options.report) if name == RETRAINED else None
-        measured[name] = run(settings, placer, nodes, jobs, options.load_s, lambda _done: None, beside, after)
-        print(f"{name}: mean {np.mean([one.delay_s for one in measured[name]]):.2f} s", flush=True)
-    print_table(measured)
-
-
-def show_policies(report: Path | None, settings: Settings) -> None:
-    """Print what became of every candidate, and draw the report."""
-    ledger = Ledger(settings.database)
-    with ledger.transaction(reads=True) as connection:
-        versions = policies(connection)
-        data = read_report(connection, 0.0)
-    ledger.close()
-    for row in reversed(versions):
-        print(f"  {row['version']} {row['state']}: {row['reason']}")
-    if report is not None and data is not None:
-        report.write_bytes(draw(data))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(arms), mp_context=context) as pool:
+        for arm, (jobs, lines) in zip(arms, pool.map(Arm.measure, arms), strict=True):
+            measured[arm.name] = jobs
+            for line in reversed(lines):
+                print(f"  {line}", flush=True)
+    return measured
 
 
 def print_table(measured: Mapping[str, Sequence[Measured]]) -> None:

@@ -26,7 +26,7 @@ from planner.cli.processes import Processes, planner_command, worker_command
 from planner.cli.tables import read_nodes
 from planner.ledger import Ledger
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 240.0
 RESULT_TIMEOUT_S = 900.0
 Progress = Callable[[int], None]
 
