@@ -13,7 +13,7 @@ from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import EventKind
-from broker_config.topology import NODES, OUTCOMES
+from broker_config.topology import JOBS, NODES, OUTCOMES
 from planner.errors import JobCancelledError, JobRefusedError, JobUnknownError, ResultTimeoutError
 
 LONG = {"num_inference_steps": 500, "size": "128x128"}  # 8 s: nobody waits for its end
@@ -201,12 +201,12 @@ def test_a_drained_node_gives_its_backlog_away_and_finishes_what_it_runs(site):
 
 
 @pytest.mark.fault(10)
-def test_every_outcome_and_assignment_twice_is_one_image(site):
-    """A shadow binding hands each message of nodes and outcomes to a second queue, which is played back."""
+def test_every_message_twice_is_one_image(site):
+    """A shadow binding hands each message of clients, nodes and outcomes to a second queue, which is played back."""
     copies = []
     with site.connection() as connection, connection.channel() as channel:
         shadow = channel.queue_declare(queue="", exclusive=True, auto_delete=True).queue
-        for exchange in (NODES, OUTCOMES):
+        for exchange in (JOBS, NODES, OUTCOMES):
             exchange(channel).declare()
             channel.queue_bind(shadow, exchange.name, "#")
         with site.client() as client:
@@ -229,6 +229,7 @@ def test_every_outcome_and_assignment_twice_is_one_image(site):
             assert client.submit(prompt="after").result(PATIENCE_S)
             again = [client.handle(result.job).result(PATIENCE_S) for result in results]
     assert len([m for m in copies if m.headers["task"] == "workers.generate"]) == 6
+    assert "planner.submit" in {m.headers["task"] for m in copies}
     assert [r.images[0].png for r in again] == [r.images[0].png for r in results]
     for result in results:
         assert [attempt["result"] for attempt in site.attempts(result.job)] == ["done"]

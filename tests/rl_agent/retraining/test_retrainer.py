@@ -148,6 +148,7 @@ def test_a_poisoned_log_gets_no_bad_policy_promoted(settings, simple_log, simple
         assert reason in caplog.text or reason.replace("do not", "that its delay parts do not") in caplog.text
 
 
+@pytest.mark.fault(25, "B")
 def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_half_file(settings, simple):
     # Given a promoted policy, and a log that grows
     rows = log_of(simple, RandomPlacer(seed=1))
