@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     ] = ""
     tls_cert_file: Annotated[str, Field(description="certificate to show the broker, if it asks for one")] = ""
     tls_key_file: Annotated[str, Field(description="private key of LADLE_TLS_CERT_FILE, if it is not in there")] = ""
+    management_url: Annotated[
+        str,
+        _known_scheme("http", "https"),
+        Field(description="RabbitMQ's management API, for `ladle node` and `ladle user`; empty: of the broker's host"),
+    ] = ""
     database_url: Annotated[
         str, _known_scheme(*DATABASE_SCHEMES), Field(description="postgresql://user:password@host/name; empty: SQLite")
     ] = ""

@@ -37,9 +37,7 @@ def _where(command: Command) -> Command:
         click.option("--print", "only_print", is_flag=True, help="Change nothing; print commands for rabbitmqctl."),
         click.option(
             "--management-url",
-            envvar="LADLE_MANAGEMENT_URL",
-            show_envvar=True,
-            help="RabbitMQ's management API, http://administrator:password@host:15672; default: of LADLE_BROKER_URL.",
+            help="RabbitMQ's API: http://administrator:password@host:15672.  [LADLE_MANAGEMENT_URL]",
         ),
     ):
         command = option(command)
@@ -159,7 +157,8 @@ def _settings() -> tuple[Settings, str]:
 
 
 def _management(settings: Settings, url: str | None) -> Management:
-    return Management(url or management_url(settings.broker_url), tls_context(settings))
+    settings = settings.with_changes(management_url=url) if url else settings
+    return Management(settings.management_url or management_url(settings.broker_url), tls_context(settings))
 
 
 def _tell_planner(settings: Settings, name: str) -> None:
