@@ -115,7 +115,7 @@ def test_a_whole_job_runs_with_each_process_under_its_own_user(site, broker):
     assert queues == {"planner", "outcomes", "dead", "train", "node.e1", "control.e1", "node.e2", "control.e2"}
 
 
-@pytest.mark.fault(27)
+@pytest.mark.fault(27, "R")
 def test_a_node_cannot_read_declare_or_delete_what_is_not_its_own(urls):
     def refused(action):
         with channel_as(urls["e1"]) as channel, pytest.raises(AccessRefused, match="ACCESS_REFUSED"):
@@ -138,7 +138,7 @@ def test_a_node_cannot_read_declare_or_delete_what_is_not_its_own(urls):
         control_queue("e1")(channel).declare()
 
 
-@pytest.mark.fault(27)
+@pytest.mark.fault(27, "R")
 @pytest.mark.parametrize(
     ("exchange", "key"),
     [
@@ -181,7 +181,7 @@ def test_a_client_hears_of_its_own_jobs_only_and_gives_the_planner_no_orders(url
             publish(urls[Role.CLIENT], "ladle.jobs", key, f"planner.{key}", node="e1", on=True)
 
 
-@pytest.mark.fault(28)
+@pytest.mark.fault(28, "R")
 def test_a_forged_or_replayed_outcome_is_never_recorded(site, urls):
     # Given a job that e1 has done, and one that runs on e2
     with site.client() as client:
