@@ -20,6 +20,6 @@ def broker_error(url: str, exc: BaseException) -> BrokerUnavailableError:
         return BrokerRefusedError(url, reason)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return BrokerUntrustedError(url, cause.verify_message)
-    if isinstance(cause, ssl.SSLError) and "CERTIFICATE" in (cause.reason or ""):  # it wants to see one of ours
-        return BrokerUntrustedError(url, cause.reason)
+    if isinstance(cause, ssl.SSLError) and "certificate" in reason:  # it wants to see one of ours
+        return BrokerUntrustedError(url, reason)
     return BrokerUnavailableError(url, reason)

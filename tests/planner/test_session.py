@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Future
+
+import pytest
+from ladle_site import wait_until
 
 from broker_config.consumer import BODY_LIMIT_BYTES
 from broker_config.messages import ImageRequest, Submission
-from planner.session import ASK_AFTER_SILENCE_S, SUBMISSIONS_PER_MESSAGE, _grouped, _posts, _Request
+from broker_config.publisher import Post, Publisher
+from broker_config.settings import Settings
+from broker_config.topology import EVENTS, progress_key
+from planner.session import (
+    ASK_AFTER_SILENCE_S,
+    SUBMISSIONS_PER_MESSAGE,
+    Session,
+    _grouped,
+    _posts,
+    _Request,
+    client_name,
+)
 
 
 def submission(number, image=None):
@@ -41,3 +56,38 @@ def test_only_questions_grow_too_old_to_be_answered_and_not_before_they_are_aske
     expiries = {post.routing_key: post.expires_s for post in posts}
     assert expiries.pop("reconcile") > ASK_AFTER_SILENCE_S
     assert expiries == {"submit": None, "cancel": None, "drain": None}
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("amqp://client.alice:p@h/v", r"alice\.[0-9a-f]{32}"),
+        ("amqp://planner.main:p@h/v", "[0-9a-f]{32}"),
+        ("amqp://guest:p@h/v", "[0-9a-f]{32}"),
+        ("sqlite:////broker.db", "[0-9a-f]{32}"),
+    ],
+)
+def test_a_client_is_called_as_its_user_may_be_and_otherwise_at_random(url, name):
+    assert re.fullmatch(name, client_name(url))
+    assert client_name(url) != client_name(url)
+
+
+def test_of_a_node_a_client_believes_what_it_draws_and_nothing_else(embedded_url, tmp_path):
+    heard = []
+    session = Session(Settings(_env_file=None, data_dir=tmp_path, broker_url=embedded_url), heard.extend)
+    publisher = Publisher(session._app, confirm_timeout_s=10)
+    session.start()
+    try:
+        for key, kind, node in [
+            (progress_key("e1", session.client), "done", "e1"),  # only the planner says so
+            (progress_key("e1", session.client), "started", "e2"),  # in another's name
+            (progress_key("e1", session.client), "step", "e1"),
+            (f"job.{session.client}.done", "done", "e1"),
+        ]:
+            event = {"job": "j", "kind": kind, "node": node}
+            publisher.publish([Post(exchange=EVENTS.name, routing_key=key, body={"events": [event]}, mandatory=True)])
+        wait_until(lambda: len(heard) == 2, "two events")
+    finally:
+        session.close()
+        publisher.close()
+    assert [event.kind for event in heard] == ["step", "done"]

@@ -184,3 +184,18 @@ def test_a_restarted_worker_teaches_its_speed_once(world):
     estimate = world.planner.cluster.estimates.of("a", "tiny")
     assert estimate.s_per_unit.count == 1
     assert estimate.s_per_unit.median == pytest.approx(50.0)
+
+
+def test_a_removed_node_is_gone_at_once_and_its_jobs_go_elsewhere(world):
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.up("b")
+    watch.remove(world.planner, "no-such-node")
+    world.remove("a")
+    assert world.placed_on("b") == ["job-1"]
+    assert [attempt["result"] for attempt in world.attempts()] == ["lost", None]
+    assert "removed" in world.attempts()[0]["failure"]["message"]
+    world.finish("a")
+    world.record()
+    assert world.state() == "PLACED"

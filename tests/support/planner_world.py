@@ -204,6 +204,9 @@ class World:
     def drain(self, name="a", *, on=True) -> None:
         self._hand_out(lambda: watch.drain(self.planner, name, on=on))
 
+    def remove(self, name="a") -> None:
+        self._hand_out(lambda: watch.remove(self.planner, name))
+
     # What came of it
 
     def row(self, job="job-1") -> dict:
