@@ -35,14 +35,18 @@ class Post:
     Attributes:
         task: name of the Celery task it calls; None for a plain JSON message (an event).
         task_id: Celery's id of the call; None for a random one.
-        body: the task's keyword arguments, or the plain message.
+        body: the task's keyword arguments, or the plain message; bytes are sent as they are.
+        headers: of a message whose body is bytes.
+        content_type: likewise; with its encoding ("utf-8", "binary").
         mandatory: report it as unroutable when no queue takes it.
         expires_s: seconds after which the broker may drop it.
     """
 
     exchange: str
     routing_key: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | bytes
+    headers: Mapping[str, Any] | None = None
+    content_type: tuple[str, str] | None = None
     task: str | None = None
     task_id: str | None = None
     mandatory: bool = False
@@ -163,10 +167,12 @@ class _ConfirmingChannel:
         self._connection.collect()
 
     def _send(self, name: str, post: Post) -> None:
-        headers: Mapping[str, Any] | None = None
+        headers = post.headers
         properties: dict[str, Any] = {"message_id": name}
         body: Any = post.body
-        if post.task is not None:
+        if post.content_type is not None:
+            properties["content_type"], properties["content_encoding"] = post.content_type
+        if post.task is not None and not isinstance(post.body, bytes):
             message = self._app.amqp.create_task_message(post.task_id or name, post.task, (), dict(post.body))
             headers, body = message.headers, message.body
             properties |= message.properties

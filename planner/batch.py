@@ -20,8 +20,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from celery import Task
-from celery.worker.consumer import Consumer
 
+from broker_config.consumer import KEPT_WELL_FORMED_BYTES, GuardedConsumer, dead_letter
 from broker_config.errors import BrokerUnavailableError
 from planner.authorship import overreach
 from planner.errors import DatabaseUnavailableError, StoreUnavailableError
@@ -37,24 +37,26 @@ class Delivery:
     """One message of a batch and how to answer the broker for it.
 
     Attributes:
+        letter: makes a dead letter of it, for a reason.
         fault: why it must not run; it is buried instead.
     """
 
     kwargs: Mapping[str, Any]
     ack: Callable[[], None]
     requeue: Callable[[], None]
+    letter: Callable[[str], Mapping[str, Any]]
     fault: str | None = None
 
 
 class BatchTask(Task):
     """Base class: `run` gets the keyword arguments of every message of the batch as a list.
 
-    `bury` is called with a message's arguments and a reason when that message alone makes `run` fail.
+    `bury` is called with the dead letter of a message that alone makes `run` fail.
     """
 
     abstract = True
     Strategy = "planner.batch:gather"
-    bury: Callable[[str, Mapping[str, Any], str], None]
+    bury: Callable[[Mapping[str, Any]], None]
     stopping = threading.Event()
 
     def run(self, calls: Sequence[Mapping[str, Any]]) -> None:
@@ -67,8 +69,8 @@ class BatchTask(Task):
             try:
                 for delivery in deliveries:
                     if delivery.fault is not None:
-                        type(self).bury(self.name, delivery.kwargs, delivery.fault)
-                sound = [delivery.kwargs for delivery in deliveries if delivery.fault is None]
+                        type(self).bury(delivery.letter(delivery.fault))
+                sound = [delivery for delivery in deliveries if delivery.fault is None]
                 if sound:
                     self._run_or_bury(sound)
             except OUTAGES as exc:
@@ -82,20 +84,20 @@ class BatchTask(Task):
                     delivery.ack()
                 return
 
-    def _run_or_bury(self, calls: Sequence[Mapping[str, Any]]) -> None:
-        """Run all calls; when that fails run each alone, and bury those that still fail."""
+    def _run_or_bury(self, deliveries: Sequence[Delivery]) -> None:
+        """Run all of them; when that fails run each alone, and bury those that still fail."""
         try:
-            self.run(calls)
+            self.run([delivery.kwargs for delivery in deliveries])
         except OUTAGES:
             raise
         except Exception as exc:  # the outermost loop: whatever a message does, the planner lives
-            if len(calls) > 1:
-                for call in calls:
-                    self._run_or_bury([call])
+            if len(deliveries) > 1:
+                for delivery in deliveries:
+                    self._run_or_bury([delivery])
                 return
             logger.exception("%s failed", self.name)
             reason = traceback.format_exception_only(exc)[-1].strip()
-            type(self).bury(self.name, calls[0], f"{self.name} failed: {reason}")
+            type(self).bury(deliveries[0].letter(f"{self.name} failed: {reason}"))
 
 
 def _pauses() -> Any:
@@ -139,10 +141,10 @@ class _Lane:
                 self._pool.apply_async(self._work)
 
 
-_lanes: WeakKeyDictionary[Consumer, defaultdict[str, _Lane]] = WeakKeyDictionary()
+_lanes: WeakKeyDictionary[GuardedConsumer, defaultdict[str, _Lane]] = WeakKeyDictionary()
 
 
-def gather(task: BatchTask, _app: Any, consumer: Consumer) -> Callable[..., None]:
+def gather(task: BatchTask, _app: Any, consumer: GuardedConsumer) -> Callable[..., None]:
     """Return the handler of one task's messages (`celery.worker.strategy` explains the interface)."""
     pool = consumer.pool
     lanes = _lanes.setdefault(consumer, defaultdict(lambda: _Lane(pool)))
@@ -158,6 +160,9 @@ def gather(task: BatchTask, _app: Any, consumer: Consumer) -> Callable[..., None
                 fault=overreach(exchange, key, str(task.name), kwargs),
                 ack=lambda: ack(logger, errors),
                 requeue=lambda: reject(logger, errors, requeue=True),
+                letter=lambda reason: dead_letter(
+                    message, reason=reason, queue=consumer.queue_of(message), kept_bytes=KEPT_WELL_FORMED_BYTES
+                ),
             ),
         )
 

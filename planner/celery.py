@@ -68,8 +68,7 @@ def _stop(**_: Any) -> None:
     BatchTask.stopping.set()
 
 
-def _bury(task: str, kwargs: Mapping[str, Any], reason: str) -> None:
-    letter = {"reason": reason, "queue": task, "headers": {"task": task}, "body": str(dict(kwargs))[:65536]}
+def _bury(letter: Mapping[str, Any]) -> None:
     recorder.record_dead_letters(running().planner, [letter])
 
 

@@ -4,6 +4,7 @@ LadleError (broker_config.errors)
 ├── DatabaseUnavailableError   the ledger cannot be reached or read
 ├── StoreUnavailableError      the image store cannot be written or read
 ├── PlannerSilentError         no planner answers
+├── DeadLetterError            a dead letter cannot be requeued
 ├── ResultTimeoutError         a result did not arrive in the time given
 └── JobFailedError             the job ended without images
     ├── JobRefusedError        the planner did not accept it
@@ -53,6 +54,18 @@ class PlannerSilentError(LadleError):
 
     def __str__(self) -> str:
         return f"no planner answered within {self.waited_s:g} s: start one with `ladle planner`"
+
+
+class DeadLetterError(LadleError):
+    """A dead letter cannot be requeued."""
+
+    def __init__(self, letter: int, reason: str) -> None:
+        super().__init__(letter, reason)
+        self.letter = letter
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"dead letter {self.letter} cannot be requeued: {self.reason}"
 
 
 class ResultTimeoutError(LadleError, TimeoutError):

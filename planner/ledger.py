@@ -12,7 +12,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, bindparam, func, insert, inspect, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, inspect, select, update
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlmodel import col
 
@@ -281,11 +281,24 @@ class Ledger:
         if rows:
             connection.execute(insert(DeadLetterRow), list(rows))
 
-    def dead_letters(self, connection: Connection) -> list[Row]:
-        """Return the dead letters, oldest first."""
-        return [
-            dict(row) for row in connection.execute(select(DeadLetterRow).order_by(col(DeadLetterRow.id))).mappings()
-        ]
+    def dead_letters(self, connection: Connection, ids: Sequence[int] | None = None) -> list[Row]:
+        """Return the dead letters, or those of `ids`, oldest first."""
+        statement = select(DeadLetterRow).order_by(col(DeadLetterRow.id))
+        if ids is not None:
+            statement = statement.where(col(DeadLetterRow.id).in_(ids))
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def newest_dead_letters(self, connection: Connection, limit: int) -> list[Row]:
+        """Return the newest `limit` dead letters, newest first."""
+        statement = select(DeadLetterRow).order_by(col(DeadLetterRow.id).desc()).limit(limit)
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+    def drop_dead_letters(self, connection: Connection, ids: Sequence[int] | None = None) -> int:
+        """Delete the dead letters of `ids`, or all, and return how many there were."""
+        statement = delete(DeadLetterRow)
+        if ids is not None:
+            statement = statement.where(col(DeadLetterRow.id).in_(ids))
+        return connection.execute(statement).rowcount
 
     def _save(self, connection: Connection, table: Any, keys: Sequence[str], rows: Sequence[Row]) -> None:
         if not rows:

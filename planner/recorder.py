@@ -19,9 +19,10 @@ from broker_config.messages import (
     Outcome,
     refusal,
 )
-from broker_config.topology import node_key
+from broker_config.topology import OUTCOMES_QUEUE, node_key
 from planner.cluster import LiveAttempt, Node
 from planner.core import Planner, node_row
+from planner.dead_letters import letter_of_outcome, letter_row
 from planner.drift_alarm import watch_drift
 from planner.jobs import LiveJob
 from planner.store import Store
@@ -39,7 +40,9 @@ def record(planner: Planner, store: Store, outcomes: Sequence[Mapping[str, Any]]
             try:
                 outcome = Outcome(**raw)
             except ValidationError as exc:
-                _bury(turn, raw, f"malformed outcome: {refusal(exc)}", queue="outcomes")
+                reason = f"malformed outcome: {refusal(exc)}"
+                logger.error("dead letter from %s: %s", OUTCOMES_QUEUE.name, reason)
+                turn.dead_letters.append(letter_row(letter_of_outcome(raw, reason), turn.now))
                 continue
             _record_one(planner, store, turn, outcome)
 
@@ -49,17 +52,7 @@ def record_dead_letters(planner: Planner, letters: Sequence[Mapping[str, Any]]) 
     with planner.turn() as turn:
         for letter in letters:
             logger.error("dead letter from %s: %s", letter.get("queue"), letter.get("reason"))
-            turn.dead_letters.append(
-                {
-                    "received_at": turn.now,
-                    "reason": str(letter.get("reason", "")),
-                    "queue": str(letter.get("queue", "")),
-                    "headers": letter.get("headers") or {},
-                    "content_type": letter.get("content_type"),
-                    "body": str(letter.get("body", "")),
-                    "body_bytes": int(letter.get("body_bytes", 0)),
-                }
-            )
+            turn.dead_letters.append(letter_row(letter, turn.now))
             _fail_dead_assignment(planner, turn, letter)
 
 
@@ -190,21 +183,6 @@ def _problem_with(outcome: Outcome, wanted: int, store: Store) -> str | None:
             if not png.startswith(PNG_SIGNATURE) or hashlib.sha256(png).hexdigest() != image.sha256:
                 return "an image is not the PNG its hash names"
     return None
-
-
-def _bury(turn: Turn, raw: Mapping[str, Any], reason: str, *, queue: str) -> None:
-    logger.error("dead letter from %s: %s", queue, reason)
-    turn.dead_letters.append(
-        {
-            "received_at": turn.now,
-            "reason": reason,
-            "queue": queue,
-            "headers": {},
-            "content_type": "application/json",
-            "body": str(dict(raw))[: 64 * 1024],
-            "body_bytes": 0,
-        }
-    )
 
 
 def _fail_dead_assignment(planner: Planner, turn: Turn, letter: Mapping[str, Any]) -> None:

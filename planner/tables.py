@@ -116,7 +116,12 @@ class EstimateRow(SQLModel, table=True):
 
 
 class DeadLetterRow(SQLModel, table=True):
-    """A message nobody could take, kept to be read by a person. `body` is base64, cut at 64 KiB."""
+    """A message nobody could take, kept to be read by a person, who may requeue or drop it (`planner.dead_letters`).
+
+    Attributes:
+        routing_key: the one it was published with; None where an older Ladle kept it.
+        body: base64, cut where it is very long; `body_bytes` is the length of the whole.
+    """
 
     __tablename__ = "dead_letter"
 
@@ -126,6 +131,8 @@ class DeadLetterRow(SQLModel, table=True):
     queue: str
     headers: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     content_type: str | None = None
+    content_encoding: str | None = None
+    routing_key: str | None = None
     body: str
     body_bytes: int
 

@@ -20,6 +20,7 @@ from broker_config.errors import LadleError
 OWN_COMMANDS = {
     "bench": "planner.cli.bench:command",
     "cancel": "planner.cli.jobs:cancel",
+    "dead": "planner.cli.dead:command",
     "demo": "planner.cli.demo:command",
     "drain": "planner.cli.nodes:drain",
     "experience": "planner.cli.experience:command",

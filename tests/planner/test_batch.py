@@ -37,6 +37,7 @@ class Messages:
             kwargs={"n": n},
             ack=lambda: self.acked.append(n),
             requeue=lambda: self.requeued.append(n),
+            letter=lambda reason: {"n": n, "reason": reason},
             fault=fault,
         )
 
@@ -63,7 +64,7 @@ def messages():
 @pytest.fixture
 def task(messages):
     class Task(Recording):
-        bury = staticmethod(lambda name, call, reason: messages.buried.append((call["n"], reason)))
+        bury = staticmethod(lambda letter: messages.buried.append((letter["n"], letter["reason"])))
 
     return Task("submit", [])
 

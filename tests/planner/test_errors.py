@@ -8,6 +8,7 @@ from broker_config.errors import LadleError
 from planner import errors
 from planner.errors import (
     DatabaseUnavailableError,
+    DeadLetterError,
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
@@ -22,6 +23,7 @@ EXAMPLES = [
     DatabaseUnavailableError("postgresql://u:secret@h/d", "refused"),
     StoreUnavailableError("s3://key:secret@bucket", "denied"),
     PlannerSilentError(5.0),
+    DeadLetterError(7, "only a part of it was kept"),
     ResultTimeoutError("job-1", 2.5, "placed"),
     JobFailedError("job-1", "no memory", "out_of_memory"),
     JobRefusedError("job-1", "too large"),

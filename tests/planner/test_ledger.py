@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from planner_world import World
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+import planner
 from broker_config.errors import ConfigurationError
-from planner.errors import DatabaseUnavailableError
+from planner.dead_letters import post_of
+from planner.errors import DatabaseUnavailableError, DeadLetterError
 from planner.ledger import Ledger, job_counts
 
 
@@ -43,6 +48,23 @@ def test_a_whole_job_on_each_database(ledger):
 
 def test_migrating_again_changes_nothing(ledger):
     ledger.migrate()
+
+
+def test_the_ledger_of_an_older_ladle_is_brought_up_to_date(database_url):
+    ledger, config = Ledger(database_url), Config()
+    config.set_main_option("script_location", str(Path(planner.__file__).with_name("migrations")))
+    columns = "received_at, reason, queue, headers, body, body_bytes"
+    with ledger.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text(f"INSERT INTO dead_letter ({columns}) VALUES (0, 'r', 'planner', '{{}}', '', 0)"))
+    ledger.migrate()
+    with ledger.transaction() as connection:
+        (letter,) = ledger.dead_letters(connection)
+    ledger.close()
+    assert letter["routing_key"] is None
+    with pytest.raises(DeadLetterError, match="older Ladle"):
+        post_of(letter)
 
 
 def test_the_tables_are_what_the_migrations_make(ledger):
