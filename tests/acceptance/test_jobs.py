@@ -12,7 +12,7 @@ from kombu import Producer
 from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.errors import RequestRefusedError
-from broker_config.messages import EventKind
+from broker_config.messages import EventKind, StoredImage
 from broker_config.topology import JOBS, NODES, OUTCOMES
 from planner.errors import JobCancelledError, JobRefusedError, JobUnknownError, ResultTimeoutError
 
@@ -233,6 +233,42 @@ def test_every_message_twice_is_one_image(site):
     assert [r.images[0].png for r in again] == [r.images[0].png for r in results]
     for result in results:
         assert [attempt["result"] for attempt in site.attempts(result.job)] == ["done"]
+
+
+@pytest.mark.fault(28)
+def test_a_forged_or_replayed_outcome_is_not_recorded(site):
+    with site.client() as client:
+        # Given a job that is done, and one that runs
+        done = client.submit(prompt="x").result(PATIENCE_S)
+        handle = client.submit(prompt="x", num_inference_steps=500)
+        wait_until(lambda: site.state(handle.job) == "RUNNING", "it runs")
+        node = site.rows(handle.job)[0]["node"]
+        (other,) = {"a", "b"} - {node}
+        # When somebody who may write to the broker replays one, and invents others
+        forged = StoredImage.inline(b"\x89PNG\r\n\x1a\nforged", seed=0).to_wire()
+        outcome = {"job": handle.job, "attempt": 1, "result": "done", "images": [forged]}
+        with site.connection() as connection, connection.channel() as channel:
+            for sender, content in [
+                (done.node, {**outcome, "job": done.job, "node": done.node}),
+                (other, {**outcome, "node": other}),
+                (other, {**outcome, "node": node}),
+                (node, {**outcome, "node": node, "attempt": 2}),
+                (node, {**outcome, "node": node, "job": "never-submitted"}),
+            ]:
+                Producer(channel, serializer="json", auto_declare=False).publish(
+                    [[], {"outcome": content}, {}],
+                    exchange=OUTCOMES.name,
+                    routing_key=f"outcome.{sender}.done",
+                    headers={"task": "planner.record", "id": uuid.uuid4().hex},
+                )
+        # Then the node's own result is the job's
+        result = handle.result(PATIENCE_S)
+        again = client.handle(done.job).result(PATIENCE_S)
+    assert result.images[0].pil().size == (64, 64)
+    assert again.images[0].png == done.images[0].png
+    assert [attempt["result"] for attempt in site.attempts(handle.job)] == ["done"]
+    assert [attempt["result"] for attempt in site.attempts(done.job)] == ["done"]
+    assert site.rows("never-submitted") == []
 
 
 @pytest.mark.fault(18)
