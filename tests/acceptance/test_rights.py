@@ -18,6 +18,7 @@ from broker_config.rights import Role
 from broker_config.settings import load_settings
 from broker_config.topology import control_queue, node_queue
 from planner.cli.main import main
+from planner.cli.users import PEOPLE
 
 pytestmark = pytest.mark.rabbitmq
 VHOST = "rights"
@@ -62,7 +63,7 @@ def url_of(printed):
 @pytest.fixture(scope="module")
 def urls(ladle):
     """The broker's URL for each user of a site with the nodes e1 and e2."""
-    made = {role: url_of(ladle("user", "add", role, "main")) for role in (Role.PLANNER, Role.CLIENT)}
+    made = {role: url_of(ladle("user", "add", role, "main")) for role in PEOPLE}
     return made | {name: url_of(ladle("node", "add", name)) for name in ("e1", "e2")}
 
 
