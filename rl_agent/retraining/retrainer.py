@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from rl_agent.errors import PolicyFileError, RetrainingError
 from rl_agent.experience_log import read_experience
 from rl_agent.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.placers import EarliestCompletionPlacer, Placer
 from rl_agent.policy_file import PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy_registry import (
     add_policy,
@@ -103,7 +105,8 @@ class Retrainer:
         with for_reading(self._engine).begin() as connection:
             serving_version = promoted_policy(connection)
             files = None if serving_version is None else policy_files(connection, serving_version)
-            serving = self._policy(serving_version, files)
+            served = self._served(serving_version, files)
+            serving = served or load_policy(shipped_policy())
             until = self._unfinished(serving)
             samples = check_rows(read_experience(connection, until=until, newest=self.plan.newest))
         for reason, count in samples.refused.items():
@@ -116,10 +119,13 @@ class Retrainer:
         logger.info("twin: %s", describe(twin))
         practice = Practice(twin, serving, self._rules, self.plan, self.checkpoint, self._progress)
         best = practice.run(samples)
+        if best is None and served is None:
+            best = serving[1]
         if best is None:
             outcome = _nothing("nothing learnt was better than what serves, in the twin")
         else:
-            outcome = self._gate(samples, practice, serving_version, best)
+            rival = EarliestCompletionPlacer if served is None else partial(LearnedPlacer, policy=served)
+            outcome = self._gate(samples, practice, serving_version, best, rival)
         self._note_finished(samples.last_id)
         return outcome
 
@@ -131,6 +137,7 @@ class Retrainer:
         practice: Practice,
         serving_version: str | None,
         best: NodePolicyWeights,
+        rival: Callable[[], Placer],
     ) -> Round:
         self._progress("at the gate", 1.0)
         serving = practice.serving
@@ -138,7 +145,7 @@ class Retrainer:
         choices = (best, practice.rule)
         passed, trial = first_to_pass(
             [partial(LearnedPlacer, policy=(card, choice)) for choice in choices],
-            partial(LearnedPlacer, policy=serving),
+            rival,
             practice.held_out(),
             practice.twin.estimates,
             self._rules,
@@ -183,15 +190,15 @@ class Retrainer:
 
     # What serves, and what is done
 
-    def _policy(self, version: str | None, files: PolicyFiles | None) -> Policy:
-        """Return what serves; the shipped policy when that cannot be read, as the start of a better one."""
+    def _served(self, version: str | None, files: PolicyFiles | None) -> Policy | None:
+        """Return what serves; None when that cannot be read, so that earliest completion places."""
         try:
             if files is not None:
                 return parse_policy(version or "", files)
             return load_policy(Path(self.settings.policy) if self.settings.policy else shipped_policy())
         except PolicyFileError as exc:
             logger.error("retraining starts from the shipped policy: %s", exc)
-            return load_policy(shipped_policy())
+            return None
 
     def _unfinished(self, serving: Policy) -> int | None:
         """Return the last row that a killed round has read, so that it goes on although the log has grown since."""

@@ -56,6 +56,7 @@ def test_the_beat_begins_a_round_at_low_priority(worker, written):
     assert process.nice() == 15
 
 
+@pytest.mark.fault(25, "B")
 def test_a_worker_killed_in_mid_round_leaves_no_beat_behind_and_the_next_one_goes_on(worker, written, tmp_path):
     # Given a round that has left a checkpoint
     written(80)

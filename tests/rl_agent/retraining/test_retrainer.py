@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import pytest
 from logged_site import log_of, write_log
 from policies import policy_files
 from small_round import SMALL, retrain
+from sqlalchemy import update
 
 from broker_config.settings import Settings
 from rl_agent.database import open_database
@@ -20,7 +22,7 @@ from rl_agent.experience_log import insert_experience
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.placers import RandomPlacer
 from rl_agent.policy_file import parse_policy, write_policy
-from rl_agent.policy_registry import PolicyState, add_policy, policies, promote, promoted_policy
+from rl_agent.policy_registry import PolicyRow, PolicyState, add_policy, policies, promote, promoted_policy
 from rl_agent.policy_registry import policy_files as files_of
 from rl_agent.retraining.retrainer import Retrainer
 
@@ -110,6 +112,25 @@ def test_a_promotion_by_hand_during_the_round_is_not_overruled(settings, simple_
     assert not outcome.is_promoted
     assert promoted(settings)[0] == "by-hand"
     assert versions(settings)[outcome.version]["state"] == PolicyState.REJECTED
+
+
+@pytest.mark.fault(24, "B")
+def test_a_damaged_policy_is_replaced_by_a_retrained_one(settings, simple_log, caplog):
+    # Given a promoted policy one bit of whose weights has flipped
+    write_log(settings.database, simple_log)
+    files = policy_files("damaged")
+    weights = files.weights[:-1] + bytes([files.weights[-1] ^ 1])
+    with begin(settings) as connection:
+        add_policy(connection, files, 1.0)
+        promote(connection, "damaged", 1.0)
+        connection.execute(update(PolicyRow).values(weights=weights))
+    # When it is retrained, although nothing better is learnt
+    outcome = Retrainer(settings, dataclasses.replace(SMALL, trials=0, decisions=1)).run()
+    # Then a sound policy serves
+    assert "starts from the shipped policy" in caplog.text
+    assert outcome.is_promoted, outcome.reason
+    assert promoted(settings)[0] == outcome.version
+    assert versions(settings)["damaged"]["state"] == PolicyState.RETIRED
 
 
 def poison(rows, generator):
