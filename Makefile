@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test faults lint constraints clean
+.PHONY: demo test faults soak lint constraints clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -19,6 +19,10 @@ test: .venv/installed ## lint, types, and every test (a broker is found or start
 
 faults: .venv/installed ## inject every fault of docs/faults.md, one line per row (about 10 minutes)
 	$(BIN)/python -m pytest --faults
+
+soak: .venv/installed ## ten minutes of random deaths on each broker (see docs/faults.md)
+	$(BIN)/python -m benchmarks.soak --minutes 10 --broker embedded
+	$(BIN)/python -m benchmarks.soak --minutes 10 --broker rabbitmq
 
 constraints: .venv/installed ## write constraints.txt anew from what is installed
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new

@@ -31,8 +31,8 @@ SAMPLE_EVERY_S = 1.0
 WARM_UP_S = 20.0  # imports, first connections, caches of statements
 LEAST_SAMPLES = 30
 MOST_GROWTH_MIB = 10.0
-"""Growth from the first to the last third of a process's life. A planner that kept 2 KB of each of a soak's jobs would
-pass it within minutes; what the allocator keeps of bursts after a broker's death stays below it."""
+"""Growth from the first to the last third of a process's life. A planner that kept 5 KB of each job would pass
+it within ten minutes; what the allocator keeps of the burst after a broker's death stays below it."""
 SHOWN_PROBLEMS = 20
 
 

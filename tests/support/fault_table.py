@@ -122,7 +122,7 @@ class FaultTable:
 
     def pytest_terminal_summary(self, terminalreporter):
         terminalreporter.section("faults: docs/faults.md")
-        for row in self.rows:
+        for row in self.rows if not terminalreporter.config.option.collectonly else ():
             results = self.results[row.number]
             verdict = ", ".join(f"{results[word]} {word}" for word in ("failed", "passed", "skipped") if results[word])
             terminalreporter.write_line(
