@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +31,8 @@ ENDLESS = {"prompt": "x", "num_inference_steps": 500, "size": "1024x1024"}  # 9 
 def federation(request, tmp_path_factory):
     if not PrivateRabbitMQ.is_installed():
         request.getfixturevalue("private_rabbitmq")  # skips at home, fails in CI
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command")
     # A node that a busy machine silences for a while must cost no job its last attempt.
     federation = Federation(
         tmp_path_factory.mktemp("federation"), placer="round-robin", node_timeout_s=5.0, max_attempts=30
@@ -128,6 +132,12 @@ def test_what_a_link_brings_twice_is_drawn_and_recorded_once(federation, hub):
         assert [far.handle(handle.job).result(PATIENCE_S).images[0].png for handle in handles] == before
     assert len(copies) == 16
     assert each_is_done_once(hub, handles)
+
+
+def test_a_link_goes_over_tls_where_its_url_says_so(federation, hub):
+    listed = federation.hub_broker.rabbitmqctl("list_connections", "user", "ssl", "--formatter", "json")
+    links = {(each["user"], each["ssl"]) for each in json.loads(listed) if each["user"].startswith("link.")}
+    assert links == {("link.berlin", False), ("link.turin", True)}
 
 
 FORBIDDEN_TO_BERLIN = {

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from certificates import make_authority, make_certificate
 from ladle_site import Site
 from severable_link import SeverableLink
 
@@ -18,18 +19,24 @@ MAY_BE_LOST = ("hub.", "client.", "control.")
 
 
 class EdgeSite:
-    """One site: its broker, its link to the hub, and the URLs of its users."""
+    """One site: its broker, its link to the hub, and the URLs of its users.
 
-    def __init__(self, name: str, nodes: tuple[str, ...], hub: PrivateRabbitMQ, folder: Path) -> None:
-        self.name, self.nodes, self.folder = name, nodes, folder
+    Args:
+        name: of the site; its nodes are called after it.
+        hub_url: what the link leads to.
+        folder: for its broker, and for what `ladle site add` writes.
+    """
+
+    def __init__(self, name: str, hub_url: str, folder: Path) -> None:
+        self.name, self.nodes, self.folder = name, (f"{name}-1", f"{name}-2"), folder
         self.broker = PrivateRabbitMQ(folder / "rabbitmq", plugins=[SHOVEL_PLUGIN])
-        self.link = SeverableLink(hub.url)
+        self.link = SeverableLink(hub_url)
         self.urls: dict[str, str] = {}
 
     def join(self, hub: PrivateRabbitMQ) -> None:
         """Do what `ladle site add` says."""
         nodes = [word for node in self.nodes for word in ("--node", node)]
-        urls = ["--hub-url", f"amqp://127.0.0.1:{self.link.port}", "--site-url", without_user(self.broker.url)]
+        urls = ["--hub-url", without_user(self.link.url), "--site-url", without_user(self.broker.url)]
         site_command(["add", self.name, *nodes, *urls, "--out", str(self.folder)], standalone_mode=False)
         hub.rabbitmqctl("import_definitions", str(self.folder / f"hub-{self.name}.json"))
         self.broker.rabbitmqctl("import_definitions", str(self.folder / f"site-{self.name}.json"))
@@ -47,15 +54,17 @@ class EdgeSite:
 
 
 class Federation:
-    """Three private brokers, a planner at the hub, and workers at the sites and at the hub."""
+    """Three private brokers, a planner at the hub, and two workers at each site; turin's link goes over TLS."""
 
     def __init__(self, folder: Path, **changes) -> None:
-        self.hub_broker = PrivateRabbitMQ(folder / "hub-rabbitmq")
-        self.sites = {
-            name: EdgeSite(name, (f"{name}-1", f"{name}-2"), self.hub_broker, folder / name)
-            for name in ("berlin", "turin")
-        }
-        (folder / "hub").mkdir(parents=True)
+        certificates = folder / "certificates"
+        make_authority(certificates)
+        make_certificate(certificates, "server", "localhost")
+        self.hub_broker = PrivateRabbitMQ(folder / "hub-rabbitmq", certificates=certificates)
+        trust = f"cacertfile={certificates}/ca.pem&verify=verify_peer&server_name_indication=localhost"
+        hub_urls = {"berlin": self.hub_broker.url, "turin": f"{self.hub_broker.tls_url}?{trust}"}
+        self.sites = {name: EdgeSite(name, url, folder / name) for name, url in hub_urls.items()}
+        (folder / "hub").mkdir()
         self.hub = Site(folder / "hub", broker_url=self.hub_broker.url, **changes)
 
     def start(self) -> None:
