@@ -33,11 +33,18 @@ class Events(RuleBasedStateMachine):
         self.window, self.max_attempts = window, max_attempts
         self.standby = self.world.new_planner()
         self.accepted: dict[str, dict] = {}
+        self.ended: dict[str, str] = {}
         self.old_outcomes: list[dict] = []
 
     def pick(self, items, index):
         items = list(items)
         return items[index % len(items)]
+
+    def stored(self, job):
+        """Files of the image store that belong to a job."""
+        store = self.world.store
+        folder = f"{store._root}/{job}"
+        return store._files.find(folder) if store._files.exists(folder) else []
 
     # Clients
 
@@ -204,6 +211,16 @@ class Events(RuleBasedStateMachine):
             assert open_attempts[job] == (row["state"] in ("PLACED", "RUNNING")), row
 
     @invariant()
+    def no_confirmed_job_vanishes_and_an_end_is_final(self):
+        if not hasattr(self, "world"):
+            return
+        with self.world.ledger.transaction() as connection:
+            rows = self.world.ledger.jobs(connection, list(self.accepted))
+        assert rows.keys() == self.accepted.keys()
+        assert {job: rows[job]["state"] for job in self.ended} == self.ended
+        self.ended = {job: row["state"] for job, row in rows.items() if row["state"] in TERMINAL_STATES}
+
+    @invariant()
     def attempts_are_bounded(self):
         for job in getattr(self, "accepted", ()):
             assert len(self.world.attempts(job)) <= self.max_attempts * PLACEMENTS_PER_FAILURE
@@ -250,6 +267,8 @@ class Events(RuleBasedStateMachine):
             results = [attempt["result"] for attempt in world.attempts(job)]
             assert None not in results
             assert results.count("done") == (row["state"] == "DONE")
+            assert results or row["state"] in ("CANCELLED", "EXPIRED")
+            assert len(self.stored(job)) <= 1
             for image in images:
                 stored = world.store._files.cat_file(world.store._path(image["url"]))
                 assert stored.decode("latin-1").endswith(f"{job}/{1 + results.index('done')}")
