@@ -14,7 +14,7 @@ from rl_agent.node_policy import Float32, NodePolicy, NodePolicyWeights
 from rl_agent.observation import Observation
 from rl_agent.placers import WAITING, Placement
 from rl_agent.policy_file import PolicyCard, load_policy
-from rl_agent.policy_input import PolicyInput, Rows
+from rl_agent.policy_input import PolicyInput, Rows, scored_by
 
 
 def shipped_policy() -> Path:
@@ -69,6 +69,7 @@ class LearnedPlacer:
 
     def probabilities(self, rows: Rows, latent_action: FloatArray) -> FloatArray:
         """(N,) of one job from its rows (N, columns) and latent action (N,); NaN where the policy answers NaN."""
+        rows = scored_by(self.card.rule, rows)
         return _softmax(self._policy.logits(rows[None], latent_action[None].astype(np.float32))[0])
 
     def choose(self, probabilities: FloatArray) -> tuple[int, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,17 +21,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as dump_tensors
 
+from broker_config.messages import ID
 from rl_agent.errors import PolicyFileError
 from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.observation import OBSERVATION_VERSION
-from rl_agent.policy_input import COLUMN
+from rl_agent.policy_input import COLUMN, PRICED, RULES
 
 FORMAT = 1
 WEIGHTS_FILE = "policy.safetensors"
 CARD_FILE = "policy.json"
 MAX_HIDDEN = 1024
 MAX_DENOISING_STEPS = 100
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = {WEIGHTS_FILE: 64 * 2**20, CARD_FILE: 2**20}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class PolicyCard:
         version: name of the policy, as logged with every decision.
         hidden: width of the denoiser.
         n_denoising_steps: length of its chain.
+        rule: whose score it corrects, one of `rl_agent.policy_input.RULES`.
         columns: what the rows it was trained on mean, in order.
         observation_version: of `rl_agent.observation`.
         sha256: of the weights file, hexadecimal.
@@ -51,6 +54,7 @@ class PolicyCard:
     hidden: int
     n_denoising_steps: int
     sha256: str
+    rule: str = PRICED
     columns: tuple[str, ...] = tuple(COLUMN)
     observation_version: int = OBSERVATION_VERSION
     format: int = FORMAT
@@ -66,7 +70,12 @@ class PolicyFiles:
 
 
 def dump_policy(
-    weights: NodePolicyWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
+    weights: NodePolicyWeights,
+    *,
+    version: str,
+    n_denoising_steps: int,
+    training: Mapping[str, Any],
+    rule: str = PRICED,
 ) -> tuple[PolicyCard, PolicyFiles]:
     """Return a policy's card and its files.
 
@@ -75,6 +84,7 @@ def dump_policy(
         version: its name.
         n_denoising_steps: length of its chain.
         training: provenance, anything JSON can hold.
+        rule: whose score they correct.
     """
     data = dump_tensors({name: np.ascontiguousarray(value) for name, value in vars(weights).items()})
     card = PolicyCard(
@@ -82,6 +92,7 @@ def dump_policy(
         hidden=len(weights.row_bias),
         n_denoising_steps=n_denoising_steps,
         sha256=hashlib.sha256(data).hexdigest(),
+        rule=rule,
         training=training,
     )
     return card, PolicyFiles(card=json.dumps(asdict(card), indent=2).encode() + b"\n", weights=data)
@@ -160,7 +171,8 @@ def _parse_card(where: str, data: bytes) -> PolicyCard:
         raise PolicyFileError(where, f"{CARD_FILE} is not JSON: {error}") from error
     known = {name: name in PolicyCard.__dataclass_fields__ for name in values} if isinstance(values, dict) else {}
     if not known or not all(known.values()):
-        raise PolicyFileError(where, f"{CARD_FILE} is no policy card: unknown {[n for n in known if not known[n]]}")
+        unknown = [name for name in known if not known[name]]
+        raise PolicyFileError(where, f"{CARD_FILE} is no policy card: unknown {unknown!r:.200}")
     wanted: dict[str, Any] = {
         "format": FORMAT,
         "observation_version": OBSERVATION_VERSION,
@@ -168,24 +180,31 @@ def _parse_card(where: str, data: bytes) -> PolicyCard:
     }
     for name, value in wanted.items():
         if values.get(name) != value:
-            raise PolicyFileError(where, f"{name} is {values.get(name)!r}, this version of Ladle reads {value!r}")
+            raise PolicyFileError(where, f"{name} is {values.get(name)!r:.200}, this version of Ladle reads {value!r}")
     for name, most in {"hidden": MAX_HIDDEN, "n_denoising_steps": MAX_DENOISING_STEPS}.items():
         value = values.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            raise PolicyFileError(where, f"{name} is {value!r}, not an integer from 1 to {most}")
+            raise PolicyFileError(where, f"{name} is {value!r:.200}, not an integer from 1 to {most}")
+    if values.get("rule", PRICED) not in RULES:
+        raise PolicyFileError(where, f"rule is {values['rule']!r}, none of {', '.join(RULES)}")
     if not all(isinstance(values.get(name), str) for name in ("version", "sha256")):
         raise PolicyFileError(where, f"{CARD_FILE} names no version or no sha256")
+    if not ID.fullmatch(values["version"]):
+        raise PolicyFileError(where, f"version {values['version']!r:.200} is no name: letters, digits, _ . : -")
     return PolicyCard(**{**values, "columns": tuple(values["columns"])})
 
 
 def _read(folder: Path, name: str) -> bytes:
     try:
-        path = folder / name
-        if path.stat().st_size > MAX_BYTES:
-            raise PolicyFileError(str(folder), f"{name} is larger than {MAX_BYTES} bytes")
-        return path.read_bytes()
+        if not stat.S_ISREG((folder / name).stat().st_mode):  # a device or a pipe would be read for ever
+            raise PolicyFileError(str(folder), f"{name} is no regular file")
+        with (folder / name).open("rb") as file:
+            data = file.read(MAX_BYTES[name] + 1)
     except OSError as error:
         raise PolicyFileError(str(folder), f"{name}: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES[name]:
+        raise PolicyFileError(str(folder), f"{name} is larger than {MAX_BYTES[name]} bytes")
+    return data
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -43,6 +43,10 @@ JOB_COLUMNS = ("least_delay", "holders", "waited", "pressure", "same_model")
 COLUMN = {name: column for column, name in enumerate((*NODE_COLUMNS, *JOB_COLUMNS, "eligible", "score"))}
 N_LOG_DURATIONS = NODE_COLUMNS.index("evicted_demand")
 
+PRICED, UNPRICED = "priced-completion", "earliest-completion"
+RULES = (PRICED, UNPRICED)
+"""Rules whose score a policy may correct: that of the rows, and that of `scored_by`."""
+
 STANDARD_GENERATION = 4.0
 MAX_PRESSURE = 8.0
 SCORE_SHARE = 0.05
@@ -143,9 +147,19 @@ class PolicyInput:
         return rows
 
 
-def score(excess_s: FloatArray, least_s: float) -> FloatArray:
+def score(excess_s: FloatArray, least_s: float | FloatArray) -> FloatArray:
     """(N,) logits of a rule from the seconds by which each node is worse than the best, at `least_s`."""
     return np.maximum(-excess_s / (SCORE_SHARE * least_s + SCORE_FLOOR_S), -MAX_SCORE)
+
+
+def scored_by(rule: str, rows: Rows) -> Rows:
+    """Return rows (..., N, columns) with the score of one of `RULES`; without prices it follows from the delays."""
+    if rule == PRICED:
+        return rows
+    scored = rows.copy()
+    excess, least = (np.expm1(rows[..., COLUMN[name]]) for name in ("excess_delay", "least_delay"))
+    scored[..., COLUMN["score"]] = score(excess, least)
+    return scored
 
 
 def standard_s(observation: Observation) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ from rl_agent.ladts.diffusion import MAX_LOGIT
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.policy_export import load_weights, served_weights
-from rl_agent.policy_input import COLUMN, STANDARD_GENERATION
+from rl_agent.policy_file import PolicyCard
+from rl_agent.policy_input import COLUMN, STANDARD_GENERATION, scored_by
 from rl_agent.retraining.gate import Rules
 from rl_agent.retraining.samples import Samples
 
@@ -63,20 +65,32 @@ class Stop(BaseCallback):
         return self.goes_on(self.num_timesteps)
 
 
+class Scored(gym.ObservationWrapper[NDArray[np.float32], np.int64, NDArray[np.float32]]):
+    """Shows the score of the rule that the policy corrects."""
+
+    def __init__(self, env: EdgePlacementEnv, rule: str) -> None:
+        super().__init__(env)
+        self.rule = rule
+
+    def observation(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the (nodes, columns) matrix."""
+        return scored_by(self.rule, observation)
+
+
 class Learner:
     """A `LADTS` model that begins as the served policy.
 
     Args:
-        weights: of the served policy.
-        n_denoising_steps: length of its chain.
+        policy: to begin as.
         scenarios: episodes of the twin, played in turn.
         rules: the planner's settings.
         seed: of everything drawn.
     """
 
     def __init__(
-        self, weights: NodePolicyWeights, n_denoising_steps: int, scenarios: Sequence[Scenario], rules: Rules, seed: int
+        self, policy: tuple[PolicyCard, NodePolicyWeights], scenarios: Sequence[Scenario], rules: Rules, seed: int
     ) -> None:
+        card, weights = policy
         nodes = max(len(scenario.nodes) for scenario in scenarios)
         middle_s = float(np.median([scenario.middle_generation_s for scenario in scenarios]))
         self._standard_s = middle_s / STANDARD_GENERATION
@@ -95,20 +109,21 @@ class Learner:
         starts = [len(scenarios) * n // ENVS for n in range(ENVS)]
         self.model = LADTS(
             "LADTSPolicy",
-            DummyVecEnv([lambda first=first: make_env(first) for first in starts]),  # type: ignore[misc]
+            DummyVecEnv([lambda first=first: Scored(make_env(first), card.rule) for first in starts]),  # type: ignore[misc]
             buffer_size=max(BUFFER_BYTES // (nodes * (KEY_COLUMN + 1) * 8), 1_000),
             explore_uniformly=False,
             policy_kwargs={
                 "layout": make_env(0).layout,
                 "prediction": "scored",
                 "net_arch": (len(weights.row_bias),),
-                "n_denoising_steps": n_denoising_steps,
+                "n_denoising_steps": card.n_denoising_steps,
             },
             device="cpu",
             seed=seed,
             **LEARNING,
         )
         self.nodes = nodes
+        self._rule = card.rule
         self._names = frozenset(node.name for scenario in scenarios for node in scenario.nodes)
         load_weights(self.model.policy, weights)
 
@@ -179,7 +194,7 @@ class Learner:
         kept = self._kept(decision)
         nodes = len(kept)
         matrix = np.zeros((self.nodes, KEY_COLUMN + 1), dtype=np.float32)
-        matrix[:nodes, :KEY_COLUMN] = decision.rows[kept]
+        matrix[:nodes, :KEY_COLUMN] = scored_by(self._rule, decision.rows[kept])
         start = np.zeros(self.nodes, dtype=np.float32)
         latent = decision.latent_action[kept]
         is_first = bool(np.isnan(latent).any())

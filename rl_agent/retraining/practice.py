@@ -19,6 +19,7 @@ from rl_agent.edge_placement.scenario import Scenario
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.policy_file import PolicyCard
+from rl_agent.policy_input import RULES
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import Rules, play
 from rl_agent.retraining.learner import Learner
@@ -98,7 +99,7 @@ class Practice:
         self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
         self._searched = [self._episode(generator, SEARCH_SEED + n) for n in range(plan.searched)]
         self._episodes = [self._episode(generator, n) for n in range(plan.episodes)]
-        self._best, self._best_s = self._better_start()
+        self._card, self._best, self._best_s = self._best_start()
         self._kept: dict[str, th.Tensor] = {}
 
     def held_out(self) -> list[Scenario]:
@@ -109,16 +110,15 @@ class Practice:
         ]
 
     @property
-    def rule(self) -> NodePolicyWeights:
-        """Return the serving weights without an output: they play the rule the policy is built on."""
-        weights = self.serving[1]
+    def plain_rules(self) -> list[Policy]:
+        """Return policies that play each rule a policy can be built on: the serving weights without an output."""
+        card, weights = self.serving
         silent = {name: np.zeros_like(getattr(weights, name)) for name in ("output_weight", "output_bias")}
-        return replace(weights, **silent)
+        return [(replace(card, rule=rule), replace(weights, **silent)) for rule in RULES]
 
-    def run(self, samples: Samples) -> NodePolicyWeights | None:
-        """Return the weights that did best on the validations; None if those that serve did."""
-        card = self.serving[0]
-        note = {"base": card.sha256, "last_id": samples.last_id}
+    def run(self, samples: Samples) -> Policy | None:
+        """Return the policy that did best on the validations; None if the one that serves did."""
+        note = {"base": self.serving[0].sha256, "rule": self._card.rule, "last_id": samples.last_id}
         tensors, saved = read_checkpoint(self._checkpoint) or ({}, {})
         if any(saved.get(name) != value for name, value in note.items()):
             saved = {}
@@ -127,7 +127,7 @@ class Practice:
             self._take_up(tensors, saved)
         if not saved.get("is_searched"):
             self._search(note, int(saved.get("trials", 0)))
-        learner = Learner(self._best, card.n_denoising_steps, self._episodes, self._rules, self._plan.seed)
+        learner = Learner((self._card, self._best), self._episodes, self._rules, self._plan.seed)
         learner.take_in(samples, self._plan.newest)
         done = 0
         if saved.get("done") and learner.restore(tensors):
@@ -139,7 +139,8 @@ class Practice:
             done = self._round(learner, done, began)
             self._kept = learner.state()
             self._save(note, is_searched=True, done=done)
-        return self._best if self._best_s < self._mean_delay_s(self.serving[1], self._validations) else None
+        is_better = self._best_s < self._mean_delay_s(self.serving, self._validations)
+        return (self._card, self._best) if is_better else None
 
     def _take_up(self, tensors: dict[str, th.Tensor], saved: dict[str, Any]) -> None:
         """Go on with the best policy of a killed round."""
@@ -158,7 +159,9 @@ class Practice:
     def _search(self, note: dict[str, Any], trials: int) -> None:
         """Disturb the weights as long as half of the time lasts; `trials` were made before the round was killed."""
         plan, began = self._plan, time.monotonic()
-        search = Search(self._best, lambda weights: self._mean_delay_s(weights, self._searched), plan.seed + trials)
+        search = Search(
+            self._best, lambda weights: self._mean_delay_s((self._card, weights), self._searched), plan.seed + trials
+        )
         while trials < plan.trials and time.monotonic() - began < plan.seconds / 2:
             share = max(trials / plan.trials, (time.monotonic() - began) / (plan.seconds / 2))
             self._progress("searching in the twin", min(share, 1.0))
@@ -171,7 +174,7 @@ class Practice:
 
     def _consider(self, weights: NodePolicyWeights, what: dict[str, Any]) -> None:
         """Play weights on the validations, and remember them if they are the best."""
-        mean_s = self._mean_delay_s(weights, self._validations)
+        mean_s = self._mean_delay_s((self._card, weights), self._validations)
         self.rounds.append({**what, "mean_delay_s": round(mean_s, 4)})
         if mean_s < self._best_s:
             self._best, self._best_s = weights, mean_s
@@ -203,15 +206,14 @@ class Practice:
         self._consider(learner.weights, {"decisions": done})
         return done
 
-    def _better_start(self) -> tuple[NodePolicyWeights, float]:
-        """Return the serving weights or, where they do worse in the twin, the rule's."""
-        starts = enumerate((self.serving[1], self.rule))
-        choices = [(self._mean_delay_s(start, self._validations), n, start) for n, start in starts]
-        mean_s, _, start = min(choices, key=lambda choice: choice[:2])
-        return start, mean_s
+    def _best_start(self) -> tuple[PolicyCard, NodePolicyWeights, float]:
+        """Return what serves or, where it does worse in the twin, the best rule; with its mean delay."""
+        starts = [self.serving, *self.plain_rules]
+        means_s = [self._mean_delay_s(start, self._validations) for start in starts]
+        best = int(np.argmin(means_s))
+        return *starts[best], means_s[best]
 
-    def _mean_delay_s(self, weights: NodePolicyWeights, scenarios: list[Scenario]) -> float:
-        policy = self.serving[0], weights
+    def _mean_delay_s(self, policy: Policy, scenarios: list[Scenario]) -> float:
         delays = [
             play(LearnedPlacer(policy=policy), scenario, self.twin.estimates, self._rules) for scenario in scenarios
         ]

@@ -24,7 +24,6 @@ from rl_agent.database import for_reading, open_database
 from rl_agent.errors import PolicyFileError, RetrainingError
 from rl_agent.experience_log import read_experience
 from rl_agent.learned_placer import LearnedPlacer, shipped_policy
-from rl_agent.node_policy import NodePolicyWeights
 from rl_agent.placers import EarliestCompletionPlacer, Placer
 from rl_agent.policy_file import PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy_registry import (
@@ -120,7 +119,7 @@ class Retrainer:
         practice = Practice(twin, serving, self._rules, self.plan, self.checkpoint, self._progress)
         best = practice.run(samples)
         if best is None and served is None:
-            best = serving[1]
+            best = serving
         if best is None:
             outcome = _nothing("nothing learnt was better than what serves, in the twin")
         else:
@@ -136,21 +135,19 @@ class Retrainer:
         samples: Samples,
         practice: Practice,
         serving_version: str | None,
-        best: NodePolicyWeights,
+        best: Policy,
         rival: Callable[[], Placer],
     ) -> Round:
         self._progress("at the gate", 1.0)
-        serving = practice.serving
-        card = serving[0]
-        choices = (best, practice.rule)
+        choices = (best, *practice.plain_rules)
         passed, trial = first_to_pass(
-            [partial(LearnedPlacer, policy=(card, choice)) for choice in choices],
+            [partial(LearnedPlacer, policy=choice) for choice in choices],
             rival,
             practice.held_out(),
             practice.twin.estimates,
             self._rules,
         )
-        weights = choices[passed]
+        card, weights = choices[passed]
         version = f"retrained-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{samples.last_id}"
         training = {
             "command": "ladle retrain",
@@ -160,13 +157,15 @@ class Retrainer:
             "twin": describe(practice.twin),
             "experience": {"kept": len(samples.kept), "refused": dict(samples.refused), "last_id": samples.last_id},
         }
-        _, files = dump_policy(weights, version=version, n_denoising_steps=card.n_denoising_steps, training=training)
+        _, files = dump_policy(
+            weights, version=version, n_denoising_steps=card.n_denoising_steps, training=training, rule=card.rule
+        )
         newest = samples.kept[-max(int(len(samples.kept) * HELD_OUT), 1) :]
         measured = {
             **trial.to_json(),
             "off_policy": {
                 "candidate": _estimate((card, weights), newest, self.settings.exploration),
-                "serving": _estimate(serving, newest, self.settings.exploration),
+                "serving": _estimate(practice.serving, newest, self.settings.exploration),
             },
         }
         return self._conclude(trial, version, files, measured, serving_version)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch as th
+from policies import policy_files
 
 from rl_agent.edge_placement.env import EdgePlacementEnv
 from rl_agent.edge_placement.scenario import Scenario, ScenarioSpec
@@ -17,9 +18,9 @@ from rl_agent.ladts.ladts import LADTS
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.node_policy import NodePolicy, NodePolicyWeights
 from rl_agent.observation import JobView, NodeView, observe
-from rl_agent.placers import WAITING, PricedCompletionPlacer
+from rl_agent.placers import WAITING, EarliestCompletionPlacer, PricedCompletionPlacer
 from rl_agent.policy_export import served_weights
-from rl_agent.policy_file import save_policy
+from rl_agent.policy_file import parse_policy, save_policy
 from rl_agent.policy_input import COLUMN, PolicyInput
 
 HIDDEN, STEPS = 16, 5
@@ -188,3 +189,10 @@ def test_a_missing_folder_is_refused(tmp_path):
 def test_serving_needs_no_torch():
     code = "import rl_agent.learned_placer, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("rule", [PricedCompletionPlacer, EarliestCompletionPlacer])
+def test_weights_of_zero_play_the_rule_that_the_card_names(rule):
+    scenario = ScenarioSpec(n_nodes=6, jobs_per_node=20).draw(3)
+    learned = LearnedPlacer(policy=parse_policy("v", policy_files("v", rule=rule.name)))
+    np.testing.assert_allclose(Simulator(scenario).run(learned), Simulator(scenario).run(rule()), rtol=1e-6)
