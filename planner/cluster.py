@@ -81,6 +81,7 @@ class Node:
     """One node: its last report, and the attempts it holds in the order it will take them.
 
     Attributes:
+        idle_at: the attempt in front of which it has reported itself idle, and since when.
         drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
             `factor` and `since`.
     """
@@ -91,7 +92,7 @@ class Node:
     report: NodeReport
     draining: bool = False
     attempts: dict[AttemptKey, LiveAttempt] = field(default_factory=dict)
-    idle_at: tuple[AttemptKey | None, int] = (None, 0)
+    idle_at: tuple[AttemptKey | None, float] = (None, 0.0)
     drifts: dict[str, Drift] = field(default_factory=dict)
     drift_alarms: Mapping[str, Any] = field(default_factory=dict)
 

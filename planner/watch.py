@@ -19,7 +19,7 @@ from rl_agent.experience_log import prune_experience
 logger = logging.getLogger(__name__)
 
 SAVE_SEEN_EVERY_S = 30.0
-IDLE_REPORTS_BEFORE_RESEND = 3
+IDLE_INTERVALS_BEFORE_RESEND = 3
 MOST_RESENDS = 3
 
 
@@ -137,8 +137,9 @@ def _compare_running(planner: Planner, turn: Turn, node: Node) -> None:
     """Let what the node says it runs correct what the planner believes."""
     running = node.report.running
     if running is None:
-        _count_idle_report(planner, turn, node)
+        _look_at_idle(planner, turn, node)
         return
+    node.idle_at = None, turn.now
     attempt = node.attempts.get(running)
     job = planner.jobs.get(running[0])
     if attempt is None or attempt.withdrawn:
@@ -148,18 +149,21 @@ def _compare_running(planner: Planner, turn: Turn, node: Node) -> None:
         turn.moved_jobs[job.id] = job
 
 
-def _count_idle_report(planner: Planner, turn: Turn, node: Node) -> None:
+def _look_at_idle(planner: Planner, turn: Turn, node: Node) -> None:
     """Send attempts again when a node stays idle in front of the same one: its queue was deleted, and its messages.
 
-    The worker recognises an attempt that it has finished before and answers with the stored outcome. An attempt that
-    vanishes again and again is given up.
+    By the planner's clock, not by the number of reports: when a link or the planner was away, many old ones come at
+    once, and the outcome behind them. The worker recognises an attempt that it has finished before and answers with
+    the stored outcome. An attempt that vanishes again and again is given up.
     """
     head = node.head.key if node.head else None
-    key, count = node.idle_at
-    node.idle_at = head, count + 1 if head == key else 1
-    if head is None or node.idle_at[1] <= IDLE_REPORTS_BEFORE_RESEND:
+    seen, since = node.idle_at
+    if head is None or head != seen:
+        node.idle_at = head, turn.now
         return
-    node.idle_at = None, 0
+    if turn.now - since < IDLE_INTERVALS_BEFORE_RESEND * node.report.interval_s:
+        return
+    node.idle_at = None, turn.now
     for attempt in list(node.attempts.values()):
         job = planner.jobs.get(attempt.job)
         if attempt.withdrawn or job is None:

@@ -145,8 +145,30 @@ def test_attempts_are_sent_again_to_a_node_that_stays_idle_in_front_of_them(worl
     world.node("a").queue.clear()  # the queue was deleted, and its messages with it
     for _ in range(4):
         world.report("a")
-    world.tick()
+        world.tick(2.0)
     assert [(a.job, a.attempt) for a in world.node("a").queue] == [("job-1", 1)]
+
+
+def test_many_old_reports_at_once_do_not_make_a_node_idle(world):
+    world.up("a")
+    world.submit()
+    world.node("a").queue.clear()
+    for _ in range(100):
+        world.report("a")
+    world.tick()
+    assert not world.node("a").queue
+
+
+def test_a_node_is_not_idle_between_the_end_of_an_attempt_and_its_outcome(world):
+    world.up("a")
+    world.submit()
+    world.report("a")
+    for _ in range(10):
+        world.report("a", running=("job-1", 1))
+        world.tick()
+    world.node("a").queue.clear()
+    world.report("a")
+    assert not world.node("a").queue
 
 
 def test_an_attempt_that_vanishes_again_and_again_is_failed_in_the_end():
@@ -156,7 +178,7 @@ def test_an_attempt_that_vanishes_again_and_again_is_failed_in_the_end():
     for _ in range(30):
         world.node("a").queue.clear()
         world.report("a")
-        world.tick(0.1)
+        world.tick()
     assert world.state() == "FAILED"
     assert "does not begin it" in world.row()["failure"]["message"]
 
