@@ -53,7 +53,7 @@ def load_pipeline(source: ModelSource, options: PipelineOptions) -> Any:
         arguments["quantization_config"] = _int8(source, left_out=set(arguments))
     try:
         pipeline = AutoPipelineForText2Image.from_pretrained(source.location, **arguments)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:  # TypeError: an odd model_index.json
         raise ModelMissingError(source.name, str(error).splitlines()[0][:300]) from error
     pipeline.set_progress_bar_config(disable=True)
     if options.layerwise_fp8 or options.int8_weights:

@@ -90,7 +90,9 @@ def refuse_pickles(folder: Path) -> None:
     Raises:
         UnsafeWeightsError: the message names up to three of them.
     """
-    found = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.suffix in PICKLE_SUFFIXES)
+    found = sorted(
+        str(file.relative_to(folder)) for file in folder.rglob("*") if file.suffix.lower() in PICKLE_SUFFIXES
+    )
     if found:
         raise UnsafeWeightsError(str(folder), found)
 
@@ -116,7 +118,7 @@ def _read_facts(name: str, folder: Path) -> ModelFacts:
 def _read_object(name: str, file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelMissingError(name, f"{file} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ModelMissingError(name, f"{file} is not a JSON object")

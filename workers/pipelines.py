@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 DEFAULT_STRENGTH = 0.6
+MOST_START_PIXELS = 50_000_000  # a few hundred bytes can claim billions
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 logger = logging.getLogger(__name__)
@@ -197,14 +198,17 @@ def _start_image(request: ImageRequest) -> Image:
     """Decode the request's image and bring it to the requested size.
 
     Raises:
-        BadRequestError: it is not base64, or no image.
+        BadRequestError: it is not base64, no image, or far too large a one.
     """
     from PIL import Image as PillowImage
     from PIL import UnidentifiedImageError
 
     try:
         data = base64.b64decode(request.image or "", validate=True)
-        image = PillowImage.open(io.BytesIO(data), formats=("PNG", "JPEG")).convert("RGB")
+        opened = PillowImage.open(io.BytesIO(data), formats=("PNG", "JPEG"))  # its header only
+        if opened.width * opened.height > MOST_START_PIXELS:
+            raise BadRequestError("image", f"{opened.width}x{opened.height} pixels are over {MOST_START_PIXELS:,}")
+        image = opened.convert("RGB")
     except (binascii.Error, UnidentifiedImageError, PillowImage.DecompressionBombError, OSError) as error:
         raise BadRequestError("image", f"is neither a PNG nor a JPEG in base64: {error}") from error
     return image.resize((request.width_px, request.height_px), PillowImage.Resampling.LANCZOS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 
 import numpy as np
@@ -126,18 +127,45 @@ def test_weights_that_are_no_numbers_are_refused(folder):
         {"n_denoising_steps": "5"},
         {"version": None},
         {"surplus": 1},
+        {"surplus" * 1000: 1},
+        {"version": "../../etc/passwd"},
+        {"version": "v1\x1b[2J"},
+        {"version": "x" * 129},
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(folder, values):
     change(folder, **values)
-    with pytest.raises(PolicyFileError):
+    with pytest.raises(PolicyFileError) as refused:
         load_policy(folder)
+    assert len(str(refused.value)) < 1000
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", "{" * 100_000, '{"format": NaN}', "\x00"])
 def test_a_card_that_is_no_card_is_refused(folder, text):
     (folder / CARD_FILE).write_text(text)
     with pytest.raises(PolicyFileError):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize("name", [CARD_FILE, WEIGHTS_FILE])
+def test_an_oversized_file_is_refused_unread(folder, name):
+    with (folder / name).open("ab") as file:
+        file.truncate(10**12)  # takes no room on disk, and would not fit into memory
+    with pytest.raises(PolicyFileError, match=f"{name} is larger than"):
+        load_policy(folder)
+
+
+@pytest.mark.parametrize("name", [CARD_FILE, WEIGHTS_FILE])
+@pytest.mark.parametrize("make", ["device", "pipe", "folder"])
+def test_what_is_no_file_is_not_read_for_ever(folder, name, make):
+    (folder / name).unlink()
+    if make == "device":
+        (folder / name).symlink_to("/dev/zero")
+    elif make == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).mkdir()
+    with pytest.raises(PolicyFileError, match="no regular file"):
         load_policy(folder)
 
 

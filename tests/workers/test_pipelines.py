@@ -216,7 +216,10 @@ def test_the_least_recently_used_model_is_evicted(tmp_path, engine):
     assert keeper.resident == (names[0], "tiny")
 
 
-@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.bin", "model.ckpt", "a/b.pt", "weights.pkl"])
+@pytest.mark.parametrize(
+    "file",
+    ["unet/diffusion_pytorch_model.bin", "model.ckpt", "a/b.pt", "weights.pkl", "vae/diffusion_pytorch_model.BIN"],
+)
 def test_a_folder_with_pickle_weights_is_refused(tmp_path, file):
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(b"")
