@@ -24,7 +24,9 @@ from planner.errors import JobCancelledError
 pytestmark = pytest.mark.rabbitmq
 SHORT = {"prompt": "x", "num_inference_steps": 100}  # 0.4 s
 MEDIUM = {"prompt": "x", "num_inference_steps": 150}  # 0.6 s
+LONG = {"prompt": "x", "num_inference_steps": 250, "size": "128x128"}  # 4 s
 ENDLESS = {"prompt": "x", "num_inference_steps": 500, "size": "1024x1024"}  # 9 minutes
+FENCED = "fenced: late result"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def submit(client, request, count):
 def each_is_done_once(site, handles):
     """Whether every job ended DONE by one attempt, has one image, and has no attempt left open."""
     jobs = [handle.job for handle in handles]
-    rows, images = site.rows(*jobs), Counter(path.parent.name for path in site.images())
+    rows, images = rows_of(site, handles), Counter(path.parent.name for path in site.images())
     results = [[attempt["result"] for attempt in site.attempts(job)] for job in jobs]
     return (
         [row["state"] for row in rows] == ["DONE"] * len(jobs)
@@ -172,11 +174,12 @@ def test_a_site_cut_off_under_load_loses_nothing_and_holds_nothing_up(federation
         # Given nodes that draw, at the site and elsewhere, and jobs that wait
         handles = submit(far, MEDIUM, 24)
         wait_until(
-            lambda: any(row["state"] == "RUNNING" and row["node"] in site.nodes for row in hub.rows(*jobs_of(handles))),
+            lambda: any(row["state"] == "RUNNING" and row["node"] in site.nodes for row in rows_of(hub, handles)),
             f"a job runs at {name}",
         )
 
         # When the link breaks
+        fenced = hub.running["planner"].log.count(FENCED)
         getattr(site.link, sever)()
 
         # Then the other nodes draw all of them, and what the site finished waits there, with what its client submits
@@ -192,9 +195,33 @@ def test_a_site_cut_off_under_load_loses_nothing_and_holds_nothing_up(federation
         # And when it heals, the site's jobs are done, and the late outcomes are refused
         site.link.heal()
         assert all(handle.result(PATIENCE_S) for handle in local)
-        wait_until(lambda: "fenced: late result" in hub.running["planner"].log, "a late outcome is fenced")
+        wait_until(lambda: hub.running["planner"].log.count(FENCED) > fenced, "a late outcome is fenced")
         wait_until(lambda: not any(site.messages().values()), f"{name} is idle")
     assert each_is_done_once(hub, [*handles, *local])
+
+
+@pytest.mark.fault(6, "R")
+def test_outcomes_that_a_cut_held_up_end_their_jobs_when_the_nodes_were_not_given_up(federation, hub):
+    berlin = federation.sites["berlin"]
+    hub.running["planner"].kill()
+    hub.start_planner(node_timeout_s=600.0)
+    with hub.client() as far:
+        # Given nodes that draw, one job each: what a node has not begun is taken back when it looks slow
+        handles = submit(far, LONG, 4)
+        wait_until(lambda: [row["state"] for row in rows_of(hub, handles)] == ["RUNNING"] * 4, "all run")
+
+        # When the link is cut until the site has finished what it holds, and is back
+        berlin.link.cut()
+        wait_until(lambda: not any(berlin.messages().get(f"node.{node}") for node in berlin.nodes), "berlin is idle")
+        berlin.link.heal()
+
+        # Then what came late counts: nothing was drawn a second time
+        results = [handle.result(PATIENCE_S) for handle in handles]
+    hub.running["planner"].kill()
+    hub.start_planner()
+    assert len([result for result in results if result.node in berlin.nodes]) == 2
+    assert {result.attempts for result in results} == {1}
+    assert each_is_done_once(hub, handles)
 
 
 def test_a_site_whose_broker_is_killed_under_load_loses_no_job(federation, hub):
@@ -250,5 +277,5 @@ def restart(broker):
     broker.start()
 
 
-def jobs_of(handles):
-    return [handle.job for handle in handles]
+def rows_of(site, handles):
+    return site.rows(*(handle.job for handle in handles))
