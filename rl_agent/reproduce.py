@@ -1,4 +1,4 @@
-"""`python -m rl_agent.reproduce`: the paper's learning curve and sweeps, with all learners and rules, evaluated on fresh arrivals.
+"""The paper's learning curve and sweeps, with all learners and rules, evaluated on fresh arrivals.
 
 A run is one learner or rule, one setting and one seed. Each writes a CSV file of its own when it is complete, so an
 interrupted reproduction goes on where it stopped; figures and tables are made from the files that are there.
