@@ -79,7 +79,8 @@ def test_a_requeued_submission_runs_when_what_failed_works_again(site, ladle):
     known = {letter["id"] for letter in site.dead_letters()}
     job = f"job-{uuid.uuid4().hex}"
     request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
-    body = json.dumps([[], {"jobs": [{"job": job, "client": "c", "request": request}]}, {}])
+    call = json.dumps([[], {"jobs": [{"job": job, "client": "c", "request": request}]}, {}])
+    body = call + " " * 200_000  # a well-formed message is kept whole, however long
     with site.connection() as connection, connection.channel() as channel:
         Producer(channel, auto_declare=False).publish(  # as a broker that gave it up does
             body,
@@ -96,6 +97,7 @@ def test_a_requeued_submission_runs_when_what_failed_works_again(site, ladle):
     wait_until(lambda: letters(site, known), "the dead letter")
     (letter,) = letters(site, known)
     assert "delivery_limit" in letter["reason"]
+    assert letter["body_bytes"] == len(body)
     assert ladle("requeue", letter["id"]).exit_code == 0
     wait_until(lambda: site.state(job) == "DONE", "the job of the letter")
     assert letters(site, known) == []
