@@ -26,7 +26,7 @@ def command() -> None:
     """Join a site, with a RabbitMQ of its own, to the hub where the planner runs; docs/sites.md explains it."""
 
 
-@command.command()
+@command.command(short_help="Write the definitions that join a site.")
 @click.argument("name")
 @click.option("--node", "nodes", multiple=True, required=True, help="Name of a node of the site; repeat for each.")
 @click.option("--hub-url", required=True, help="The hub's broker as the site reaches it: amqps://HOST/VHOST.")
@@ -58,7 +58,7 @@ def add(name: str, nodes: tuple[str, ...], hub_url: str, site_url: str, out: Pat
             _write_secret(path, content)
     except OSError as exc:
         raise click.ClickException(f"cannot write {exc.filename or out}: {exc.strerror}") from exc
-    hub, of_site, _ = files
+    hub, of_site, whose = (shlex.quote(str(path)) for path in files)
     click.echo(f"""\
 # On the hub's broker, which `ladle broker` has prepared:
 rabbitmqctl import_definitions {hub}
@@ -66,14 +66,14 @@ rabbitmqctl import_definitions {hub}
 rabbitmq-plugins enable {SHOVEL_PLUGIN}
 rabbitmqctl import_definitions {of_site}
 rabbitmqctl shovel_status        # six of them, all running
-# On each node, and where the site's clients are, with LADLE_BROKER_URL set to what {urls} says for
+# On each node, and where the site's clients are, with LADLE_BROKER_URL set to what {whose} says for
 # {", ".join(user_of(*owner) for owner in site.owners[1:])}:
 ladle worker --node {nodes[0]}
 ladle submit "a red heart"
 # The three files hold secrets, and only you can read them. Keep the last one for the next `ladle site add {name}`.""")
 
 
-@command.command()
+@command.command(short_help="Print how to take a site off its hub.")
 @click.argument("name")
 @click.option("--hub-vhost", default="/", show_default=True, help="Virtual host of the hub.")
 @click.option("--site-vhost", default="/", show_default=True, help="Virtual host of the site.")
