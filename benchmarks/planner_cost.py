@@ -32,7 +32,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 IMAGE = StoredImage.inline(PNG, 0)
 
 
-def measure(*, waiting: int, nodes: int, jobs: int, batch: int, placer: str) -> float:
+def measure(*, waiting: int, nodes: int, jobs: int, batch: int, placer: str, clients: int) -> float:
     """Return milliseconds of processor time per job while `waiting` jobs wait for `nodes` busy nodes."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder), placer=placer)
@@ -43,14 +43,14 @@ def measure(*, waiting: int, nodes: int, jobs: int, batch: int, placer: str) -> 
         planner = Planner(settings, ledger, publisher, make_placer(settings))
         watch.report(planner, [report(index) for index in range(nodes)])
         numbers = iter(range(10**9))
-        submit(planner, store, numbers, waiting + int(settings.window) * nodes)
+        submit(planner, store, numbers, waiting + int(settings.window) * nodes, clients)
         finished = 0
         publisher.sent.clear()
         started = time.process_time()
         while finished < jobs:
             done = running(planner, batch)
             recorder.record(planner, store, [outcome(*key) for key in done])
-            submit(planner, store, numbers, len(done))
+            submit(planner, store, numbers, len(done), clients)
             finished += len(done)
             publisher.sent.clear()
         cost = time.process_time() - started
@@ -64,19 +64,19 @@ def running(planner: Planner, batch: int) -> list[tuple[str, int, str]]:
     return [(head.job, head.number, node) for head, node in heads if head is not None][:batch]
 
 
-def submit(planner: Planner, store: Store, numbers: Iterator[int], count: int) -> None:
-    """Submit `count` jobs of unlike size in messages of 100."""
+def submit(planner: Planner, store: Store, numbers: Iterator[int], count: int, clients: int) -> None:
+    """Submit `count` jobs of unlike size in messages of 100, of `clients` clients in turn."""
     for start in range(0, count, 100):
-        jobs = [submission(next(numbers)) for _ in range(start, min(start + 100, count))]
+        jobs = [submission(next(numbers), clients) for _ in range(start, min(start + 100, count))]
         intake.submit(planner, store, jobs)
 
 
-def submission(number: int) -> dict[str, Any]:
+def submission(number: int, clients: int) -> dict[str, Any]:
     """Return the wire form of one submission."""
     request = ImageRequest(
         model="tiny", prompt="nothing", width_px=64, height_px=64, num_inference_steps=1 + number % 16, seed=number
     )
-    return Submission(job=f"job-{number}", client="bench", request=request).to_wire()
+    return Submission(job=f"job-{number}", client=f"bench-{number % clients}", request=request).to_wire()
 
 
 def report(index: int) -> dict[str, Any]:
@@ -105,10 +105,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=600)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--clients", type=int, default=1, help="who submit in turn, each with a share of its own")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--placer", default="earliest-completion")
     options = parser.parse_args()
-    common = {"jobs": options.jobs, "batch": options.batch, "placer": options.placer}
+    common = {"jobs": options.jobs, "batch": options.batch, "placer": options.placer, "clients": options.clients}
     by_waiting: dict[int, list[float]] = {count: [] for count in WAITING}
     by_nodes: dict[int, list[float]] = {count: [] for count in NODES}
     for _ in range(options.rounds):
