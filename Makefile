@@ -14,6 +14,7 @@ demo: .venv/installed ## start a planner and three workers, make 24 pictures, st
 
 test: .venv/installed ## lint, types, and every test (a broker is found or started, see README)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
