@@ -45,11 +45,10 @@ class Deaths:
         self._chance = chance
         self._began = time.monotonic()
         self._seconds = seconds
-        self._due = {
-            "worker": self._next(WORKER_EVERY_S),
-            "planner": self._next(PLANNER_EVERY_S),
-            "broker": self._next(BROKER_EVERY_S),
-        }
+        self._every_s = {"worker": WORKER_EVERY_S, "planner": PLANNER_EVERY_S}
+        if broker is not None:
+            self._every_s["broker"] = min(BROKER_EVERY_S, seconds / 4)  # a short soak has one, too
+        self._due = {what: self._next(what) for what in self._every_s}
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="soak-deaths", daemon=True)
 
@@ -67,15 +66,15 @@ class Deaths:
             share = (time.monotonic() - self._began) / self._seconds
             if share > 0.9:
                 continue
-            if self._is_due("worker", WORKER_EVERY_S):
+            if self._is_due("worker"):
                 self._kill(self._chance.choice([name for name in self._services if name not in (STEADY, "planner")]))
-            if share < 0.5 and self._is_due("planner", PLANNER_EVERY_S):
+            if share < 0.5 and self._is_due("planner"):
                 self._kill("planner")
-            if self._broker is not None and self._is_due("broker", BROKER_EVERY_S):
+            if self._broker is not None and self._is_due("broker"):
                 self._broker.kill()
                 self._broker.start()
                 self.killed["broker"] += 1
-                self._due["broker"] = self._next(BROKER_EVERY_S)
+                self._due["broker"] = self._next("broker")
 
     def _kill(self, name: str) -> None:
         service = self._services[name]
@@ -83,12 +82,12 @@ class Deaths:
             service.process.kill()
             self.killed[name] += 1
 
-    def _is_due(self, what: str, every_s: float) -> bool:
+    def _is_due(self, what: str) -> bool:
         if time.monotonic() < self._due[what]:
             return False
-        self._due[what] = self._next(every_s)
+        self._due[what] = self._next(what)
         return True
 
-    def _next(self, every_s: float) -> float:
-        """Return a time about `every_s` from now; never so soon that RabbitMQ 3.10 would be hurt (`NEW_QUEUE_S`)."""
-        return time.monotonic() + max(NEW_QUEUE_S, every_s * self._chance.uniform(0.5, 1.5))
+    def _next(self, what: str) -> float:
+        """Return a random time; never so soon that RabbitMQ 3.10 would be hurt (`NEW_QUEUE_S`)."""
+        return time.monotonic() + max(NEW_QUEUE_S, self._every_s[what] * self._chance.uniform(0.5, 1.5))
