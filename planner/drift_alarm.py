@@ -29,7 +29,10 @@ def watch_drift(node: Node, attempt: LiveAttempt, generation_s: float, estimate:
     model = attempt.model
     drift = node.drifts.setdefault(model, Drift(is_alarm=model in node.drift_alarms))
     predicted_s = estimate.generation_s(attempt.units)
-    if not drift.observe(taken_s=generation_s, predicted_s=predicted_s, spread_log=estimate.s_per_unit.std_log):
+    rate = estimate.s_per_unit
+    if not drift.observe(
+        taken_s=generation_s, predicted_s=predicted_s, level_log=rate.mean_log, spread_log=rate.std_log
+    ):
         return False
     if drift.is_alarm:
         node.drift_alarms = {**node.drift_alarms, model: {"factor": round(drift.factor, 2), "since": now}}
