@@ -18,7 +18,7 @@ test: .venv/installed ## lint, types, and every test (a broker is found or start
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-faults: .venv/installed ## inject every fault of docs/faults.md, one line per row (about 10 minutes)
+faults: .venv/installed ## inject every fault of docs/faults.md, one line per row (10 to 20 minutes)
 	$(BIN)/python -m pytest --faults
 
 soak: .venv/installed ## ten minutes of random deaths on each broker (see docs/faults.md)
