@@ -53,12 +53,26 @@ def _root_logger_as_it_was():
 
 
 @pytest.fixture(scope="session")
-def private_rabbitmq(tmp_path_factory):
-    """A broker that a test may kill; it has to start it again."""
+def rabbitmq_server():
+    """For tests that start brokers of their own: there is something to start."""
     if not PrivateRabbitMQ.is_installed():
         if IN_CI:
             pytest.fail("CI=true, and there is no RabbitMQ to start: install rabbitmq-server")
         pytest.skip("no rabbitmq-server is installed")
+
+
+@pytest.fixture(scope="session")
+def openssl():
+    """For tests that make certificates: there is the command."""
+    if shutil.which("openssl") is None:
+        if IN_CI:
+            pytest.fail("CI=true, and there is no openssl command: install openssl")
+        pytest.skip("no openssl command")
+
+
+@pytest.fixture(scope="session")
+def private_rabbitmq(rabbitmq_server, tmp_path_factory):
+    """A broker that a test may kill; it has to start it again."""
     with PrivateRabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as broker:
         yield broker
 

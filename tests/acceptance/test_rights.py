@@ -26,9 +26,7 @@ LONG = {"prompt": "x", "num_inference_steps": 500}  # 2 s
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory):
-    if not PrivateRabbitMQ.is_installed():
-        pytest.skip("no rabbitmq-server is installed")
+def broker(rabbitmq_server, tmp_path_factory):
     with PrivateRabbitMQ(tmp_path_factory.mktemp("rights"), plugins=["rabbitmq_management"]) as broker:
         yield broker
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from kombu import Connection
 from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.errors import BrokerUnavailableError
-from broker_config.private_rabbitmq import NEW_QUEUE_S, PrivateRabbitMQ
+from broker_config.private_rabbitmq import NEW_QUEUE_S
 from broker_config.topology import NODES, OUTCOMES
 from planner.errors import JobCancelledError
 
@@ -30,11 +29,7 @@ FENCED = "fenced: late result"
 
 
 @pytest.fixture(scope="module")
-def federation(request, tmp_path_factory):
-    if not PrivateRabbitMQ.is_installed():
-        request.getfixturevalue("private_rabbitmq")  # skips at home, fails in CI
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl command")
+def federation(rabbitmq_server, openssl, tmp_path_factory):
     # A node that a busy machine silences for a while must cost no job its last attempt.
     federation = Federation(
         tmp_path_factory.mktemp("federation"), placer="round-robin", node_timeout_s=5.0, max_attempts=30

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from certificates import make_authority, make_certificate
 from ladle_site import PATIENCE_S, Site
@@ -16,15 +14,11 @@ from broker_config.topology import JOBS
 from planner import Client
 from planner.cli.processes import planner_command, worker_command
 
-pytestmark = [
-    pytest.mark.rabbitmq,
-    pytest.mark.skipif(not PrivateRabbitMQ.is_installed(), reason="no rabbitmq-server is installed"),
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command"),
-]
+pytestmark = pytest.mark.rabbitmq
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
+def certificates(openssl, tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
     make_authority(folder)
     make_certificate(folder, "server", "localhost")
@@ -34,7 +28,7 @@ def certificates(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def broker(certificates, tmp_path_factory):
+def broker(rabbitmq_server, certificates, tmp_path_factory):
     with PrivateRabbitMQ(tmp_path_factory.mktemp("tls"), certificates=certificates) as broker:
         yield broker
 
