@@ -38,7 +38,7 @@ class LearnedPlacer:
         PolicyFileError: the folder cannot be loaded.
     """
 
-    name = "learned"
+    name = "lad-ts"
 
     def __init__(
         self,
