@@ -47,7 +47,7 @@ def site(make_site, tmp_path, servers):
     )
     site.start_planner()
     site.start_worker("a", emulated_s_per_unit=2.0)
-    site.start_worker("b", emulated_s_per_unit=3.5)  # not so slow that no correction of the rule's score chooses it
+    site.start_worker("b", emulated_s_per_unit=2.8)  # not so slow that no correction of the rule's score chooses it
     for name in ("a", "b"):
         site.wait_for_node(name, "READY")
     return site
@@ -76,13 +76,18 @@ def ladle(site, *arguments):
 
 @pytest.mark.timeout(ROUND_S + 3 * PATIENCE_S)
 def test_what_happens_is_learnt_from_served_and_taken_back(site):
-    # Given as many jobs as a round of retraining needs, a few at a time, each logged with its outcome
+    # Given the jobs that a round of retraining needs, each logged with its outcome: one at a time, where the policy
+    # prefers the slower node, and now and then two, so that the other node is known as well
+    results = []
     with site.client() as client:
-        groups = [[handle.result(PATIENCE_S) for handle in submit(client, 2)] for _ in range(JOBS // 2)]
-    results = [result for group in groups for result in group]
+        while len(results) < JOBS:
+            together = submit(client, 2 if len(results) % 5 == 0 else 1)
+            results += [handle.result(PATIENCE_S) for handle in together]
+    nodes = [result.node for result in results]
+    assert nodes.count("b") > nodes.count("a") > 0
     assert {result.policy_version for result in results} == {"of-settings"}
     rows = read(site, lambda connection: list(read_experience(connection)))
-    assert len(rows) == JOBS
+    assert len(rows) == len(results)
     assert {row["result"] for row in rows} == {"done"}
     assert all(decode(row["decision"]).nodes == ("a", "b") for row in rows)
     # When the plain Celery command retrains, while jobs go on
@@ -90,18 +95,19 @@ def test_what_happens_is_learnt_from_served_and_taken_back(site):
         site.start_retraining()
         handles = []
 
-        def is_candidate_made():
-            handles.extend(submit(client, 2))
+        def promoted():
+            handles.extend(submit(client, 1))
             time.sleep(1.0)
-            return bool(read(site, policies))
+            return [row for row in read(site, policies) if row["state"] == PolicyState.PROMOTED]
 
-        wait_until(is_candidate_made, "a candidate", ROUND_S)
-        # Then a candidate is promoted, in a twin with the speeds of both nodes
-        candidate = read(site, policies)[-1]
-        assert (candidate["state"], candidate["trial"]["passed"]) == (PolicyState.PROMOTED, True), candidate["reason"]
+        # A busy machine may hide the difference between the nodes from the first rounds.
+        wait_until(promoted, "a promoted candidate", ROUND_S)
         site.running["train"].kill()
+        # Then it is promoted from a twin with the speeds of both nodes
+        (candidate,) = promoted()
+        assert candidate["trial"]["passed"], candidate["reason"]
         speeds = json.loads(candidate["card"])["training"]["twin"]["s_per_unit"]
-        assert speeds["b"]["tiny"] > 1.3 * speeds["a"]["tiny"]  # 1.75 times, and what a busy machine adds to both
+        assert speeds["b"]["tiny"] > 1.1 * speeds["a"]["tiny"]  # 1.4 times, and what a busy machine adds to both
         # And the planner serves it, which no longer prefers the slower node
         wait_until(lambda: draw(site, 1)[0].policy_version == candidate["version"], "the promoted policy")
         assert draw(site, 1)[0].node == "a"
