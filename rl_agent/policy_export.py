@@ -6,6 +6,7 @@ import numpy as np
 import torch as th
 
 from rl_agent.ladts.actors import DiffusionActor
+from rl_agent.ladts.ladts import LADTS
 from rl_agent.ladts.policies import LADTSPolicy
 from rl_agent.node_policy import NodePolicyWeights
 
@@ -51,3 +52,9 @@ def load_weights(policy: LADTSPolicy, weights: NodePolicyWeights) -> None:
         actor.chain.network.load_state_dict({tensor: th.as_tensor(served[name]) for name, tensor in TENSORS.items()})
     except RuntimeError as exc:
         raise ValueError(f"the served policy has another size: {exc}") from exc
+
+
+def reset_actor(model: LADTS, weights: NodePolicyWeights) -> None:
+    """Put the actor back to `weights`, its optimizer fresh: critics that knew nothing yet have spoilt it."""
+    load_weights(model.policy, weights)
+    model.actor.optimizer.state.clear()

@@ -29,7 +29,7 @@ from rl_agent.estimates import FloatArray
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.placers import Placer, PricedCompletionPlacer
-from rl_agent.policy_export import load_weights, served_weights
+from rl_agent.policy_export import reset_actor, served_weights
 from rl_agent.policy_file import PolicyCard, save_policy
 
 logger = logging.getLogger(__name__)
@@ -176,9 +176,7 @@ def train(plan: TrainingPlan, out: Path) -> PolicyCard:
     model = make_model(plan)
     start = served_weights(model.policy)
     model.learn(plan.warm_up_decisions, log_interval=1000)
-    # Critics that knew nothing have spoilt the actor meanwhile.
-    load_weights(model.policy, start)
-    model.actor.optimizer.state.clear()
+    reset_actor(model, start)
     model.learn(plan.decisions, callback=validation, log_interval=1000)
     return validation.best
 

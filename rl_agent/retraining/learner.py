@@ -132,11 +132,6 @@ class Learner:
         """Return the policy as it would be served now."""
         return served_weights(self.model.policy)
 
-    def reset_actor(self, weights: NodePolicyWeights) -> None:
-        """Put the actor back: critics that know nothing yet have spoilt it."""
-        load_weights(self.model.policy, weights)
-        self.model.actor.optimizer.state.clear()
-
     def take_in(self, samples: Samples, most: int) -> int:
         """Put the newest logged transitions into the replay buffer; return how many.
 

@@ -18,6 +18,7 @@ import torch as th
 from rl_agent.edge_placement.scenario import Scenario
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.policy_export import reset_actor
 from rl_agent.policy_file import PolicyCard
 from rl_agent.policy_input import RULES
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
@@ -189,7 +190,7 @@ class Practice:
             return spent_s < limit_s
 
         learner.learn(self._plan.round_decisions, goes_on)
-        learner.reset_actor(self._best)
+        reset_actor(learner.model, self._best)
 
     def _round(self, learner: Learner, done: int, began: float) -> int:
         """Learn until the next validation; return the decisions done."""
