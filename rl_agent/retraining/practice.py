@@ -100,7 +100,10 @@ class Practice:
         self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
         self._searched = [self._episode(generator, SEARCH_SEED + n) for n in range(plan.searched)]
         self._episodes = [self._episode(generator, n) for n in range(plan.episodes)]
-        self._card, self._best, self._best_s = self._best_start()
+        starts = [serving, *self.plain_rules]
+        means_s = [self._mean_delay_s(start, self._validations) for start in starts]
+        self._serving_s, self._best_s = means_s[0], min(means_s)
+        self._card, self._best = starts[means_s.index(self._best_s)]  # a rule only where what serves does worse
         self._kept: dict[str, th.Tensor] = {}
 
     def held_out(self) -> list[Scenario]:
@@ -140,8 +143,7 @@ class Practice:
             done = self._round(learner, done, began)
             self._kept = learner.state()
             self._save(note, is_searched=True, done=done)
-        is_better = self._best_s < self._mean_delay_s(self.serving, self._validations)
-        return (self._card, self._best) if is_better else None
+        return (self._card, self._best) if self._best_s < self._serving_s else None
 
     def _take_up(self, tensors: dict[str, th.Tensor], saved: dict[str, Any]) -> None:
         """Go on with the best policy of a killed round."""
@@ -206,13 +208,6 @@ class Practice:
         done += learner.model.num_timesteps - before
         self._consider(learner.weights, {"decisions": done})
         return done
-
-    def _best_start(self) -> tuple[PolicyCard, NodePolicyWeights, float]:
-        """Return what serves or, where it does worse in the twin, the best rule; with its mean delay."""
-        starts = [self.serving, *self.plain_rules]
-        means_s = [self._mean_delay_s(start, self._validations) for start in starts]
-        best = int(np.argmin(means_s))
-        return *starts[best], means_s[best]
 
     def _mean_delay_s(self, policy: Policy, scenarios: list[Scenario]) -> float:
         delays = [
