@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 import psutil
 from sqlalchemy import select
 from sqlmodel import col
 
+from benchmarks.soak_watch import Watch
 from broker_config.messages import JobState
 from broker_config.settings import Settings
 from planner.cli.processes import Service
@@ -64,22 +63,13 @@ def _wrong_with(row: JobRow, results: list[str | None], answer: str | None, sett
     return [claim for claim, is_so in claims.items() if is_so]
 
 
-class MemoryLog:
+class MemoryLog(Watch):
     """Samples the resident memory of each process, from its start to its death or the end of the block."""
 
     def __init__(self, services: Mapping[str, Service]) -> None:
+        super().__init__("soak-memory", SAMPLE_EVERY_S)
         self._services = services
         self._samples: dict[tuple[str, int], list[float]] = defaultdict(list)
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="soak-memory", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
 
     def problems(self) -> list[str]:
         """Say which process has grown."""
@@ -109,13 +99,13 @@ class MemoryLog:
                 )
         return longest
 
-    def _run(self) -> None:
-        while not self._is_over.wait(SAMPLE_EVERY_S):
-            for name, service in self._services.items():
-                if service.process is None or time.monotonic() - service.started_at < WARM_UP_S:
-                    continue
-                try:
-                    mib = psutil.Process(service.process.pid).memory_info().rss / 2**20
-                except psutil.NoSuchProcess:
-                    continue
-                self._samples[name, service.process.pid].append(mib)
+    def look(self) -> None:
+        """Sample every process that has warmed up."""
+        for name, service in self._services.items():
+            if service.process is None or time.monotonic() - service.started_at < WARM_UP_S:
+                continue
+            try:
+                mib = psutil.Process(service.process.pid).memory_info().rss / 2**20
+            except psutil.NoSuchProcess:
+                continue
+            self._samples[name, service.process.pid].append(mib)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sized
-from typing import Self
 
+from benchmarks.soak_watch import Watch
 from broker_config.private_rabbitmq import NEW_QUEUE_S, PrivateRabbitMQ
 from planner.cli.processes import Service
 
@@ -19,8 +18,8 @@ LEAST_LIFE_S = 3.0  # whoever dies sooner has not begun to work
 LOOK_EVERY_S = 0.2
 
 
-class Deaths:
-    """A thread that kills until the block ends; nobody dies in the last tenth, so that the last jobs can end.
+class Deaths(Watch):
+    """Kills until the block ends; nobody dies in the last tenth, so that the last jobs can end.
 
     Args:
         services: by name; whoever watches them starts them again.
@@ -37,6 +36,7 @@ class Deaths:
     def __init__(
         self, services: Mapping[str, Service], broker: PrivateRabbitMQ | None, chance: random.Random, seconds: float
     ) -> None:
+        super().__init__("soak-deaths", LOOK_EVERY_S)
         self.killed: Counter[str] = Counter()
         self.jobs: Sized = ()
         self.watch: Callable[[], None] = lambda: None
@@ -49,32 +49,22 @@ class Deaths:
         if broker is not None:
             self._every_s["broker"] = min(BROKER_EVERY_S, seconds / 4)  # a short soak has one, too
         self._due = {what: self._next(what) for what in self._every_s}
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="soak-deaths", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._is_over.wait(LOOK_EVERY_S):
-            self.watch()
-            share = (time.monotonic() - self._began) / self._seconds
-            if share > 0.9:
-                continue
-            if self._is_due("worker"):
-                self._kill(self._chance.choice([name for name in self._services if name not in (STEADY, "planner")]))
-            if share < 0.5 and self._is_due("planner"):
-                self._kill("planner")
-            if self._broker is not None and self._is_due("broker"):
-                self._broker.kill()
-                self._broker.start()
-                self.killed["broker"] += 1
-                self._due["broker"] = self._next("broker")
+    def look(self) -> None:
+        """Kill whoever is due."""
+        self.watch()
+        share = (time.monotonic() - self._began) / self._seconds
+        if share > 0.9:
+            return
+        if self._is_due("worker"):
+            self._kill(self._chance.choice([name for name in self._services if name not in (STEADY, "planner")]))
+        if share < 0.5 and self._is_due("planner"):
+            self._kill("planner")
+        if self._broker is not None and self._is_due("broker"):
+            self._broker.kill()
+            self._broker.start()
+            self.killed["broker"] += 1
+            self._due["broker"] = self._next("broker")
 
     def _kill(self, name: str) -> None:
         service = self._services[name]
