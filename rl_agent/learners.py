@@ -15,7 +15,7 @@ from rl_agent.ladts.actors import NodeFeatures
 from rl_agent.ladts.ladts import LADTS
 
 N_ENVS = 20
-STEPS_PER_UPDATE = 40
+DECISIONS_PER_UPDATE = 800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +54,17 @@ class Learner:
             scenario: parameters.
             seed: of networks, exploration and arrivals.
             n_episodes: how many it will be trained for.
-            n_envs: how many the environment plays at once, at most ``n_episodes``.
+            n_envs: how many the environment plays at once, at most ``n_episodes``. Decisions per update do not depend
+                on it.
             kwargs: more arguments of the algorithm.
         """
         env = EdgeOffloadingVecEnv(scenario, min(n_envs, n_episodes), self.observation, self.ageing_gcycles_per_s)
         env.seed(seed * 1000)
         if self.policy == "DQN":
             return self._build_dqn(scenario, env, seed, **kwargs)
-        return LADTS(self.policy, env, seed=seed, **{**self._arguments(scenario), **kwargs})
+        return LADTS(self.policy, env, seed=seed, **{**self._arguments(scenario, env.num_envs), **kwargs})
 
-    def _arguments(self, scenario: Scenario) -> dict[str, Any]:
+    def _arguments(self, scenario: Scenario, n_envs: int) -> dict[str, Any]:
         policy_kwargs: dict[str, Any] = {"n_denoising_steps": self.n_denoising_steps}
         if self.published:
             published = {
@@ -83,7 +84,7 @@ class Learner:
                 "target_entropy": -1.0,
                 "batch_size": 1280,
                 "buffer_size": 20_000,
-                "train_freq": 25,
+                "train_freq": steps_per_update(scenario.n_servers * round(scenario.mean_tasks), n_envs),
                 "policy_kwargs": {**policy_kwargs, **published, **self.policy_kwargs},
             }
         ours = {"layout": layout(scenario, self.observation), "net_arch": (16,), "critic_net_arch": (32,)}
@@ -91,7 +92,7 @@ class Learner:
             "learning_rate": 1e-3,
             "ent_coef": self.ent_coef,
             "batch_size": 128,
-            "train_freq": STEPS_PER_UPDATE,
+            "train_freq": steps_per_update(DECISIONS_PER_UPDATE, n_envs),
             "policy_kwargs": {**policy_kwargs, **ours, **self.policy_kwargs},
         }
 
@@ -108,11 +109,16 @@ class Learner:
             "learning_starts": 1_000,
             "batch_size": 128,
             "gamma": 0.95,
-            "train_freq": STEPS_PER_UPDATE // 4,
+            "train_freq": steps_per_update(DECISIONS_PER_UPDATE // 4, env.num_envs),
             "target_update_interval": 10_000,
             "exploration_fraction": 0.3,
         }
         return DQN("MlpPolicy", env, policy_kwargs=policy_kwargs, seed=seed, **{**arguments, **kwargs})
+
+
+def steps_per_update(decisions: int, n_envs: int) -> int:
+    """Return how many steps of ``n_envs`` episodes make about so many decisions."""
+    return max(1, round(decisions / n_envs))
 
 
 LAD_TS = Learner(name="LAD-TS", policy="LADTSPolicy", policy_kwargs={"latent_action": "score"})

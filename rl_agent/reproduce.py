@@ -21,7 +21,7 @@ from rl_agent.edge_offloading import rules
 from rl_agent.edge_offloading.scenario import Scenario
 from rl_agent.evaluation import RULES, Distortion, Summary, evaluation_arrivals, play, summarize
 from rl_agent.experiments import EVALUATION_SEED, Experiment, Plan, Setting, experiments, quick_plan
-from rl_agent.learners import LEARNERS, Learner
+from rl_agent.learners import LEARNERS, N_ENVS, Learner
 from rl_agent.results import Row, make_row, report, write_rows
 
 AGEING = (2.0, 5.0)
@@ -29,7 +29,7 @@ AGEING = (2.0, 5.0)
 
 
 class Evaluations(BaseCallback):
-    """Evaluates the policy every ``every`` training episodes and stops training after ``episodes`` of them."""
+    """Evaluates every ``every`` training episodes, untrained too if that is a curve, and stops after ``episodes``."""
 
     def __init__(self, learner: Learner, scenario: Scenario, plan: Plan) -> None:
         super().__init__()
@@ -41,7 +41,8 @@ class Evaluations(BaseCallback):
         self._ended = 0
 
     def _on_training_start(self) -> None:
-        self.results.append((0, self.evaluate()))
+        if self.plan.every < self.plan.episodes:
+            self.results.append((0, self.evaluate()))
 
     def _on_step(self) -> bool:
         before, self._ended = self._ended, self._ended + int(np.sum(self.locals["dones"]))
@@ -68,12 +69,12 @@ class Evaluations(BaseCallback):
 
 def run_learner(experiment: Experiment, setting: Setting, name: str, seed: int, plan: Plan) -> list[Row]:
     """Train one learner and return its evaluations: along the way, distorted, and under the planner's order."""
-    learner = replace(LEARNERS[name], **setting.changes)
-    if not experiment.is_curve:
-        plan = replace(plan, every=plan.episodes)
-    evaluations = Evaluations(learner, setting.scenario, plan)
-    scenario = setting.scenario
-    model = learner.build(scenario, seed, plan.episodes)
+    learner, scenario = replace(LEARNERS[name], **setting.changes), setting.scenario
+    n_envs = N_ENVS
+    if not experiment.is_curve:  # only the end is looked at, so that all episodes can be played at once
+        plan, n_envs = replace(plan, every=plan.episodes), plan.episodes
+    evaluations = Evaluations(learner, scenario, plan)
+    model = learner.build(scenario, seed, plan.episodes, n_envs)
     # The number of tasks is random; the callback stops after the episodes wanted, well before this.
     decisions = int(1.2 * (plan.episodes + 20) * scenario.n_slots * scenario.n_servers * scenario.mean_tasks)
     model.learn(decisions, callback=evaluations, log_interval=None)  # type: ignore[arg-type]
@@ -136,6 +137,7 @@ def keep_plan(path: Path, plan: Plan) -> None:
 @click.option("--seed", default=1, show_default=True, help="First training seed.")
 @click.option("--seeds", default=3, show_default=True, help="How many training seeds.")
 @click.option("--episodes", default=60, show_default=True, help="Training episodes per run.")
+@click.option("--slots", default=Scenario().n_slots, show_default=True, help="Slots of one second per episode.")
 @click.option("--every", default=20, show_default=True, help="Evaluate after so many episodes.")
 @click.option("--evaluation-seed", default=EVALUATION_SEED, show_default=True, help="Seed of the evaluation arrivals.")
 @click.option("--evaluation-episodes", default=10, show_default=True)
@@ -148,6 +150,7 @@ def command(
     seed: int,
     seeds: int,
     episodes: int,
+    slots: int,
     every: int,
     evaluation_seed: int,
     evaluation_episodes: int,
@@ -161,7 +164,7 @@ def command(
     """
     th.set_num_threads(1)
     plan = Plan(
-        base=Scenario(variant=variant),  # type: ignore[arg-type]
+        base=Scenario(variant=variant, n_slots=slots),  # type: ignore[arg-type]
         seeds=tuple(range(seed, seed + seeds)),
         episodes=episodes,
         every=every,

@@ -194,7 +194,7 @@ class LADTS(OffPolicyAlgorithm):
         assert self._memory is not None
         assert self._starts is not None
         observation = self._current_observation()
-        with th.no_grad():
+        with th.inference_mode():
             tensor = th.as_tensor(observation, device=self.device)
             start = th.as_tensor(self._starts, device=self.device)
             actions, probabilities = self.policy.decide(tensor, start)

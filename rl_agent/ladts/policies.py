@@ -165,9 +165,10 @@ class LADTSPolicy(BasePolicy):
 
     def set_training_mode(self, mode: bool) -> None:
         """Put actor and critics in training or evaluation mode; the targets always evaluate."""
-        self.actor.set_training_mode(mode)
-        self.critic.set_training_mode(mode)
-        self.training = mode
+        if mode != self.training:  # walking the modules costs a tenth of a small decision
+            self.actor.set_training_mode(mode)
+            self.critic.set_training_mode(mode)
+            self.training = mode
 
     def new_memory(self, n_envs: int) -> NDArray[np.float32]:
         """Return an empty memory of latent actions, shape (n_envs, keys, nodes)."""
@@ -254,7 +255,7 @@ class LADTSPolicy(BasePolicy):
         memory = self.new_memory(len(batch)) if state is None else state
         if episode_start is not None and not self.keep_latents:
             memory[np.asarray(episode_start, dtype=bool)] = np.nan
-        with th.no_grad():
+        with th.inference_mode():
             start = th.as_tensor(self.recall(memory, batch, deterministic), device=self.device)
             actions, probabilities = self.decide(tensor, start, deterministic)  # type: ignore[arg-type]
         self.remember(memory, batch, probabilities)
