@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 VALIDATION_SEED = 90_000
 VALIDATION_LOADS = (0.5, 0.7, 0.9, 1.1)
-VALIDATION_NODES = (6, 9, 14)
+VALIDATION_QUANTILES = (0.15, 0.45, 0.75)
+"""Fleet sizes of the validation scenarios, on a logarithmic scale from the least to the most nodes in training."""
 LOAD_STRETCH = (0.3, 3.0)
 """Fleets in training load their models this many times as long as in `EdgePlacement-v1`, see docs/edge_placement.md."""
 
@@ -46,6 +47,7 @@ class TrainingPlan:
     """How long and on what to train; the defaults made the shipped policy.
 
     Attributes:
+        n_nodes: least and most nodes of a fleet.
         warm_up_decisions: for the critics to learn from before the actor does.
         decisions: from then on.
         round_decisions: decisions between two validations.
@@ -58,6 +60,7 @@ class TrainingPlan:
     """
 
     seed: int = 0
+    n_nodes: tuple[int, int] = (5, 20)
     warm_up_decisions: int = 10_000
     decisions: int = 60_000
     round_decisions: int = 10_000
@@ -73,10 +76,12 @@ class TrainingPlan:
 
 
 def make_model(plan: TrainingPlan) -> LADTS:
-    """Return an untrained model on fresh fleets of 5 to 20 nodes; it plays the rule it starts from."""
+    """Return an untrained model on fresh fleets; it plays the rule it starts from."""
 
     def make_env() -> EdgePlacementEnv:
-        return EdgePlacementEnv(lookahead=8, reward="foresight", load_stretch=LOAD_STRETCH)
+        return EdgePlacementEnv(
+            n_nodes=plan.n_nodes, max_nodes=plan.n_nodes[1], lookahead=8, reward="foresight", load_stretch=LOAD_STRETCH
+        )
 
     arguments = {
         "layout": make_env().layout,
@@ -104,9 +109,11 @@ def make_model(plan: TrainingPlan) -> LADTS:
 
 def validation_scenarios(plan: TrainingPlan) -> list[Scenario]:
     """Return the scenarios that choose among rounds: loads, fleet sizes and both kinds of arrivals in turn."""
+    least, most = plan.n_nodes
+    sizes = [round(least * (most / least) ** quantile) for quantile in VALIDATION_QUANTILES]
     return [
         ScenarioSpec(
-            n_nodes=VALIDATION_NODES[n % len(VALIDATION_NODES)],
+            n_nodes=sizes[n % len(sizes)],
             jobs_per_node=plan.jobs_per_node,
             load=VALIDATION_LOADS[n % len(VALIDATION_LOADS)],
             arrivals="bursty" if n // 2 % 2 else "poisson",
@@ -187,9 +194,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="policy folder to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--decisions", type=int, default=TrainingPlan.decisions)
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        nargs=2,
+        default=TrainingPlan.n_nodes,
+        metavar=("LEAST", "MOST"),
+        help="nodes of a fleet in training and validation (default: %(default)s)",
+    )
     arguments = parser.parse_args()
+    if not 1 <= arguments.nodes[0] <= arguments.nodes[1]:
+        parser.error("--nodes takes the least number of nodes and then the most, both at least 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    card = train(TrainingPlan(seed=arguments.seed, decisions=arguments.decisions), arguments.out)
+    plan = TrainingPlan(seed=arguments.seed, decisions=arguments.decisions, n_nodes=tuple(arguments.nodes))
+    card = train(plan, arguments.out)
     logger.info("%s written to %s", card.version, arguments.out)
 
 

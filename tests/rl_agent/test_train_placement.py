@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.train_placement import TrainingPlan, mean_delays_s, train, validation_scenarios
 
@@ -23,3 +25,9 @@ def test_training_leaves_a_policy_that_serves_and_says_how_it_was_made(tmp_path)
     assert card.training["seed"] == 0
     assert [r["decisions"] for r in placer.card.training["rounds"]] == [40, 80]
     assert (mean_delays_s(placer, validation_scenarios(plan)) > 0.0).all()
+
+
+@pytest.mark.parametrize(("n_nodes", "sizes"), [((5, 20), {6, 9, 14}), ((3, 3), {3}), ((50, 50), {50})])
+def test_policies_are_chosen_on_fleets_as_large_as_those_they_learn_on(n_nodes, sizes):
+    scenarios = validation_scenarios(TrainingPlan(n_nodes=n_nodes, validation_scenarios=3, jobs_per_node=1))
+    assert {len(scenario.nodes) for scenario in scenarios} == sizes
