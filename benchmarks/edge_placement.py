@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS))
     parser.add_argument("--scenarios", type=int, default=40, help="per load and fleet size")
     parser.add_argument("--jobs-per-node", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=EVALUATION_SEED, help="of the first scenario (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=EVALUATION_SEED, help="of the first scenario")
     parser.add_argument("--only", nargs="+", default=[], help="placers whose name contains one of these")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
