@@ -47,6 +47,7 @@ RULES: dict[str, Rule] = {
     "common plan from slot start": lambda tasks, _: rules.play_slot_rule(tasks, rules.common_plan),
     "water-filling from slot start": lambda tasks, rng: rules.play_slot_rule(tasks, rules.water_filling(rng)),
     "pull, w + 1 * arrival": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=1.0),
+    "pull, w + 1.75 * arrival": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=1.75),
     "pull, w + 2 * arrival": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=2.0),
     "pull, w + 3 * arrival": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=3.0),
     "pull, w + 5 * arrival": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=5.0),

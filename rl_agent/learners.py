@@ -59,10 +59,13 @@ class Learner:
             kwargs: more arguments of the algorithm.
         """
         env = EdgeOffloadingVecEnv(scenario, min(n_envs, n_episodes), self.observation, self.ageing_gcycles_per_s)
-        env.seed(seed * 1000)
         if self.policy == "DQN":
-            return self._build_dqn(scenario, env, seed, **kwargs)
-        return LADTS(self.policy, env, seed=seed, **{**self._arguments(scenario, env.num_envs), **kwargs})
+            model: BaseAlgorithm = self._build_dqn(scenario, env, seed, **kwargs)
+        else:
+            model = LADTS(self.policy, env, seed=seed, **{**self._arguments(scenario, env.num_envs), **kwargs})
+        # The algorithm gave its environments the seeds seed, seed + 1, ...: those of the next model's but one.
+        env.seed(seed * 1000)
+        return model
 
     def _arguments(self, scenario: Scenario, n_envs: int) -> dict[str, Any]:
         policy_kwargs: dict[str, Any] = {"n_denoising_steps": self.n_denoising_steps}

@@ -1,11 +1,13 @@
-"""The served policy: the denoising chain over the shared node network, in numpy.
+"""The denoising chain over the shared node network, in numpy: what is served, and how `rl_agent.ladts` acts.
 
-The same arithmetic as `rl_agent.ladts` with `network="shared"`, `prediction="scored"` and `deterministic=True`, so that
-the planner needs no torch. Reading and writing policy folders is `policy_file`.
+The same arithmetic as the torch chain that is trained (`rl_agent.ladts.diffusion` with `network="shared"`), for two
+reasons: the planner needs no torch, and on the few rows of a decision numpy takes a quarter of torch's time. Reading
+and writing policy folders is `policy_file`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +20,6 @@ Float32 = NDArray[np.float32]
 BETA_MIN = 0.1
 BETA_MAX = 10.0
 MAX_LOGIT = 10.0
-MAX_CORRECTION = np.float32(MAX_LOGIT / 2)
 TIME_EMBEDDING_SIZE = 16
 CHUNK = 32
 """Decisions computed at once: their activations stay in the second-level cache."""
@@ -62,6 +63,95 @@ class NodePolicyWeights:
         }
 
 
+class NodeChain:
+    """The chain from a latent action to logits, H hidden units, F features.
+
+    Args:
+        weights: of the denoiser; kept as they are, so that a chain over a network in training follows it.
+        n_denoising_steps: I, the length of the chain.
+        prediction: "scored", "residual" or "sample", see `rl_agent.ladts.diffusion.Prediction`.
+        max_logit: bound on the logits; None leaves them unbounded.
+    """
+
+    PREDICTIONS = ("scored", "residual", "sample")
+
+    def __init__(
+        self,
+        weights: NodePolicyWeights,
+        n_denoising_steps: int,
+        prediction: str = "scored",
+        max_logit: float | None = MAX_LOGIT,
+    ) -> None:
+        self._row = weights.row_weight.T
+        self._row_bias = weights.row_bias
+        self._embedding = time_embedding(n_denoising_steps)
+        self._time = weights.time_weight.T
+        self.latent = weights.latent
+        self._mixed = weights.mixed_weight.T
+        self._mixed_bias = weights.mixed_bias
+        self._pooled = weights.pooled_weight.T
+        self._output = weights.output_weight[0]
+        self._output_bias = weights.output_bias
+        self._of_x0, self._of_x, self._std = posterior(n_denoising_steps)
+        self.n_denoising_steps = n_denoising_steps
+        self.prediction = prediction
+        self.max_logit = max_logit
+
+    def __call__(
+        self,
+        features: Float32,
+        eligible: Float32,
+        start: Float32,
+        score: Float32 | None,
+        noise: Callable[[tuple[int, ...]], Float32] | None = None,
+    ) -> Float32:
+        """Denoise `start` into logits.
+
+        Args:
+            features: (B, N, F) the denoiser's input.
+            eligible: (B, N) 1 or 0; ineligible nodes are zero inside the chain.
+            start: (B, N) x_I.
+            score: (B, N) a rule's scores, for "scored".
+            noise: draws N(0, 1) of a shape; None plays without noise.
+
+        Returns:
+            (B, N); -inf where a node is not eligible. NaN where the input or the weights are.
+        """
+        batch, nodes = start.shape
+        share = (eligible / np.maximum(eligible.sum(axis=1, keepdims=True), 1.0))[:, None, :]
+        x = start * eligible
+        origin = x if score is None else score
+        fixed = features.reshape(batch * nodes, -1) @ self._row
+        fixed += self._row_bias
+        time = self._embedding @ self._time
+        hidden, mixed = np.empty_like(fixed), np.empty_like(fixed)
+        hidden_by_node, mixed_by_node = (values.reshape(batch, nodes, -1) for values in (hidden, mixed))
+        for i in range(self.n_denoising_steps, 0, -1):
+            np.multiply(x.reshape(-1, 1), self.latent, out=hidden)
+            hidden += fixed
+            hidden += time[i - 1]
+            np.maximum(hidden, 0.0, out=hidden)
+            pooled = np.matmul(share, hidden_by_node)[:, 0] @ self._pooled + self._mixed_bias
+            np.matmul(hidden, self._mixed, out=mixed)
+            mixed_by_node += pooled[:, None]
+            np.maximum(mixed, 0.0, out=mixed)
+            output = (mixed @ self._output + self._output_bias).reshape(batch, nodes)
+            x = self._of_x0[i - 1] * self._estimate_x0(output, origin) + self._of_x[i - 1] * x
+            if noise is not None and i > 1:
+                x += self._std[i - 1] * noise(x.shape)
+            x *= eligible
+        return np.where(eligible > 0.0, x, np.float32(-np.inf))
+
+    def _estimate_x0(self, output: Float32, origin: Float32) -> Float32:
+        if self.prediction == "scored":
+            if self.max_logit is None:
+                return origin + output
+            bound = np.float32(self.max_logit / 2)
+            return origin + bound * np.tanh(output / bound)
+        x0 = origin + output if self.prediction == "residual" else output
+        return x0 if self.max_logit is None else np.clip(x0, -self.max_logit, self.max_logit)
+
+
 class NodePolicy:
     """Maps rows of a job to logits over its nodes.
 
@@ -71,15 +161,7 @@ class NodePolicy:
     """
 
     def __init__(self, weights: NodePolicyWeights, n_denoising_steps: int) -> None:
-        self._row = np.ascontiguousarray(weights.row_weight.T)
-        self._row_bias = time_embedding(n_denoising_steps) @ weights.time_weight.T + weights.row_bias
-        self._latent = weights.latent
-        self._mixed = np.ascontiguousarray(weights.mixed_weight.T)
-        self._mixed_bias = weights.mixed_bias
-        self._pooled = np.ascontiguousarray(weights.pooled_weight.T)
-        self._output = np.ascontiguousarray(weights.output_weight[0])
-        self._output_bias = weights.output_bias[0]
-        self._of_x0, self._of_x = posterior_weights(n_denoising_steps)
+        self._chain = NodeChain(weights, n_denoising_steps)
         self.n_denoising_steps = n_denoising_steps
 
     def logits(self, rows: Float32, latent_action: Float32) -> Float32:
@@ -95,34 +177,18 @@ class NodePolicy:
         answer = np.empty(rows.shape[:2], dtype=np.float32)
         for begin in range(0, len(rows), CHUNK):
             chunk = slice(begin, begin + CHUNK)
-            answer[chunk] = self._chain(rows[chunk], latent_action[chunk])
+            answer[chunk] = self._denoise(rows[chunk], latent_action[chunk])
         return answer
 
-    def _chain(self, rows: Float32, latent_action: Float32) -> Float32:
-        eligible = rows[:, :, COLUMN["eligible"]]
+    def _denoise(self, rows: Float32, latent_action: Float32) -> Float32:
         score = rows[:, :, COLUMN["score"]]
-        share = (eligible / np.maximum(eligible.sum(axis=1, keepdims=True), 1.0))[:, None, :]
         is_first = np.isnan(latent_action[:, :1])
-        latent_logits = np.log(np.maximum(latent_action, 1e-12))
-        x = np.where(is_first, score, np.maximum(latent_logits, -MAX_LOGIT)) * eligible
-        fixed = rows[:, :, _INPUT_COLUMNS] @ self._row
-        hidden = np.empty_like(fixed)
-        for i in range(self.n_denoising_steps, 0, -1):
-            np.multiply(x[:, :, None], self._latent, out=hidden)
-            hidden += fixed
-            hidden += self._row_bias[i - 1]
-            np.maximum(hidden, 0.0, out=hidden)
-            pooled = (share @ hidden) @ self._pooled + self._mixed_bias
-            mixed = hidden @ self._mixed
-            mixed += pooled
-            np.maximum(mixed, 0.0, out=mixed)
-            correction = MAX_CORRECTION * np.tanh((mixed @ self._output + self._output_bias) / MAX_CORRECTION)
-            x = (self._of_x0[i - 1] * (score + correction) + self._of_x[i - 1] * x) * eligible
-        return np.where(eligible > 0.0, x, np.float32(-np.inf))
+        start = np.where(is_first, score, np.maximum(np.log(np.maximum(latent_action, 1e-12)), -MAX_LOGIT))
+        return self._chain(rows[:, :, _INPUT_COLUMNS], rows[:, :, COLUMN["eligible"]], start, score)
 
 
-def posterior_weights(n_denoising_steps: int) -> tuple[Float32, Float32]:
-    """Return the weights of x_0 and x_i in the posterior mean, (I,) each, index i - 1.
+def posterior(n_denoising_steps: int) -> tuple[Float32, Float32, Float32]:
+    """Return the weights of x_0 and x_i in the posterior mean and its deviation, (I,) each, index i - 1.
 
     Source: arXiv 2412.18212, eq. 11; arXiv 2006.11239, eq. 7.
     """
@@ -133,7 +199,8 @@ def posterior_weights(n_denoising_steps: int) -> tuple[Float32, Float32]:
     before = np.concatenate([[1.0], alpha_bar[:-1]])
     of_x0 = np.sqrt(before) * beta / (1.0 - alpha_bar)
     of_x = np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar)
-    return of_x0.astype(np.float32), of_x.astype(np.float32)
+    std = np.sqrt(beta * (1.0 - before) / (1.0 - alpha_bar))
+    return of_x0.astype(np.float32), of_x.astype(np.float32), std.astype(np.float32)
 
 
 def time_embedding(n_denoising_steps: int) -> Float32:

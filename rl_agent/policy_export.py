@@ -7,20 +7,9 @@ import torch as th
 
 from rl_agent.ladts.actors import DiffusionActor
 from rl_agent.ladts.ladts import LADTS
+from rl_agent.ladts.networks import PARAMETERS, NodeDenoiser
 from rl_agent.ladts.policies import LADTSPolicy
 from rl_agent.node_policy import NodePolicyWeights
-
-TENSORS = {
-    "row_weight": "network.row.weight",
-    "row_bias": "network.row.bias",
-    "latent": "latent",
-    "time_weight": "time.weight",
-    "mixed_weight": "network.mixed.weight",
-    "mixed_bias": "network.mixed.bias",
-    "pooled_weight": "network.pooled.weight",
-    "output_weight": "network.output.weight",
-    "output_bias": "network.output.bias",
-}
 
 
 def served_weights(policy: LADTSPolicy) -> NodePolicyWeights:
@@ -29,13 +18,8 @@ def served_weights(policy: LADTSPolicy) -> NodePolicyWeights:
     Raises:
         ValueError: the policy is not of the kind that is served: shared network, prediction "scored".
     """
-    actor = policy.actor
-    if not isinstance(actor, DiffusionActor) or policy.network != "shared" or policy.prediction != "scored":
-        raise ValueError("only a shared diffusion actor with prediction='scored' is served")
-    state = actor.chain.network.state_dict()
-    return NodePolicyWeights(
-        **{name: np.array(state[tensor].detach().cpu().numpy(), dtype=np.float32) for name, tensor in TENSORS.items()}
-    )
+    shared = {name: np.array(values, dtype=np.float32) for name, values in vars(_denoiser(policy).weights()).items()}
+    return NodePolicyWeights(**shared)
 
 
 def load_weights(policy: LADTSPolicy, weights: NodePolicyWeights) -> None:
@@ -44,12 +28,9 @@ def load_weights(policy: LADTSPolicy, weights: NodePolicyWeights) -> None:
     Raises:
         ValueError: the policy is not of the kind that is served, or of another size.
     """
-    actor = policy.actor
-    if not isinstance(actor, DiffusionActor) or policy.network != "shared" or policy.prediction != "scored":
-        raise ValueError("only a shared diffusion actor with prediction='scored' is served")
     served = vars(weights)
     try:
-        actor.chain.network.load_state_dict({tensor: th.as_tensor(served[name]) for name, tensor in TENSORS.items()})
+        _denoiser(policy).load_state_dict({name: th.as_tensor(served[key]) for key, name in PARAMETERS.items()})
     except RuntimeError as exc:
         raise ValueError(f"the served policy has another size: {exc}") from exc
 
@@ -58,3 +39,12 @@ def reset_actor(model: LADTS, weights: NodePolicyWeights) -> None:
     """Put the actor back to `weights`, its optimizer fresh: critics that knew nothing yet have spoilt it."""
     load_weights(model.policy, weights)
     model.actor.optimizer.state.clear()
+
+
+def _denoiser(policy: LADTSPolicy) -> NodeDenoiser:
+    actor = policy.actor
+    if not isinstance(actor, DiffusionActor) or policy.network != "shared" or policy.prediction != "scored":
+        raise ValueError("only a shared diffusion actor with prediction='scored' is served")
+    denoiser = actor.chain.network
+    assert isinstance(denoiser, NodeDenoiser)
+    return denoiser

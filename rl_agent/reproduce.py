@@ -21,10 +21,11 @@ from rl_agent.edge_offloading import rules
 from rl_agent.edge_offloading.scenario import Scenario
 from rl_agent.evaluation import RULES, Distortion, Summary, evaluation_arrivals, play, summarize
 from rl_agent.experiments import EVALUATION_SEED, Experiment, Plan, Setting, experiments, quick_plan
-from rl_agent.learners import LEARNERS, N_ENVS, Learner
+from rl_agent.learners import LEARNERS, Learner
 from rl_agent.results import Row, make_row, report, write_rows
 
-AGEING = (2.0, 5.0)
+NAMES = ", ".join(experiment.name for experiment in experiments(Scenario()))
+AGEING = (1.75, 5.0)
 """Orders w + c * arrival under which the trained LAD-TS is evaluated too, c in Gcycles/s."""
 
 
@@ -46,9 +47,13 @@ class Evaluations(BaseCallback):
 
     def _on_step(self) -> bool:
         before, self._ended = self._ended, self._ended + int(np.sum(self.locals["dones"]))
-        if before // self.plan.every != self._ended // self.plan.every:
-            self.results.append((self._ended // self.plan.every * self.plan.every, self.evaluate()))
-        return self._ended < self.plan.episodes
+        every, episodes = self.plan.every, self.plan.episodes
+        if self._ended >= episodes:
+            self.results.append((episodes, self.evaluate()))
+            return False
+        if before // every != self._ended // every:
+            self.results.append((self._ended // every * every, self.evaluate()))
+        return True
 
     def evaluate(self, ageing_gcycles_per_s: float | None = None, distortion: Distortion = "none") -> Summary:
         """Return the summary of the present policy, by default as it was trained."""
@@ -70,11 +75,10 @@ class Evaluations(BaseCallback):
 def run_learner(experiment: Experiment, setting: Setting, name: str, seed: int, plan: Plan) -> list[Row]:
     """Train one learner and return its evaluations: along the way, distorted, and under the planner's order."""
     learner, scenario = replace(LEARNERS[name], **setting.changes), setting.scenario
-    n_envs = N_ENVS
-    if not experiment.is_curve:  # only the end is looked at, so that all episodes can be played at once
-        plan, n_envs = replace(plan, every=plan.episodes), plan.episodes
+    if not experiment.is_curve:
+        plan = replace(plan, every=plan.episodes)
     evaluations = Evaluations(learner, scenario, plan)
-    model = learner.build(scenario, seed, plan.episodes, n_envs)
+    model = learner.build(scenario, seed, plan.episodes)
     # The number of tasks is random; the callback stops after the episodes wanted, well before this.
     decisions = int(1.2 * (plan.episodes + 20) * scenario.n_slots * scenario.n_servers * scenario.mean_tasks)
     model.learn(decisions, callback=evaluations, log_interval=None)  # type: ignore[arg-type]
@@ -131,19 +135,29 @@ def keep_plan(path: Path, plan: Plan) -> None:
     path.write_text(text)
 
 
-@click.command(name="reproduce")
+COUNT = click.IntRange(min=1)
+
+
+@click.command(name="reproduce", epilog=f"FIGURES: {NAMES}. Learners: {'; '.join(LEARNERS)}.")
 @click.argument("figures", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/reproduce"), show_default=True)
 @click.option("--seed", default=1, show_default=True, help="First training seed.")
-@click.option("--seeds", default=3, show_default=True, help="How many training seeds.")
-@click.option("--episodes", default=60, show_default=True, help="Training episodes per run.")
-@click.option("--slots", default=Scenario().n_slots, show_default=True, help="Slots of one second per episode.")
-@click.option("--every", default=20, show_default=True, help="Evaluate after so many episodes.")
+@click.option("--seeds", default=3, type=COUNT, show_default=True, help="How many training seeds.")
+@click.option("--episodes", type=COUNT, default=60, show_default=True, help="Training episodes per run.")
+@click.option(
+    "--slots", type=COUNT, default=Scenario().n_slots, show_default=True, help="Slots of one second per episode."
+)
+@click.option("--every", type=COUNT, default=20, show_default=True, help="Evaluate after so many episodes.")
 @click.option("--evaluation-seed", default=EVALUATION_SEED, show_default=True, help="Seed of the evaluation arrivals.")
-@click.option("--evaluation-episodes", default=10, show_default=True)
+@click.option("--evaluation-episodes", type=COUNT, default=10, show_default=True)
 @click.option("--variant", type=click.Choice(["paper", "published"]), default="paper", show_default=True)
 @click.option("--learner", "learners", multiple=True, help="Only these learners; may be repeated. Default: all.")
-@click.option("--quick", is_flag=True, help="Small settings, one or two minutes; the numbers mean little.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Small settings, one or two minutes; the numbers mean little. Of the options above it heeds --out, --seed, "
+    "--learner and FIGURES.",
+)
 def command(
     figures: tuple[str, ...],
     out: Path,
@@ -178,6 +192,9 @@ def command(
             if name not in allowed:
                 raise click.UsageError(f"{name!r} is unknown: use one of {', '.join(allowed)}")
     chosen = [known[name] for name in figures] or list(known.values())
+    unused = [name for name in learners if not any(name in experiment.learners for experiment in chosen)]
+    if unused:
+        raise click.UsageError(f"no chosen figure shows {', '.join(unused)}: the learning curves show all learners")
     if quick and not figures:
         chosen = [replace(experiment, settings=experiment.settings[::3]) for experiment in chosen]
     (out / "runs").mkdir(parents=True, exist_ok=True)

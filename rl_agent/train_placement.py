@@ -89,9 +89,10 @@ def make_model(plan: TrainingPlan) -> LADTS:
         "net_arch": (plan.hidden,),
         "n_denoising_steps": plan.n_denoising_steps,
     }
-    return LADTS(
+    env = DummyVecEnv([make_env for _ in range(plan.envs)])
+    model = LADTS(
         "LADTSPolicy",
-        DummyVecEnv([make_env for _ in range(plan.envs)]),
+        env,
         learning_rate=LinearSchedule(plan.learning_rate, 0.0, 1.0),
         buffer_size=100_000,
         learning_starts=4_000,
@@ -105,6 +106,9 @@ def make_model(plan: TrainingPlan) -> LADTS:
         device="cpu",
         seed=plan.seed,
     )
+    # The algorithm gave its environments the seeds seed, seed + 1, ...: those of the next model's but one.
+    env.seed(plan.seed * 1000)
+    return model
 
 
 def validation_scenarios(plan: TrainingPlan) -> list[Scenario]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
@@ -14,6 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from rl_agent.ladts.diffusion import MAX_LOGIT, Denoiser, DenoisingChain, Prediction
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.ladts.networks import FlatDenoiser, FlatNetwork, NodeDenoiser, NodeNetwork
+from rl_agent.node_policy import Float32, NodeChain
 
 Network = Literal["shared", "flat"]
 
@@ -104,6 +106,7 @@ class DiffusionActor(BasePolicy):
             n_inputs = features_extractor.features_dim
             denoiser = FlatDenoiser(n_inputs, int(action_space.n), n_denoising_steps, self.net_arch)
         self.chain = DenoisingChain(denoiser, n_denoising_steps, prediction=prediction, max_logit=max_logit)
+        self._numpy_chain: NodeChain | None = None
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -129,6 +132,37 @@ class DiffusionActor(BasePolicy):
         score = None if self.layout.score is None else observation[..., self.layout.score]
         logits: th.Tensor = self.chain(start, features, eligible_nodes(observation, self.layout), deterministic, score)
         return logits
+
+    def act(self, observation: Float32, start: Float32, deterministic: bool = False) -> Float32:
+        """Return probabilities, shape (batch, nodes), as the softmax of ``logits`` but without gradients.
+
+        Args:
+            observation: shape (batch, nodes, columns).
+            start: where the chains start, shape (batch, nodes).
+            deterministic: draw no noise within the chain.
+        """
+        chain, layout = self._chain_in_numpy(), self.layout
+        if chain is None:
+            return act_in_torch(self, observation, start, deterministic)
+        if layout.eligible is None:
+            eligible = np.ones_like(start)
+        else:
+            eligible = (observation[..., layout.eligible] > 0.5).astype(np.float32)
+        score = observation[..., layout.score] if self.prediction == "scored" and layout.score is not None else None
+        features = observation[..., [*layout.job, *layout.node]]
+        return softmax(chain(features, eligible, start, score, None if deterministic else draw_noise))
+
+    def _chain_in_numpy(self) -> NodeChain | None:
+        denoiser = self.chain.network
+        if not isinstance(denoiser, NodeDenoiser) or self.prediction not in NodeChain.PREDICTIONS:
+            return None
+        # On the CPU the chain reads the parameters' own memory, so that it follows updates, which write in place. It is
+        # made anew where that memory is another: on a GPU, in a copy, after a change of the parameters' type.
+        chain = self._numpy_chain
+        if chain is None or chain.latent.ctypes.data != denoiser.latent.data_ptr():
+            chain = NodeChain(denoiser.weights(), self.n_denoising_steps, self.prediction, self.max_logit)
+            self._numpy_chain = chain
+        return chain
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         raise NotImplementedError("an actor alone has no latent action: use the policy's predict()")
@@ -179,10 +213,39 @@ class CategoricalActor(BasePolicy):
         eligible = eligible_nodes(observation, self.layout)
         return values if eligible is None else values.masked_fill(~eligible, th.finfo(values.dtype).min)
 
+    def act(self, observation: Float32, start: Float32, deterministic: bool = False) -> Float32:
+        """Return probabilities, shape (batch, nodes), as the softmax of ``logits`` but without gradients."""
+        return act_in_torch(self, observation, start, deterministic)
+
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         assert isinstance(observation, th.Tensor)
         logits = self.logits(observation, observation[..., 0], deterministic)
         return logits.argmax(dim=1) if deterministic else sample(th.softmax(logits, dim=1))
+
+
+def act_in_torch(
+    actor: DiffusionActor | CategoricalActor, observation: Float32, start: Float32, deterministic: bool
+) -> Float32:
+    """Return probabilities, shape (batch, nodes), of an actor whose networks have no form in numpy."""
+    with th.inference_mode():
+        logits = actor.logits(
+            th.as_tensor(observation, device=actor.device), th.as_tensor(start, device=actor.device), deterministic
+        )
+        probabilities: Float32 = th.softmax(logits, dim=1).cpu().numpy()
+    return probabilities
+
+
+def draw_noise(shape: tuple[int, ...]) -> Float32:
+    """Return N(0, 1) from torch's generator, which stable-baselines3 seeds."""
+    noise: Float32 = th.randn(shape).numpy()
+    return noise
+
+
+def softmax(logits: Float32) -> Float32:
+    """Return probabilities, shape (batch, nodes), exactly 0 where a logit is -inf."""
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Float32 = weights / weights.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def eligible_nodes(observation: th.Tensor, layout: ObservationLayout) -> th.Tensor | None:

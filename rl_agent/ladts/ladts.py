@@ -194,12 +194,8 @@ class LADTS(OffPolicyAlgorithm):
         assert self._memory is not None
         assert self._starts is not None
         observation = self._current_observation()
-        with th.inference_mode():
-            tensor = th.as_tensor(observation, device=self.device)
-            start = th.as_tensor(self._starts, device=self.device)
-            actions, probabilities = self.policy.decide(tensor, start)
+        chosen, probabilities = self.policy.decide(observation, self._starts)
         self.policy.remember(self._memory, observation, probabilities)
-        chosen = actions.cpu().numpy()
         if self.explore_uniformly and self.num_timesteps < learning_starts:
             chosen = self._uniform(observation)
         return chosen, chosen

@@ -14,6 +14,20 @@ import torch as th
 from torch import nn
 
 from rl_agent.ladts.diffusion import TIME_EMBEDDING_SIZE, Denoiser, time_embedding
+from rl_agent.node_policy import NodePolicyWeights
+
+PARAMETERS = {
+    "row_weight": "network.row.weight",
+    "row_bias": "network.row.bias",
+    "latent": "latent",
+    "time_weight": "time.weight",
+    "mixed_weight": "network.mixed.weight",
+    "mixed_bias": "network.mixed.bias",
+    "pooled_weight": "network.pooled.weight",
+    "output_weight": "network.output.weight",
+    "output_bias": "network.output.bias",
+}
+"""The parameters of a ``NodeDenoiser`` by their names in ``NodePolicyWeights``."""
 
 
 class NodeNetwork(nn.Module):
@@ -110,6 +124,11 @@ class NodeDenoiser(Denoiser):
         """Return the network's output for denoising step ``i``, shape (batch, nodes)."""
         first, share, time = condition
         return self.network.mix(th.addcmul(first + time[i - 1], x.unsqueeze(-1), self.latent), share)
+
+    def weights(self) -> NodePolicyWeights:
+        """Return the parameters for numpy; on the CPU they share memory, so that they follow the training."""
+        parameters = dict(self.named_parameters())
+        return NodePolicyWeights(**{key: parameters[name].detach().cpu().numpy() for key, name in PARAMETERS.items()})
 
 
 class FlatDenoiser(Denoiser):

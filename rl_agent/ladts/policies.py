@@ -195,11 +195,13 @@ class LADTSPolicy(BasePolicy):
             start[is_first] = self._first(observation[is_first], deterministic)
         return start
 
-    def remember(self, memory: NDArray[np.float32], observation: NDArray[np.float32], probabilities: th.Tensor) -> None:
+    def remember(
+        self, memory: NDArray[np.float32], observation: NDArray[np.float32], probabilities: NDArray[np.float32]
+    ) -> None:
         """Write the probabilities just given for ``observation`` into ``memory``."""
         if self.latent_action == "carried":
-            latent = logits_of(probabilities) if self.latent_as_logits else probabilities
-            memory[np.arange(len(observation)), self._keys(observation)] = latent.cpu().numpy()
+            latent = logits_of(th.from_numpy(probabilities)).numpy() if self.latent_as_logits else probabilities
+            memory[np.arange(len(observation)), self._keys(observation)] = latent
 
     def _keys(self, observation: NDArray[np.float32]) -> NDArray[np.int64] | int:
         if self.layout.key is None:
@@ -219,16 +221,18 @@ class LADTSPolicy(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         assert isinstance(observation, th.Tensor)
-        start = th.as_tensor(self._first(observation.cpu().numpy(), deterministic), device=self.device)
-        actions, _ = self.decide(observation, start, deterministic)
-        return actions
+        batch = observation.cpu().numpy()
+        actions, _ = self.decide(batch, self._first(batch, deterministic), deterministic)
+        return th.as_tensor(actions, device=self.device)
 
     def decide(
-        self, observation: th.Tensor, start: th.Tensor, deterministic: bool = False
-    ) -> tuple[th.Tensor, th.Tensor]:
+        self, observation: NDArray[np.float32], start: NDArray[np.float32], deterministic: bool = False
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return actions (batch,) and probabilities (batch, nodes) for chains from ``start`` (batch, nodes)."""
-        probabilities = th.softmax(self.actor.logits(observation, start, deterministic), dim=1)
-        return (probabilities.argmax(dim=1) if deterministic else sample(probabilities)), probabilities
+        probabilities = self.actor.act(observation, start, deterministic)
+        if deterministic:
+            return probabilities.argmax(axis=1), probabilities
+        return sample(th.from_numpy(probabilities)).numpy(), probabilities
 
     def predict(  # type: ignore[override]
         self,
@@ -250,16 +254,13 @@ class LADTSPolicy(BasePolicy):
             Nodes, and the memory for the next call.
         """
         self.set_training_mode(False)
-        tensor, vectorized = self.obs_to_tensor(observation)
+        vectorized = self.is_vectorized_observation(observation)
         batch = np.asarray(observation, dtype=np.float32).reshape(-1, *self.observation_space.shape)  # type: ignore[misc]
         memory = self.new_memory(len(batch)) if state is None else state
         if episode_start is not None and not self.keep_latents:
             memory[np.asarray(episode_start, dtype=bool)] = np.nan
-        with th.inference_mode():
-            start = th.as_tensor(self.recall(memory, batch, deterministic), device=self.device)
-            actions, probabilities = self.decide(tensor, start, deterministic)  # type: ignore[arg-type]
+        chosen, probabilities = self.decide(batch, self.recall(memory, batch, deterministic), deterministic)
         self.remember(memory, batch, probabilities)
-        chosen = actions.cpu().numpy()
         return (chosen if vectorized else chosen.squeeze(axis=0)), memory
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import math
@@ -291,3 +292,28 @@ def test_refused_arguments_say_why() -> None:
         build(replay_buffer_class=None)
     with pytest.raises(ValueError, match="n_steps=3"):
         build(n_steps=3)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("prediction", ["scored", "residual", "sample", "epsilon", "softmax"])
+@pytest.mark.parametrize("n_denoising_steps", [1, 5])
+def test_acting_gives_the_probabilities_that_are_trained(
+    prediction: str, deterministic: bool, n_denoising_steps: int
+) -> None:
+    """Given random weights, when they act and are trained on the same noise, then the probabilities are the same.
+
+    Also after the weights were written in place, as updates do, and in a copy, whose parameters lie elsewhere.
+    """
+    kwargs = {"prediction": prediction, "n_denoising_steps": n_denoising_steps}
+    model = build(policy_kwargs=kwargs)
+    observation = environment(6).reset()
+    start = th.randn(observation.shape[:2])
+    for actor in (model.actor, model.actor, copy.deepcopy(model.actor)):
+        for parameter in actor.parameters():
+            parameter.data.copy_(0.5 * th.randn(parameter.shape))
+        th.manual_seed(3)
+        acted = actor.act(observation, start.numpy(), deterministic)
+        th.manual_seed(3)
+        with th.no_grad():
+            trained = th.softmax(actor.logits(th.as_tensor(observation), start, deterministic), dim=1)
+        np.testing.assert_allclose(acted, trained.numpy(), atol=1e-5)

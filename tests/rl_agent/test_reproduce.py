@@ -127,3 +127,35 @@ def test_runs_of_another_plan_are_not_mixed_in(tmp_path: Path) -> None:
     reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=3, seeds=(8,)))
     with pytest.raises(click.UsageError, match="another plan"):
         reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=4))
+
+
+@pytest.mark.parametrize("name", ["LAD-TS", "DQN-TS"])
+def test_models_of_two_seeds_train_on_arrivals_of_their_own(name: str) -> None:
+    works = []
+    for seed in (1, 2):
+        model = LEARNERS[name].build(SMALL, seed, 20)
+        env: Any = model.get_env()
+        env.reset()
+        works += [row[~np.isnan(row)].tobytes() for row in env.core.tasks.work]
+    assert len(set(works)) == 40
+
+
+@pytest.mark.parametrize(("episodes", "every", "evaluated"), [(3, 20, [3]), (5, 2, [0, 2, 4, 5])])
+def test_the_end_is_always_evaluated(episodes: int, every: int, evaluated: list[int]) -> None:
+    plan = Plan(base=SMALL, episodes=episodes, every=every, evaluation_episodes=1)
+    rows = run_learner(curve(), curve().settings[0], "SAC-TS", 1, plan)
+    assert [row.episodes for row in rows] == evaluated
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--every", "0"], "--every"),
+        (["--seeds", "0"], "--seeds"),
+        (["n-tasks", "--learner", "LAD-TS, published"], "no"),
+    ],
+)
+def test_arguments_that_would_run_nothing_are_refused(arguments: list[str], told: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(command, [*arguments, "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert told in result.output
