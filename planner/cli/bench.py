@@ -16,6 +16,7 @@ from rich.table import Table
 from broker_config.settings import PLACERS, load_settings
 from planner.cli.bench_load import EmulatedNode, arrivals, emulated_nodes
 from planner.cli.bench_run import Measured, run
+from planner.cli.terminal import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +79,7 @@ def command(
     figure = Figure(figsize=(11, 0.5 * len(measured) + 2.2), layout="constrained")
     _draw(figure, measured, fleet, title)
     figure.savefig(out, dpi=130)
-    console.print(f"Drawn: [bold]{out}[/]")
+    console.print(plain(f"Drawn: {out}"))
 
 
 def _table(measured: Mapping[str, Sequence[Measured]], title: str) -> Table:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import click
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from sqlalchemy import Connection
 
 from broker_config.app import make_app
@@ -16,7 +15,8 @@ from broker_config.errors import LadleError, UnroutableError
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings
 from planner.cli.tables import Row, ago, open_ledger
-from planner.dead_letters import body_text, jobs_of, post_of, queue_of, visible
+from planner.cli.terminal import plain
+from planner.dead_letters import body_text, jobs_of, post_of, queue_of
 from planner.ledger import Ledger
 
 console = Console()
@@ -46,7 +46,7 @@ def list_letters(limit: int) -> None:
     table = Table("id", "when", "queue", "job", "bytes", "reason", title="Dead letters", title_justify="left")
     for row in rows:
         cells = (str(row["id"]), ago(row["received_at"]), queue_of(row), _jobs(row), str(row["body_bytes"]))
-        table.add_row(*map(_plain, (*cells, row["reason"])))
+        table.add_row(*map(plain, (*cells, row["reason"])))
     console.print(table)
 
 
@@ -58,14 +58,14 @@ def show(letter: int) -> None:
         (row,) = _letters(ledger, connection, [letter])
     facts = Table(show_header=False, box=None)
     for name in ("id", "reason", "routing_key", "content_type", "content_encoding", "body_bytes"):
-        facts.add_row(name, _plain(str(row[name])))
-    facts.add_row("queue", _plain(queue_of(row)))
+        facts.add_row(name, plain(str(row[name])))
+    facts.add_row("queue", plain(queue_of(row)))
     facts.add_row("received", ago(row["received_at"]))
-    facts.add_row("job", _plain(_jobs(row)))
+    facts.add_row("job", plain(_jobs(row)))
     for name, value in row["headers"].items():
-        facts.add_row(_plain(f"header {name}"), _plain(value if isinstance(value, str) else json.dumps(value)))
+        facts.add_row(plain(f"header {name}"), plain(value if isinstance(value, str) else json.dumps(value)))
     console.print(facts)
-    console.print(Text(body_text(row)), soft_wrap=True)
+    console.print(plain(body_text(row)), soft_wrap=True)
 
 
 @command.command()
@@ -120,7 +120,3 @@ def _letters(ledger: Ledger, connection: Connection, ids: Sequence[int]) -> list
 def _jobs(row: Row) -> str:
     jobs = jobs_of(row)
     return f"{len(jobs)} jobs" if len(jobs) > 1 else "".join(jobs)
-
-
-def _plain(text: str) -> Text:
-    return Text(visible(text))

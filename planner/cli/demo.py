@@ -23,6 +23,7 @@ from planner.cli.contact_sheet import Picture, draw_contact_sheet
 from planner.cli.delay_table import delay_table
 from planner.cli.processes import Processes, planner_command, worker_command
 from planner.cli.tables import read_nodes
+from planner.cli.terminal import plain
 from planner.ledger import Ledger
 from planner.request import JobFields
 from planner.result import Result
@@ -118,7 +119,7 @@ def command(jobs: int, placer: str | None, out: Path) -> None:
     settings = load_settings().with_changes(**changes, **({"placer": placer} if placer else {}))
     try:
         with Processes(settings=settings, logs=data / "logs") as processes:
-            console.print(f"Starting a planner and {len(SLOWDOWNS)} workers; logs in {processes.logs}")
+            console.print(plain(f"Starting a planner and {len(SLOWDOWNS)} workers; logs in {processes.logs}"))
             processes.start("planner", planner_command())
             for name, slowdown in SLOWDOWNS.items():
                 processes.start(name, worker_command(name), LADLE_EMULATED_SLOWDOWN=str(slowdown), OMP_NUM_THREADS="1")
@@ -206,12 +207,13 @@ def _report(
     console.print(delay_table(rows))
     console.print(f"The nodes are alike; their unlike speeds ({', '.join(SLOWDOWNS)}) are emulated.")
     placers = ", ".join(sorted({result.placer for result in results}))
-    console.print(f"{len(results)} images, placed by [bold]{placers}[/]. Contact sheet: [bold]{sheet}[/]")
+    console.print(plain(f"{len(results)} images, placed by {placers}. Contact sheet: {sheet}"))
     for name, count in restarts.items():
         console.print(f"[yellow]{name} died and was started again ({count} times); nothing was lost.[/]")
-    console.print(f"Images: {settings.store.removeprefix('file://')}   ledger, broker and logs: {settings.data_dir}")
+    images = settings.store.removeprefix("file://")
+    console.print(plain(f"Images: {images}   ledger, broker and logs: {settings.data_dir}"))
     for warning in sorted({warning for result in results for warning in result.warnings}):
-        console.print(f"[yellow]{warning}[/]")
+        console.print(plain(warning, "yellow"))
 
 
 def _bar(step: int, of: int, width: int = 10) -> str:

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from broker_config.settings import load_settings
+from planner.cli.terminal import plain
 from planner.ledger import Ledger
 from rl_agent.experience_log import count_experience
 
@@ -43,4 +44,6 @@ def export(out: Path, after: int) -> None:
     with ledger.transaction(reads=True) as connection:
         written, unreadable = export_parquet(connection, out, after=after)
     ledger.close()
-    console.print(f"{written} decisions written to {out}." + (f" {unreadable} unreadable." if unreadable else ""))
+    console.print(
+        plain(f"{written} decisions written to {out}." + (f" {unreadable} unreadable." if unreadable else ""))
+    )

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from broker_config.messages import Delays, JobState
 from planner.cli.tables import Row, ago, job_table, open_ledger, service_delay_s
+from planner.cli.terminal import plain
 from planner.client import Client
 
 console = Console()
@@ -27,7 +28,7 @@ def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
     """Show the newest jobs, or everything about one JOB: its delays, attempts and images."""
     with open_ledger() as ledger, ledger.transaction() as connection:
         if job is None:
-            console.print(job_table(ledger.recent_jobs(connection, limit, states)))
+            console.print(job_table(ledger.recent_jobs(connection, limit, states), console.width), crop=False)
             counts = ledger.count_by_state(connection)
             totals = "  ".join(f"{state} {count}" for state, count in sorted(counts.items()))
             console.print(totals or "No jobs yet.")
@@ -40,31 +41,31 @@ def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
 
 def _show(row: Row, attempts: list[Row]) -> None:
     facts = Table(show_header=False, box=None)
-    facts.add_row("job", row["id"])
+    facts.add_row("job", plain(row["id"]))
     facts.add_row("state", row["state"])
     facts.add_row("submitted", ago(row["created_at"]))
     for name, value in row["request"].items():
-        facts.add_row(name, str(value)[:100])
+        facts.add_row(name, plain(str(value)[:100]))
     if row["failure"]:
-        facts.add_row("failure", f"{row['failure']['kind']}: {row['failure']['message']}")
+        facts.add_row("failure", plain(f"{row['failure']['kind']}: {row['failure']['message']}"))
     delay_s = service_delay_s(row)
     if delay_s is not None:
         parts = ", ".join(f"{name.removesuffix('_s')} {row[name]:.3f}" for name in Delays.model_fields)
         facts.add_row("service delay", f"{delay_s:.3f} s ({parts})")
     for image in row["images"] or ():
-        facts.add_row("image", f"{image['url']} (seed {image['seed']})")
+        facts.add_row("image", plain(f"{image['url']} (seed {image['seed']})"))
     console.print(facts)
     table = Table("attempt", "node", "state", "result", "placer", "predicted p50 / p90", "why", title="Attempts")
     for attempt in attempts:
         failure = attempt["failure"] or {}
         table.add_row(
             str(attempt["number"]),
-            attempt["node"],
+            plain(attempt["node"]),
             attempt["state"],
             attempt["result"] or "",
             attempt["placer"],
             f"{attempt['eta_p50_s']:.2f} / {attempt['eta_p90_s']:.2f} s",
-            failure.get("message", ""),
+            plain(failure.get("message", "")),
         )
     console.print(table)
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from broker_config.errors import LadleError
+from planner.dead_letters import visible
 
 OWN_COMMANDS = {
     "bench": "planner.cli.bench:command",
@@ -72,7 +73,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except LadleError as exc:
-            raise click.ClickException(str(exc)) from exc
+            raise click.ClickException(visible(str(exc))) from exc
         except ModuleNotFoundError as exc:
             raise click.ClickException(f"this command {_how_to_install(exc)}") from exc
 

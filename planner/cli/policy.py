@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from broker_config.settings import load_settings
 from planner.cli.tables import ago
+from planner.cli.terminal import plain
 from planner.ledger import Ledger
 from rl_agent import policy_registry as registry
 from rl_agent.policy_file import parse_policy, read_policy, write_policy
@@ -48,7 +49,7 @@ def list_versions() -> None:
         state = row["state"] + (f" {row['share']:.0%}" if row["share"] else "")
         promoted = "" if row["promoted_at"] is None else ago(row["promoted_at"])
         style = STYLE.get(PolicyState(row["state"]), "dim")
-        table.add_row(row["version"], f"[{style}]{state}[/]", ago(row["created_at"]), promoted, row["reason"])
+        table.add_row(row["version"], plain(state, style), ago(row["created_at"]), promoted, plain(row["reason"]))
     console.print(table)
     if not any(row["state"] == PolicyState.PROMOTED for row in rows):
         console.print("None is promoted: LADLE_PLACER=lad-ts serves the policy of LADLE_POLICY, or the shipped one.")
@@ -119,7 +120,7 @@ def export(version: str, out: Path) -> None:
         files = registry.policy_files(connection, version)
     parse_policy(version, files)
     write_policy(out, files)
-    console.print(f"{version} written to {out}.")
+    console.print(plain(f"{version} written to {out}."))
 
 
 def _try_out(version: str | None, off: bool, state: PolicyState, share: float) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from broker_config.errors import LadleError
 from broker_config.settings import load_settings
 from planner.cli.retrain import Duration
+from planner.cli.terminal import plain
 from planner.ledger import Ledger
 from planner.report_data import ReportData, read_report
 from rl_agent.estimates import FloatArray
@@ -58,7 +59,7 @@ def command(since: float | None, out: Path) -> None:
     picture, page = out.with_name(out.name + ".png"), out.with_name(out.name + ".html")
     picture.write_bytes(png)
     page.write_text(_page(data, png))
-    console.print(f"{len(data.finished_at)} jobs: [bold]{picture}[/] and [bold]{page}[/]")
+    console.print(plain(f"{len(data.finished_at)} jobs: {picture} and {page}"))
 
 
 def _page(data: ReportData, png: bytes) -> str:

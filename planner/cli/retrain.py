@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker_config.errors import LadleError
 from broker_config.settings import Settings, load_settings
+from planner.cli.terminal import plain
 
 console = Console()
 
@@ -60,7 +61,7 @@ def command(every: float | None, seconds: float | None, decisions: int) -> None:
         try:
             _round(settings, decisions)
         except LadleError as exc:
-            console.print(f"[red]{exc}[/]")
+            console.print(plain(str(exc), "red"))
         time.sleep(max(every - (time.monotonic() - began), 0.0))
 
 
@@ -78,4 +79,4 @@ def _round(settings: Settings, decisions: int) -> None:
 
         outcome = Retrainer(settings, plan, show).run()
     style = "green" if outcome.is_promoted else "yellow"
-    console.print(f"[{style}]{outcome.version or 'nothing new'}[/]: {outcome.reason}")
+    console.print(plain(f"{outcome.version or 'nothing new'}: {outcome.reason}", style))

@@ -14,6 +14,7 @@ from broker_config.topology import check_node_name
 from planner.cli.processes import Processes, planner_command, replace_this_process, retrain_command, worker_command
 from planner.cli.retrain import Duration
 from planner.cli.tables import node_table, read_nodes
+from planner.cli.terminal import plain
 from planner.ledger import Ledger
 from planner.placer import LEARNED
 
@@ -98,7 +99,8 @@ def up(
         if is_retrained:
             processes.start("trainer", retrain_command())
         beside = f", and retraining every {settings.retrain_every_s:g} s" if is_retrained else ""
-        console.print(f"Planner and {nodes} workers are starting{beside}; logs in {processes.logs}. Ctrl-C stops them.")
+        started = f"Planner and {nodes} workers are starting{beside}; logs in {processes.logs}. Ctrl-C stops them."
+        console.print(plain(started))
         _show_until_interrupted(settings, processes.logs)
     console.print("All stopped.")
 
@@ -116,7 +118,7 @@ def _can_retrain(settings: Settings, *, is_asked: bool) -> bool:
         problem = "retraining needs stable_baselines3: pip install ladle[train], or say --no-retrain"
         if is_asked:
             raise click.ClickException(problem)
-        console.print(f"[yellow]The policy stays as it is; {problem}.[/]")
+        console.print(plain(f"The policy stays as it is; {problem}.", "yellow"))
     return is_installed
 
 
@@ -133,7 +135,7 @@ def _show_until_interrupted(settings: Settings, logs: Path) -> None:
                 shown = states
             time.sleep(1.0)
     except KeyboardInterrupt:
-        console.print(f"Stopping; see {logs} for what happened.")
+        console.print(plain(f"Stopping; see {logs} for what happened."))
     finally:
         ledger.close()
 

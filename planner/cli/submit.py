@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker_config.messages import Event, EventKind
+from planner.cli.terminal import plain
 from planner.client import Client, JobHandle
-from planner.errors import JobFailedError
+from planner.dead_letters import visible
 from planner.request import JobFields
 from planner.result import Result
 
@@ -73,17 +74,16 @@ def command(
                 f"\nThe job goes on; `ladle jobs {handle.job}` shows it, `ladle cancel {handle.job}` ends it."
             )
             return
-        except JobFailedError as exc:
-            raise click.ClickException(str(exc)) from exc
     _write(result, out or Path(f"{result.job}.png"))
 
 
 def _watch(handle: JobHandle) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
+    words = TextColumn("{task.description}", markup=False)
+    columns = (words, BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         bar = progress.add_task("submitted", total=1)
         for event in handle.events():
-            progress.update(bar, description=describe(event))
+            progress.update(bar, description=visible(describe(event)))
             if event.of:
                 progress.update(bar, completed=event.step or 0, total=event.of)
 
@@ -106,12 +106,14 @@ def _write(result: Result, out: Path) -> None:
     for index, image in enumerate(result.images):
         path = out if len(result.images) == 1 else out.with_stem(f"{out.stem}-{index}")
         image.save(path)
-        console.print(f"{path}  seed {image.seed}")
+        console.print(plain(f"{path}  seed {image.seed}"))
     delays = result.delays
     console.print(
-        f"{result.model} on {result.node}, placed by {result.placer}: {delays.service_delay_s:.2f} s "
-        f"(waiting {delays.waiting_s:.2f}, load {delays.load_s:.2f}, generation {delays.generation_s:.2f}, "
-        f"transfer {delays.transfer_in_s + delays.transfer_out_s:.2f})"
+        plain(
+            f"{result.model} on {result.node}, placed by {result.placer}: {delays.service_delay_s:.2f} s "
+            f"(waiting {delays.waiting_s:.2f}, load {delays.load_s:.2f}, generation {delays.generation_s:.2f}, "
+            f"transfer {delays.transfer_in_s + delays.transfer_out_s:.2f})"
+        )
     )
     for warning in result.warnings:
-        console.print(f"[yellow]{warning}[/]")
+        console.print(plain(warning, "yellow"))

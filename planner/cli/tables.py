@@ -12,6 +12,7 @@ from rich.table import Table
 from broker_config.errors import LadleError
 from broker_config.messages import Delays, JobState
 from broker_config.settings import load_settings
+from planner.cli.terminal import plain
 from planner.ledger import Ledger
 
 STATE_STYLE = {
@@ -24,6 +25,8 @@ STATE_STYLE = {
     JobState.EXPIRED: "red",
 }
 NODE_STYLE = {"READY": "green", "DRAINING": "yellow", "UNFIT": "red", "GONE": "red"}
+SHORTEST_PROMPT = 8
+EDGES = 16  # lines and spaces around five columns
 Row = Mapping[str, Any]
 
 
@@ -61,34 +64,42 @@ def node_table(rows: Sequence[Row]) -> Table:
             f"drift: {model} took {alarm['factor']:g}x {ago(alarm['since'])}" for model, alarm in row["drift"].items()
         ]
         note = "; ".join(text for text in (row["reason"], *drifts, report.get("emulated", "")) if text)
-        state = f"[{NODE_STYLE[row['state']]}]{row['state']}[/]"
         table.add_row(
-            row["name"],
-            state,
-            report.get("device", ""),
-            ", ".join(report.get("resident", [])),
+            plain(row["name"]),
+            plain(row["state"], NODE_STYLE[row["state"]]),
+            plain(report.get("device", "")),
+            plain(", ".join(report.get("resident", []))),
             ", ".join(speeds),
             ago(row["seen_at"]),
-            note,
+            plain(note),
         )
     return table
 
 
-def job_table(rows: Sequence[Row]) -> Table:
-    """Return one row per job, narrow enough for 80 columns."""
-    table = Table(title="Jobs", title_justify="left")
-    for heading in ("job", "state", "node", "delay", "prompt"):
+def job_table(rows: Sequence[Row], width: int) -> Table:
+    """Return one row and one line per job: the prompt shrinks to what the others leave, nothing else is ever cut.
+
+    Args:
+        rows: of the jobs.
+        width: of the terminal; where that is not enough, the table is wider: print it with `crop=False`.
+    """
+    headings = ("job", "state", "node", "delay")
+    cells = [(row["id"], row["state"], row["node"] or "", _delay(row)) for row in rows]
+    needed = sum(max(map(len, column)) for column in zip(headings, *cells, strict=True)) + SHORTEST_PROMPT + EDGES
+    table = Table(title="Jobs", title_justify="left", width=needed if needed > width else None)
+    for heading in headings:
         table.add_column(heading, justify="right" if heading == "delay" else "left", no_wrap=True)
-    for row in rows:
-        delay_s = service_delay_s(row)
-        table.add_row(
-            row["id"],
-            f"[{STATE_STYLE[JobState(row['state'])]}]{row['state']}[/]",
-            row["node"] or "",
-            "" if delay_s is None else f"{delay_s:.2f} s",
-            row["request"]["prompt"],
-        )
+    table.add_column("prompt")  # rich narrows first what may wrap; its cells do not
+    for row, (job, state, node, delay) in zip(rows, cells, strict=True):
+        prompt = plain(" ".join(row["request"]["prompt"].split()))
+        prompt.no_wrap, prompt.overflow = True, "ellipsis"
+        table.add_row(plain(job), plain(state, STATE_STYLE[JobState(state)]), plain(node), delay, prompt)
     return table
+
+
+def _delay(row: Row) -> str:
+    delay_s = service_delay_s(row)
+    return "" if delay_s is None else f"{delay_s:.2f} s"
 
 
 def service_delay_s(row: Row) -> float | None:

@@ -161,7 +161,7 @@ class World:
         assignment, node.running = node.running, None
         assert assignment is not None
         if result == "failed":
-            fields["failure"] = {"kind": kind, "message": "as the test says"}
+            fields.setdefault("failure", {"kind": kind, "message": "as the test says"})
         if result == "done":
             fields.setdefault("images", [self.image(f"{assignment.job}/{assignment.attempt}")])
         self._answer(node, assignment, result, **fields)

@@ -7,29 +7,12 @@ import sys
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from broker_config.settings import PLACERS, load_settings
 from planner.cli.main import main
-from planner.ledger import Ledger
 from rl_agent.placers import RULES
 
 COMMANDS = main.list_commands(click.Context(main))
-
-
-@pytest.fixture
-def ladle(tmp_path, monkeypatch):
-    """Run `ladle` in an empty folder with an empty data folder."""
-    monkeypatch.chdir(tmp_path)
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(main, list(arguments))
-
-
-@pytest.fixture
-def migrated_ledger():
-    ledger = Ledger(load_settings().database)
-    ledger.migrate()
-    ledger.close()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -75,17 +58,12 @@ def test_bad_input_is_one_sentence_that_says_what_to_do(ladle, arguments, said):
 
 
 @pytest.mark.parametrize("command", ["jobs", "nodes"])
-def test_before_the_first_planner_the_ledger_is_empty(ladle, command, monkeypatch, tmp_path):
-    monkeypatch.setenv("LADLE_DATA_DIR", str(tmp_path))
-    load_settings.cache_clear()
-    try:
-        assert "start one with `ladle planner`" in ladle(command).output
-    finally:
-        monkeypatch.undo()
-        load_settings.cache_clear()
+def test_before_the_first_planner_the_ledger_is_empty(ladle, command, data_dir):
+    data_dir.mkdir()
+    assert "start one with `ladle planner`" in ladle(command).output
 
 
-def test_an_empty_ledger_shows_no_jobs_and_says_how_to_get_a_node(ladle, migrated_ledger):
+def test_an_empty_ledger_shows_no_jobs_and_says_how_to_get_a_node(ladle, planner_world):
     assert "No jobs yet" in ladle("jobs").output
     assert "ladle worker --node NAME" in ladle("nodes").output
     assert "no job 'no-such-job' in the ledger" in ladle("jobs", "no-such-job").output
