@@ -8,6 +8,7 @@ and the memory a process needs to serve.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -90,6 +91,7 @@ def peak_mib(status: str) -> float:
 
 def main() -> None:
     """Print the tables."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     card, weights = load_policy(shipped_policy())
     policy, placer, in_torch = NodePolicy(weights, card.n_denoising_steps), LearnedPlacer(), torch_chain()
     print(f"policy {card.version}: {card.hidden} hidden units, {card.n_denoising_steps} denoising steps\n")

@@ -90,7 +90,7 @@ class Learner:
                 "train_freq": steps_per_update(scenario.n_servers * round(scenario.mean_tasks), n_envs),
                 "policy_kwargs": {**policy_kwargs, **published, **self.policy_kwargs},
             }
-        ours = {"layout": layout(scenario, self.observation), "net_arch": (16,), "critic_net_arch": (32,)}
+        ours = {"net_arch": (16,), "critic_net_arch": (32,)}
         return {
             "learning_rate": 1e-3,
             "ent_coef": self.ent_coef,
@@ -129,6 +129,7 @@ LEARNERS: dict[str, Learner] = {
     learner.name: learner
     for learner in (
         LAD_TS,
+        replace(LAD_TS, name="LAD-TS, carried", policy_kwargs={"latent_action": "carried", "keep_latents": True}),
         Learner(name="D2SAC-TS", policy="D2SACPolicy"),
         Learner(name="SAC-TS", policy="SACTSPolicy"),
         Learner(name="DQN-TS", policy="DQN"),

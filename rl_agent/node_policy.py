@@ -24,7 +24,7 @@ TIME_EMBEDDING_SIZE = 16
 CHUNK = 32
 """Decisions computed at once: their activations stay in the second-level cache."""
 
-_INPUT_COLUMNS = [COLUMN[name] for name in (*JOB_COLUMNS, *NODE_COLUMNS)]
+INPUT_COLUMNS = [COLUMN[name] for name in (*JOB_COLUMNS, *NODE_COLUMNS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class NodePolicyWeights:
     def shapes(hidden: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight for `hidden` units."""
         return {
-            "row_weight": (hidden, len(_INPUT_COLUMNS)),
+            "row_weight": (hidden, len(INPUT_COLUMNS)),
             "row_bias": (hidden,),
             "latent": (hidden,),
             "time_weight": (hidden, TIME_EMBEDDING_SIZE),
@@ -140,14 +140,16 @@ class NodeChain:
             if noise is not None and i > 1:
                 x += self._std[i - 1] * noise(x.shape)
             x *= eligible
-        return np.where(eligible > 0.0, x, np.float32(-np.inf))
+        logits: Float32 = np.where(eligible > 0.0, x, np.float32(-np.inf))
+        return logits
 
     def _estimate_x0(self, output: Float32, origin: Float32) -> Float32:
         if self.prediction == "scored":
             if self.max_logit is None:
                 return origin + output
             bound = np.float32(self.max_logit / 2)
-            return origin + bound * np.tanh(output / bound)
+            corrected: Float32 = origin + bound * np.tanh(output / bound)
+            return corrected
         x0 = origin + output if self.prediction == "residual" else output
         return x0 if self.max_logit is None else np.clip(x0, -self.max_logit, self.max_logit)
 
@@ -184,7 +186,7 @@ class NodePolicy:
         score = rows[:, :, COLUMN["score"]]
         is_first = np.isnan(latent_action[:, :1])
         start = np.where(is_first, score, np.maximum(np.log(np.maximum(latent_action, 1e-12)), -MAX_LOGIT))
-        return self._chain(rows[:, :, _INPUT_COLUMNS], rows[:, :, COLUMN["eligible"]], start, score)
+        return self._chain(rows[:, :, INPUT_COLUMNS], rows[:, :, COLUMN["eligible"]], start, score)
 
 
 def posterior(n_denoising_steps: int) -> tuple[Float32, Float32, Float32]:

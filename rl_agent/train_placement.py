@@ -30,7 +30,7 @@ from rl_agent.ladts.ladts import LADTS
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.placers import Placer, PricedCompletionPlacer
 from rl_agent.policy_export import reset_actor, served_weights
-from rl_agent.policy_file import PolicyCard, save_policy
+from rl_agent.policy_file import PolicyCard, load_policy, save_policy
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,13 @@ class TrainingPlan:
     validation_scenarios: int = 24
     jobs_per_node: int = 40
 
+    @property
+    def command(self) -> str:
+        """What to type for this plan's seed, decisions and nodes."""
+        least, most = self.n_nodes
+        options = f"--seed {self.seed} --decisions {self.decisions} --nodes {least} {most}"
+        return f"python -m rl_agent.train_placement {options}"
+
 
 def make_model(plan: TrainingPlan) -> LADTS:
     """Return an untrained model on fresh fleets; it plays the rule it starts from."""
@@ -84,7 +91,6 @@ def make_model(plan: TrainingPlan) -> LADTS:
         )
 
     arguments = {
-        "layout": make_env().layout,
         "prediction": "scored",
         "net_arch": (plan.hidden,),
         "n_denoising_steps": plan.n_denoising_steps,
@@ -135,7 +141,6 @@ class Validation(BaseCallback):
     """Lets the policy meet the validation scenarios after every round, and keeps the best one seen in a folder.
 
     Attributes:
-        best: card of the policy in the folder.
         rounds: what each round's policy was worth beside the rule it began as.
     """
 
@@ -148,7 +153,7 @@ class Validation(BaseCallback):
         self._rule_s = mean_delays_s(PricedCompletionPlacer(), self._scenarios)
 
     def _on_training_start(self) -> None:
-        self.best = self._export(self.out)
+        self._export(self.out)
 
     def _on_step(self) -> bool:
         if self.num_timesteps % self.plan.round_decisions < self.plan.envs:
@@ -164,15 +169,15 @@ class Validation(BaseCallback):
         logger.info("%d decisions: mean log ratio %+.3f +- %.3f", self.num_timesteps, ratios.mean(), error)
         self.rounds.append(ratio)
         if ratio["log_ratio"] <= min([0.0, *(r["log_ratio"] for r in self.rounds)]):
-            self.best = self._export(self.out)
+            self._export(self.out)
 
-    def _export(self, folder: Path) -> PolicyCard:
-        return save_policy(
+    def _export(self, folder: Path) -> None:
+        save_policy(
             folder,
             served_weights(self.model.policy),  # type: ignore[arg-type]
             version=f"edge-placement-s{self.plan.seed}-{self.num_timesteps}",
             n_denoising_steps=self.plan.n_denoising_steps,
-            training={"command": "python -m rl_agent.train_placement", **vars(self.plan), "rounds": list(self.rounds)},
+            training={"command": self.plan.command, **vars(self.plan)},
         )
 
 
@@ -189,7 +194,14 @@ def train(plan: TrainingPlan, out: Path) -> PolicyCard:
     model.learn(plan.warm_up_decisions, log_interval=1000)
     reset_actor(model, start)
     model.learn(plan.decisions, callback=validation, log_interval=1000)
-    return validation.best
+    card, weights = load_policy(out)
+    return save_policy(
+        out,
+        weights,
+        version=card.version,
+        n_denoising_steps=card.n_denoising_steps,
+        training={**card.training, "rounds": validation.rounds},
+    )
 
 
 def main() -> None:

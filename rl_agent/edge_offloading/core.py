@@ -79,7 +79,7 @@ class OffloadingCore:
     def tasks(self) -> Arrivals:
         """The tasks being played; ``begin`` sets them."""
         if self._tasks is None:
-            raise RuntimeError("no tasks to play: call begin() first")
+            raise RuntimeError("no tasks to play: call begin(), or reset() of the environment, first")
         return self._tasks
 
     def begin(self, arrivals: Arrivals) -> None:
@@ -98,8 +98,8 @@ class OffloadingCore:
 
     def decision(self) -> Decision:
         """Return what is known of the task to place next in every episode."""
-        task = self._agenda[self._rows, self._cursor]
         tasks, rows = self.tasks, self._rows
+        task = self._agenda[rows, self._cursor]
         return Decision(
             task=task,
             slot=self.slot,

@@ -10,8 +10,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rl_agent.edge_offloading.core import OffloadingCore
-from rl_agent.edge_offloading.features import Features, ObservationKind, bounds
+from rl_agent.edge_offloading.features import Features, ObservationKind, bounds, layout
 from rl_agent.edge_offloading.scenario import Scenario, Variant
+from rl_agent.ladts.layout import ObservationLayout
 
 
 class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
@@ -57,7 +58,7 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
     (``server_seed``) and do not change.
 
     Args:
-        n_servers, n_tasks, n_slots, max_image_steps, server_seed, variant: see ``Scenario``.
+        n_servers, n_tasks, n_slots, max_image_steps, capacity_gcycles_s, server_seed, variant: see ``Scenario``.
         observation: ``slot_start`` (the paper: backlogs as they were when the slot began; scores are the common plan's)
             or ``in_slot`` (with what has been placed in the slot; scores are those of earliest completion).
         ageing_gcycles_per_s: None, or the planner's order, see ``OffloadingCore``.
@@ -76,6 +77,7 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
         n_tasks: int = 50,
         n_slots: int = 59,
         max_image_steps: int = 15,
+        capacity_gcycles_s: tuple[int, int] = Scenario.capacity_gcycles_s,
         server_seed: int = Scenario.server_seed,
         variant: Variant = "paper",
         observation: ObservationKind = "slot_start",
@@ -86,6 +88,7 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
             n_tasks=n_tasks,
             n_slots=n_slots,
             max_image_steps=max_image_steps,
+            capacity_gcycles_s=capacity_gcycles_s,
             server_seed=server_seed,
             variant=variant,
         )
@@ -93,6 +96,11 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.features = Features(self.scenario, observation, 1)
         self.observation_space = spaces.Box(*bounds(self.scenario), dtype=np.float32)
         self.action_space = spaces.Discrete(n_servers)
+
+    @property
+    def layout(self) -> ObservationLayout:
+        """Return which column means what to ``LADTSPolicy``."""
+        return layout(self.scenario, self.features.kind)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -10,14 +10,12 @@ import numpy as np
 from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, BoolArray, FloatArray
 
 
-def ordered_pull(arrivals: Arrivals, *, ageing_gcycles_per_s: float, by_completion: bool = False) -> FloatArray:
+def ordered_pull(arrivals: Arrivals, *, ageing_gcycles_per_s: float) -> FloatArray:
     """A shared pool ordered by work + ageing * arrival; a server that falls idle takes the first.
 
     Args:
         arrivals: the tasks.
         ageing_gcycles_per_s: c; 0 is shortest first.
-        by_completion: instead of the server that is free first, take the one among those free within the slot that
-            completes the task first.
 
     Returns:
         Service delays in seconds, waiting included, shape (E, P).
@@ -45,7 +43,7 @@ def ordered_pull(arrivals: Arrivals, *, ageing_gcycles_per_s: float, by_completi
             elsewhere = arrivals.station[rows, task, None] != np.arange(scenario.n_servers)
             mbit = arrivals.result_mbit[rows, task, None] + elsewhere * arrivals.data_mbit[rows, task, None]
             service = (backlog + work[:, None]) / capacity + mbit / scenario.rate
-            chosen = np.where(free, service if by_completion else backlog / capacity, np.inf).argmin(axis=1)
+            chosen = np.where(free, backlog / capacity, np.inf).argmin(axis=1)
             delay = t * SLOT_S - arrivals.slot[rows, task] * SLOT_S + service[rows, chosen]
             delays[rows[active], task[active]] = delay[active]
             waits[rows[active], task[active]] = False

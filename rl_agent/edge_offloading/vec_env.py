@@ -13,8 +13,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
 from rl_agent.edge_offloading.core import OffloadingCore
-from rl_agent.edge_offloading.features import Features, ObservationKind, bounds
+from rl_agent.edge_offloading.features import Features, ObservationKind, bounds, layout
 from rl_agent.edge_offloading.scenario import FloatArray, Scenario
+from rl_agent.ladts.layout import ObservationLayout
 
 
 class EdgeOffloadingVecEnv(VecEnv):
@@ -48,6 +49,11 @@ class EdgeOffloadingVecEnv(VecEnv):
         self._returns, self._lengths = np.zeros(n_envs), np.zeros(n_envs, dtype=np.int64)
         self._started = time.time()
         self._no_infos: list[dict[str, Any]] = [{} for _ in range(n_envs)]
+
+    @property
+    def layout(self) -> ObservationLayout:
+        """Return which column means what to ``LADTSPolicy``."""
+        return layout(self.scenario, self.features.kind)
 
     def reset(self) -> NDArray[np.float32]:
         """Start new episodes everywhere; seeds given by ``seed`` are used once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -72,7 +72,8 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         scenarios: play these in turn instead of drawing them.
 
     Raises:
-        ValueError: `max_nodes` is less than the fleet may have.
+        ValueError: `max_nodes` is less than the fleet may have; `n_nodes`, `loads`, `arrivals` or `reward` is not one
+            of those allowed.
 
     Version history: v1, the first.
     """
@@ -100,6 +101,13 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         largest = max([n_nodes[1], *(len(scenario.nodes) for scenario in scenarios)])
         if largest > max_nodes:
             raise ValueError(f"a fleet of {largest} nodes does not fit max_nodes={max_nodes}: raise it")
+        if not 1 <= n_nodes[0] <= n_nodes[1]:
+            raise ValueError(f"n_nodes is {n_nodes}: give the least and the greatest number, from 1")
+        if len(loads) == 0 or min(loads) <= 0:
+            raise ValueError(f"loads is {tuple(loads)}: give loads above 0")
+        for name, value, known in (("arrivals", set(arrivals), Arrivals), ("reward", {reward}, Reward)):
+            if not value or value - set(get_args(known)):
+                raise ValueError(f"{name} {sorted(value)} is unknown: use of {get_args(known)}")
         self.n_nodes = n_nodes
         self.max_nodes = max_nodes
         self.loads = tuple(loads)

@@ -56,7 +56,6 @@ class NodeState:
     slowdown: float = 1.0
     resident: tuple[str, ...] = ()
     attempts: list[Attempt] = field(default_factory=list)
-    busy_s: float = 0.0
 
 
 class Simulator:
@@ -83,7 +82,6 @@ class Simulator:
         self.now_s = 0.0
         self.job_seconds = 0.0
         self.delay_s: dict[str, float] = {}
-        self.load_s = 0.0
         self.nodes = [NodeState(spec=node, resident=node.resident) for node in scenario.nodes]
         self.waiting: list[tuple[OrderKey, Job]] = []
         self.latent_actions: dict[str, dict[str, float]] = {}
@@ -274,7 +272,6 @@ class Simulator:
         state.resident = resident_after(state.resident, [job.model], state.spec.resident_limit)
         attempt.work_left_s = job.units * state.spec.s_per_unit[job.model] * job.noise
         attempt.since_s = self.now_s + attempt.load_s
-        self.load_s += attempt.load_s
         self._schedule_end(node, attempt)
 
     def _schedule_end(self, node: int, attempt: Attempt) -> None:
@@ -299,7 +296,6 @@ class Simulator:
         attempt = state.attempts.pop(0)
         job = attempt.job
         took_s = self.now_s - attempt.begun_s
-        state.busy_s += took_s
         self.estimates.observe_outcome(
             state.spec.name, job.model, units=job.units, generation_s=took_s - attempt.load_s, load_s=attempt.load_s
         )

@@ -20,13 +20,17 @@ from rl_agent.ladts.buffers import LatentReplayBuffer
 from rl_agent.ladts.critics import TwinCritic
 from rl_agent.ladts.policies import D2SACPolicy, LADTSPolicy, SACTSPolicy
 
+LOWEST_LOG_PROBABILITY = -1000.0
+"""Its exponential is 0 in float32, and an entropy coefficient above 1 times it is still a number."""
+
 
 class LADTS(OffPolicyAlgorithm):
     """Latent action diffusion for task scheduling.
 
     Args:
         policy: ``LADTSPolicy``, ``D2SACPolicy`` or ``SACTSPolicy``, as class or by name.
-        env: observations of shape (nodes, columns), Discrete(nodes) actions.
+        env: observations of shape (nodes, columns), Discrete(nodes) actions. Its ``layout`` attribute, if it has one,
+            says which column means what, unless ``policy_kwargs`` does.
         learning_rate: of the actor; a number or a schedule.
         critic_learning_rate: of the critics; scaled by the same schedule.
         ent_coef_learning_rate: of the entropy coefficient; likewise.
@@ -44,7 +48,9 @@ class LADTS(OffPolicyAlgorithm):
         _init_setup_model: build the networks at once.
 
     Raises:
-        ValueError: ``optimize_memory_usage`` or ``n_steps`` > 1, a buffer without latent actions, a bad ``ent_coef``.
+        ValueError: ``optimize_memory_usage`` or ``n_steps`` > 1, a buffer without latent actions, a bad ``ent_coef``,
+            target entropy, reward scale or learning rate; in ``learn``, a ``VecNormalize`` that changes columns which
+            are read as they are.
 
     Source: arXiv 2412.18212, algorithm 1; discrete SAC: arXiv 1910.07207.
     Differs: one agent for all stations; the target entropy can be reached (SAC's own "auto" is -1 for a Discrete space,
@@ -101,6 +107,8 @@ class LADTS(OffPolicyAlgorithm):
             raise ValueError(
                 f"replay_buffer_class {replay_buffer_class} keeps no latent actions: use LatentReplayBuffer"
             )
+        if not 0 <= target_entropy_share <= 1:
+            raise ValueError(f"target_entropy_share is {target_entropy_share}: use a share between 0 and 1")
         super().__init__(
             policy,
             env,
@@ -126,9 +134,9 @@ class LADTS(OffPolicyAlgorithm):
         )
         self.critic_learning_rate = critic_learning_rate
         self.ent_coef_learning_rate = ent_coef_learning_rate
-        self.reward_scale = reward_scale
+        self.reward_scale = number_or_auto("reward_scale", reward_scale)
         self.ent_coef = ent_coef
-        self.target_entropy = target_entropy
+        self.target_entropy = number_or_auto("target_entropy", target_entropy)
         self.target_entropy_share = target_entropy_share
         self.explore_uniformly = explore_uniformly
         self.log_ent_coef: th.Tensor | None = None
@@ -139,18 +147,25 @@ class LADTS(OffPolicyAlgorithm):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        if "layout" not in self.policy_kwargs and self.env is not None and self.env.has_attr("layout"):
+            self.policy_kwargs = {**self.policy_kwargs, "layout": self.env.get_attr("layout")[0]}
         super()._setup_model()
+        if self.lr_schedule(1.0) <= 0:
+            raise ValueError(
+                "learning_rate begins at 0: the rates of critics and entropy coefficient follow it in proportion, "
+                "so begin above 0"
+            )
         self.actor = self.policy.actor
         self.critic = self.policy.critic
         self.critic_target = self.policy.critic_target
         self.ent_coef_optimizer = None
         if isinstance(self.ent_coef, str):
-            if not self.ent_coef.startswith("auto"):
-                raise ValueError(f"ent_coef {self.ent_coef!r} is unknown: use a number, 'auto' or 'auto_<number>'")
-            initial = float(self.ent_coef.partition("_")[2] or 1.0)
+            initial = initial_ent_coef(self.ent_coef)
             self.log_ent_coef = th.log(th.full((1,), initial, device=self.device)).requires_grad_(True)
             self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.ent_coef_learning_rate)
         else:
+            if self.ent_coef < 0:
+                raise ValueError(f"ent_coef is {self.ent_coef}: use a number from 0")
             self.log_ent_coef = th.log(th.full((1,), float(self.ent_coef), device=self.device))
 
     @property
@@ -178,11 +193,24 @@ class LADTS(OffPolicyAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, Any]:
+        self._check_normalization()
+        starts_anew = reset_num_timesteps or self._last_obs is None
         result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-        if self._memory is None or len(self._memory) != self.n_envs:
+        is_of_other_episodes = starts_anew and not self.policy.keep_latents
+        if self._memory is None or len(self._memory) != self.n_envs or is_of_other_episodes:
             self._memory = self.policy.new_memory(self.n_envs)
         self._starts = self.policy.recall(self._memory, self._current_observation())
         return result
+
+    def _check_normalization(self) -> None:
+        layout, normalize = self.policy.layout, self._vec_normalize_env
+        if normalize is None or not normalize.norm_obs:
+            return
+        if any(column is not None for column in (layout.eligible, layout.score, layout.key)):
+            raise ValueError(
+                "VecNormalize would change eligibility, scores or keys, which are read as they are: "
+                "use VecNormalize(..., norm_obs=False)"
+            )
 
     def _current_observation(self) -> NDArray[np.float32]:
         return np.asarray(self._last_obs, dtype=np.float32)
@@ -241,14 +269,14 @@ class LADTS(OffPolicyAlgorithm):
         for _ in range(gradient_steps):
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             ent_coef = self.log_ent_coef.detach().exp()
-            log_pi = th.log_softmax(self.actor.logits(data.observations, data.starts), dim=1)
+            log_pi = log_policy(self.actor.logits(data.observations, data.starts))
             pi = log_pi.exp()
             entropy = -(pi * log_pi).sum(dim=1)
             if self.ent_coef_optimizer is not None:
                 surplus = (entropy - self.target_entropy_nats).detach().mean()
                 step(self.ent_coef_optimizer, (self.log_ent_coef * surplus).sum())
             with th.no_grad():
-                next_log_pi = th.log_softmax(self.actor.logits(data.next_observations, data.next_starts), dim=1)
+                next_log_pi = log_policy(self.actor.logits(data.next_observations, data.next_starts))
                 next_q = self.critic_target(data.next_observations).amin(dim=0) - ent_coef * next_log_pi
                 next_value = (next_log_pi.exp() * next_q).sum(dim=1, keepdim=True)
                 target = data.rewards * self.reward_factor + (1 - data.dones) * self.gamma * next_value
@@ -296,7 +324,7 @@ class LADTS(OffPolicyAlgorithm):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Choose nodes; ``state`` carries the latent actions, see ``LADTSPolicy.predict``."""
+        """Choose nodes; ``state`` carries the latent actions and is updated in place, see ``LADTSPolicy.predict``."""
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def _excluded_save_params(self) -> list[str]:
@@ -309,8 +337,40 @@ class LADTS(OffPolicyAlgorithm):
         return state_dicts, ["log_ent_coef"]
 
 
+def log_policy(logits: th.Tensor) -> th.Tensor:
+    """Return finite log-probabilities, shape (batch, nodes); below ``LOWEST_LOG_PROBABILITY`` all are alike, zero."""
+    return th.log_softmax(logits, dim=1).clamp_min(LOWEST_LOG_PROBABILITY)
+
+
 def step(optimizer: th.optim.Optimizer, loss: th.Tensor) -> None:
     """Take one step of ``optimizer`` down ``loss``."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+
+
+def number_or_auto(name: str, value: str | float) -> str | float:
+    """Return ``value``.
+
+    Raises:
+        ValueError: it is a text other than "auto".
+    """
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f"{name} {value!r} is unknown: use a number or 'auto'")
+    return value
+
+
+def initial_ent_coef(text: str) -> float:
+    """Return the number in "auto_<number>", or 1 for "auto".
+
+    Raises:
+        ValueError: the text is another, or the number is not above 0.
+    """
+    auto, _, number = text.partition("_")
+    try:
+        initial = float(number or 1.0)
+    except ValueError:
+        initial = 0.0
+    if auto != "auto" or not initial > 0:
+        raise ValueError(f"ent_coef {text!r} is unknown: use a number, 'auto' or 'auto_<number above 0>'")
+    return initial

@@ -37,7 +37,8 @@ class LADTSPolicy(BasePolicy):
         observation_space: Box of shape (nodes, columns).
         action_space: Discrete(nodes).
         lr_schedule: learning rate at the start, for the optimizers.
-        layout: which column means what; by default all columns are node columns and every node may be chosen.
+        layout: which column means what; by default all columns are node columns, every node may be chosen, and nothing
+            is remembered.
         network: ``shared`` serves any number of nodes, ``flat`` is the paper's.
         net_arch: hidden widths of the actor.
         critic_net_arch: hidden widths of the critics.
@@ -48,7 +49,8 @@ class LADTSPolicy(BasePolicy):
         latent_action: where a chain starts, see ``LatentAction``.
         latent_as_logits: start from the logits of remembered probabilities; False starts from the probabilities
             themselves, as the published code does.
-        keep_latents: keep what is remembered when an episode starts, as the paper does; False forgets it.
+        keep_latents: keep what is remembered when an episode starts, as the paper does; False forgets it. ``save``
+            keeps weights only: hand ``LADTS.latent_memory`` to ``predict`` to play what was trained.
         optimizer_class: optimizer of all parts.
         optimizer_kwargs: its arguments.
 
@@ -96,6 +98,11 @@ class LADTSPolicy(BasePolicy):
             if value not in get_args(known):
                 raise ValueError(f"{name} {value!r} is unknown: use one of {get_args(known)}")
         self.layout = layout or ObservationLayout(node=tuple(range(shape[1])))
+        if prediction == "scored" and self.layout.score is None:
+            raise ValueError("prediction 'scored' corrects a rule's scores: the layout must name their column")
+        for name, widths in (("net_arch", net_arch), ("critic_net_arch", critic_net_arch)):
+            if len(widths) == 0 or (network == "shared" and len(widths) != 1):
+                raise ValueError(f"{name} is {tuple(widths)}: give the widths, for network 'shared' a single one")
         self.network = network
         self.net_arch = tuple(net_arch)
         self.critic_net_arch = tuple(critic_net_arch)
@@ -170,10 +177,14 @@ class LADTSPolicy(BasePolicy):
             self.critic.set_training_mode(mode)
             self.training = mode
 
+    @property
+    def remembers(self) -> bool:
+        """Whether latent actions are carried from one decision under a key to the next."""
+        return self.latent_action == "carried" and self.layout.key is not None
+
     def new_memory(self, n_envs: int) -> NDArray[np.float32]:
         """Return an empty memory of latent actions, shape (n_envs, keys, nodes)."""
-        remembers = self.latent_action == "carried"
-        keys = max(self.layout.n_keys, 1) if remembers else 0
+        keys = max(self.layout.n_keys, 1) if self.remembers else 0
         n_nodes = int(self.action_space.n)  # type: ignore[attr-defined]
         return np.full((n_envs, keys, n_nodes), np.nan, dtype=np.float32)
 
@@ -187,7 +198,7 @@ class LADTSPolicy(BasePolicy):
             observation: what is to be decided.
             deterministic: zeros in place of noise.
         """
-        if self.latent_action != "carried":
+        if not self.remembers:
             return self._first(observation, deterministic)
         start: NDArray[np.float32] = memory[np.arange(len(observation)), self._keys(observation)]
         is_first = np.isnan(start[:, 0])
@@ -199,13 +210,12 @@ class LADTSPolicy(BasePolicy):
         self, memory: NDArray[np.float32], observation: NDArray[np.float32], probabilities: NDArray[np.float32]
     ) -> None:
         """Write the probabilities just given for ``observation`` into ``memory``."""
-        if self.latent_action == "carried":
+        if self.remembers:
             latent = logits_of(th.from_numpy(probabilities)).numpy() if self.latent_as_logits else probabilities
             memory[np.arange(len(observation)), self._keys(observation)] = latent
 
-    def _keys(self, observation: NDArray[np.float32]) -> NDArray[np.int64] | int:
-        if self.layout.key is None:
-            return 0
+    def _keys(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
+        assert self.layout.key is not None
         return observation[:, 0, self.layout.key].astype(np.int64) % max(self.layout.n_keys, 1)
 
     def _first(self, observation: NDArray[np.float32], deterministic: bool) -> NDArray[np.float32]:

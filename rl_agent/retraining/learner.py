@@ -113,7 +113,6 @@ class Learner:
             buffer_size=max(BUFFER_BYTES // (nodes * (KEY_COLUMN + 1) * 8), 1_000),
             explore_uniformly=False,
             policy_kwargs={
-                "layout": make_env(0).layout,
                 "prediction": "scored",
                 "net_arch": (len(weights.row_bias),),
                 "n_denoising_steps": card.n_denoising_steps,

@@ -215,3 +215,8 @@ def test_parallel_episodes_equal_single_ones() -> None:
             delay, over = single.step(((now.backlog + now.work[:, None]) / scenario.capacity + transfer).argmin(axis=1))
             total, ended = total - delay[0], bool(over[0])
         assert results[e] == pytest.approx(total, abs=1e-6)
+
+
+def test_a_step_before_the_first_reset_says_so() -> None:
+    with pytest.raises(RuntimeError, match="reset"):
+        gym.make("EdgeOffloading-v0").unwrapped.step(0)

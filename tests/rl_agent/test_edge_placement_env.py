@@ -89,3 +89,11 @@ def test_the_same_seed_gives_the_same_trajectory():
 def test_a_fleet_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="30 nodes does not fit max_nodes=20"):
         EdgePlacementEnv(n_nodes=(5, 30))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_nodes": (0, 0)}, {"loads": ()}, {"loads": (0,)}, {"arrivals": ("possion",)}, {"reward": "foresigt"}]
+)
+def test_arguments_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        EdgePlacementEnv(**wrong)

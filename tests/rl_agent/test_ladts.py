@@ -18,6 +18,7 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_agent.edge_offloading.features import layout
 from rl_agent.edge_offloading.scenario import Scenario
@@ -219,7 +220,8 @@ def test_buffer_keeps_copies_of_both_starts_and_the_terminal_observation() -> No
 
 
 def test_carried_starts_are_stored_as_they_were_when_used() -> None:
-    model = build(n_envs=1, policy_kwargs={"latent_action": "carried", "layout": ObservationLayout(node=(8, 9))})
+    one_key = ObservationLayout(node=(8, 9), key=0, n_keys=1)
+    model = build(n_envs=1, policy_kwargs={"latent_action": "carried", "layout": one_key})
     model.learn(100)
     buffer = model.replay_buffer
     assert isinstance(buffer, LatentReplayBuffer)
@@ -286,8 +288,20 @@ def test_refused_arguments_say_why() -> None:
         build(optimize_memory_usage=True)
     with pytest.raises(ValueError, match="latent_action"):
         build(policy_kwargs={"latent_action": "previous"})
-    with pytest.raises(ValueError, match="ent_coef"):
-        build(ent_coef="often")
+    for ent_coef in ("often", "autofoo", "auto_0", "auto_x", -0.1):
+        with pytest.raises(ValueError, match="ent_coef"):
+            build(ent_coef=ent_coef)
+    for name in ("target_entropy", "reward_scale"):
+        with pytest.raises(ValueError, match=name):
+            build(**{name: "foo"})
+    with pytest.raises(ValueError, match="target_entropy_share"):
+        build(target_entropy_share=5)
+    with pytest.raises(ValueError, match="learning_rate begins at 0"):
+        build(learning_rate=lambda progress: (1 - progress) * 1e-3)
+    with pytest.raises(ValueError, match="single one"):
+        build(policy_kwargs={"net_arch": (8, 16)})
+    with pytest.raises(ValueError, match="scores"):
+        build(policy_kwargs={"prediction": "scored", "layout": ObservationLayout(node=(8, 9))})
     with pytest.raises(ValueError, match="keeps no latent actions"):
         build(replay_buffer_class=None)
     with pytest.raises(ValueError, match="n_steps=3"):
@@ -317,3 +331,34 @@ def test_acting_gives_the_probabilities_that_are_trained(
         with th.no_grad():
             trained = th.softmax(actor.logits(th.as_tensor(observation), start, deterministic), dim=1)
         np.testing.assert_allclose(acted, trained.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("ent_coef", ["auto", 1.5])
+def test_large_entropy_coefficients_stay_numbers_where_nodes_are_ineligible(ent_coef: str | float) -> None:
+    env = EdgeOffloadingVecEnv(Scenario(n_servers=3, n_tasks=40, n_slots=3), 2, "in_slot", ageing_gcycles_per_s=1.0)
+    model = LADTS("LADTSPolicy", env, learning_starts=20, ent_coef=ent_coef, policy_kwargs=SMALL).learn(300)
+    assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
+
+
+@pytest.mark.parametrize("keep_latents", [False, True])
+def test_learning_anew_forgets_the_jobs_of_the_episodes_before_unless_told_to_keep(keep_latents: bool) -> None:
+    model = build(policy_kwargs={"keep_latents": keep_latents}).learn(100)
+    marked = model.latent_memory
+    assert marked is not None
+    marked[:, -1] = 7.0  # the last task of an episode, far from its beginning
+    model.learn(4)
+    assert model.latent_memory is not None
+    assert (model.latent_memory[:, -1] == 7.0).all() == keep_latents
+
+
+@pytest.mark.parametrize("make", [lambda: environment(), lambda: gym.make("EdgeOffloading-v0", n_servers=4)])
+def test_the_environment_says_what_its_columns_mean(make: Any) -> None:
+    env = make()
+    model = LADTS("LADTSPolicy", env, policy_kwargs=SMALL)
+    assert model.policy.layout == (env.get_wrapper_attr("layout") if isinstance(env, gym.Env) else env.layout)
+
+
+def test_normalizing_columns_that_are_read_as_they_are_is_refused() -> None:
+    with pytest.raises(ValueError, match="norm_obs=False"):
+        LADTS("LADTSPolicy", VecNormalize(environment()), policy_kwargs=SMALL).learn(10)
+    LADTS("LADTSPolicy", VecNormalize(environment(), norm_obs=False), policy_kwargs=SMALL).learn(10)

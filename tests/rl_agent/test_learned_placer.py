@@ -15,6 +15,7 @@ from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.errors import PolicyAnswerError, PolicyFileError
 from rl_agent.estimates import Estimates
 from rl_agent.ladts.ladts import LADTS
+from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.learned_placer import LearnedPlacer
 from rl_agent.node_policy import NodePolicy, NodePolicyWeights
 from rl_agent.observation import JobView, NodeView, observe
@@ -118,10 +119,21 @@ def test_numpy_and_torch_agree_with_and_without_a_latent_action():
     assert np.isneginf(in_numpy[~eligible]).all()
 
 
-def test_only_scored_shared_policies_are_exported():
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prediction": "residual"},
+        {"max_logit": 4.0},
+        {"latent_action": "score"},
+        {"latent_as_logits": False},
+        {"network": "flat"},
+        {"layout": ObservationLayout(node=(0, 1), score=COLUMN["score"])},
+    ],
+)
+def test_policies_that_would_be_served_otherwise_are_not_exported(changes):
     env = EdgePlacementEnv(n_nodes=(3, 3), max_nodes=3, jobs_per_node=2)
-    model = LADTS("LADTSPolicy", env, policy_kwargs={"layout": env.layout}, device="cpu", buffer_size=10)
-    with pytest.raises(ValueError, match="scored"):
+    model = LADTS("LADTSPolicy", env, policy_kwargs={"prediction": "scored", **changes}, device="cpu", buffer_size=10)
+    with pytest.raises(ValueError, match="served"):
         served_weights(model.policy)
 
 
