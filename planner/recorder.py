@@ -25,12 +25,10 @@ from planner.core import Planner, node_row
 from planner.dead_letters import letter_of_outcome, letter_row
 from planner.drift_alarm import watch_drift
 from planner.jobs import LiveJob
-from planner.store import Store
+from planner.store import PNG_SIGNATURE, Store
 from planner.turn import GENERATE_TASK, Turn, attempt_of
 
 logger = logging.getLogger(__name__)
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def record(planner: Planner, store: Store, outcomes: Sequence[Mapping[str, Any]]) -> None:
@@ -172,10 +170,15 @@ def _problem_with(outcome: Outcome, wanted: int, store: Store) -> str | None:
     for image in outcome.images:
         if image.data is None and image.url is None:
             return "an image came without data"
-        if image.data is None and not store.holds_of(image, outcome.job, outcome.attempt):
-            where = f"not where this attempt's images go ({image.url})"
-            return f"an image lies {where}: give node and planner the same LADLE_STORE_URL"
-        if image.data is not None:
+        if image.data is None:
+            belongs = store.holds_of(image, outcome.job, outcome.attempt)
+            reason = store.why_unreadable(image) if belongs else "not where this attempt's images go"
+            if reason is not None:
+                return (
+                    f"the planner cannot read {image.url} ({reason}): "
+                    "LADLE_STORE_URL must be one store that workers and planner share"
+                )
+        else:
             try:
                 png = image.png()
             except binascii.Error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 
 import fsspec
 
@@ -12,6 +13,8 @@ from broker_config.messages import StoredImage
 from planner.errors import StoreUnavailableError
 
 logger = logging.getLogger(__name__)
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class Store:
@@ -23,7 +26,7 @@ class Store:
 
     Raises:
         ConfigurationError: the URL names no file system known here.
-        StoreUnavailableError: from `put` and `delete`, when the store cannot be written.
+        StoreUnavailableError: from all but `holds` and `inline`, when the store does not work.
     """
 
     def __init__(self, url: str, *, inline_mib: float) -> None:
@@ -51,7 +54,18 @@ class Store:
 
     def holds_of(self, image: StoredImage, job: str, attempt: int) -> bool:
         """True when the image lies where this attempt's images go (`workers.image_store`)."""
-        return self.holds(image) and str(image.url).startswith(f"{self._url}/{job}/{attempt}-")
+        name = str(image.url).removeprefix(f"{self._url}/{job}/{attempt}-")
+        return re.fullmatch(r"[0-9]{1,4}\.png", name) is not None
+
+    def why_unreadable(self, image: StoredImage) -> str | None:
+        """Say why the PNG of an image of this store cannot be read here, if so; its first bytes are enough to know."""
+        try:
+            begin = self._files.cat_file(self._path(str(image.url)), start=0, end=len(PNG_SIGNATURE))
+        except (FileNotFoundError, NotADirectoryError, PermissionError) as exc:
+            return exc.strerror or "no such file"
+        except OSError as exc:
+            raise StoreUnavailableError(self._url, exc.strerror or str(exc)) from exc
+        return None if begin == PNG_SIGNATURE else "not a PNG"
 
     def inline(self, image: StoredImage) -> StoredImage:
         """Return `image` with its bytes if it is here and small enough for a message, else as it is."""

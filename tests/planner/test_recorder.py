@@ -92,6 +92,16 @@ def test_a_result_without_its_images_counts_as_a_failed_attempt(placed, images, 
     assert placed.row()["failures"] == 1
 
 
+def test_a_result_whose_stored_image_the_planner_cannot_read_is_not_done(placed):
+    placed.start("a")
+    elsewhere = left_in_the_store(placed)
+    placed.store._files.rm_file(placed.store._path(elsewhere["url"]))
+    placed.finish("a", images=[elsewhere])
+    placed.record()
+    assert placed.state() != "DONE"
+    assert "LADLE_STORE_URL must be one store" in placed.attempts()[0]["failure"]["message"]
+
+
 @pytest.mark.parametrize("kind", [kind for kind in FailureKind if kind is not FailureKind.BAD_REQUEST])
 def test_a_failed_attempt_is_tried_again_up_to_max_attempts(kind):
     world = World(max_attempts=3)

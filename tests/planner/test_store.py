@@ -67,6 +67,33 @@ def test_a_store_that_cannot_be_written_says_so_with_its_setting(tmp_path):
         store.put("job-1", 0, IMAGE)
 
 
+def test_only_a_name_that_a_worker_gives_is_an_attempts_own(store, tmp_path):
+    def holds(name: str) -> bool:
+        return store.holds_of(StoredImage(seed=1, sha256="0", url=f"file://{tmp_path}/images/{name}"), "job-1", 2)
+
+    assert holds("job-1/2-0.png")
+    for name in ("job-1/1-0.png", "job-2/2-0.png", "job-1/2-\0.png", "job-1/2-" + "7" * 300, "job-1/2-0.png/../x"):
+        assert not holds(name)
+
+
+def test_an_image_that_cannot_be_read_here_says_why(store, tmp_path):
+    stored = store.put("job-1", 0, IMAGE)
+    assert store.why_unreadable(stored) is None
+    file = tmp_path / "images/job-1/0.png"
+    file.write_bytes(b"\x89PN")
+    assert store.why_unreadable(stored) == "not a PNG"
+    file.unlink()
+    assert store.why_unreadable(stored) == "No such file or directory"
+
+
+def test_a_store_that_does_not_work_is_no_fault_of_the_image(store, tmp_path):
+    stored = store.put("job-1", 0, IMAGE)
+    (tmp_path / "images/job-1/0.png").unlink()
+    (tmp_path / "images/job-1/0.png").mkdir()
+    with pytest.raises(StoreUnavailableError, match="LADLE_STORE_URL"):
+        store.why_unreadable(stored)
+
+
 def test_an_unknown_kind_of_store_is_refused_at_start():
     with pytest.raises(ConfigurationError, match="LADLE_STORE_URL"):
         Store("nosuchthing://bucket", inline_mib=1)
