@@ -131,5 +131,5 @@ def _hub_index(name: str) -> dict[str, Any]:
     try:
         return dict(DiffusionPipeline.load_config(name))
     except (OSError, ValueError) as error:  # what diffusers makes of every failed look-up, offline included
-        reason = "no folder of that name is here, and the hub gives no such model (or cannot be reached)"
-        raise ModelMissingError(name, reason) from error
+        hubs_own = " ".join(str(error.__context__ or error).split())  # diffusers names neither a licence nor a token
+        raise ModelMissingError(name, f"no folder of that name is here, and the hub says: {hubs_own}") from error

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError
 from PIL import Image
 
 from broker_config.messages import ImageRequest
@@ -253,6 +255,16 @@ def test_a_model_with_a_broken_weights_file_is_missing_not_a_crash(tmp_path):
     (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"torn")
     with pytest.raises(ModelMissingError):
         DiffusersEngine(OPTIONS).load(str(folder))
+
+
+def test_why_the_hub_gives_no_model_is_said_in_its_own_words(monkeypatch):
+    def is_gated(*_, **__):
+        said = "401 Client Error.\n\nAccess to model some/model is restricted.\nPlease log in."
+        raise GatedRepoError(said, response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr("diffusers.configuration_utils.hf_hub_download", is_gated)
+    with pytest.raises(ModelMissingError, match=r"Access to model some/model is restricted\. Please log in\."):
+        find_model("some/model")
 
 
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")  # diffusers calls the hub that way
