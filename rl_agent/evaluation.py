@@ -121,8 +121,6 @@ def play(
         now = core.decision()
         task, playing = now.task.copy(), np.flatnonzero(~ended)
         action, state = model.predict(features(distort(now, distortion, rng)), state, None, deterministic)
-        # An ended episode is shown the first task after the end; where that goes does not matter.
-        action = np.where(now.has_room[np.arange(n_episodes), action], action, now.has_room.argmax(axis=1))
         delay, newly = core.step(action)
         delays[playing, task[playing]] = delay[playing]
         ended |= newly

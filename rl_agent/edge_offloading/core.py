@@ -146,7 +146,8 @@ class OffloadingCore:
     def _has_room(self) -> BoolArray:
         if self.ageing_gcycles_per_s is None:
             return np.ones_like(self.backlog, dtype=np.bool_)
-        has_room: BoolArray = self.backlog < self.capacity * SLOT_S
+        # What is shown after the end of an episode may go anywhere.
+        has_room: BoolArray = (self.backlog < self.capacity * SLOT_S) | (self._length == 0)[:, None]
         return has_room
 
     def _begin_episode(self, e: int) -> None:
