@@ -133,7 +133,10 @@ class Settings(BaseSettings):
     only_these_models: Annotated[bool, Field(description="serve no model but those of LADLE_MODELS")] = False
     resident_models: Annotated[int, Ge(1), Field(description="models a node keeps in memory")] = 1
     device: Annotated[str, Field(description="torch device of a node: cpu, cuda:0, mps")] = "cpu"
-    dtype: Annotated[str, Field(description="torch dtype of the weights; auto: what the device does best")] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16"],
+        Field(description="torch dtype of the weights; auto: what the device does best"),
+    ] = "auto"
     drop_t5: Annotated[bool, Field(description="load SD3 models without their T5 text encoder")] = True
     adapters_folder: Annotated[str, Field(description="folder of LoRA adapters, one safetensors file each")] = ""
     layerwise_fp8: Annotated[bool, Field(description="keep the transformer's weights in 8-bit floats")] = False

@@ -6,6 +6,7 @@ import logging
 
 from celery import Celery
 
+from broker_config.errors import ConfigurationError
 from broker_config.publisher import Publisher
 from broker_config.settings import Settings
 from workers.done_ledger import DoneLedger
@@ -19,7 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 def make_engine(settings: Settings) -> tuple[ImageEngine, str]:
-    """Return the engine the settings name, and what about it is emulated."""
+    """Return the engine the settings name, and what about it is emulated.
+
+    Raises:
+        ConfigurationError: torch cannot use the device.
+    """
     engine: ImageEngine
     if settings.engine == "emulated":
         speed = EmulatedSpeed(
@@ -32,6 +37,7 @@ def make_engine(settings: Settings) -> tuple[ImageEngine, str]:
         return EmulatedEngine(speed), f"emulated engine, {speed.s_per_unit:g} s per megapixel step"
     from workers.pipelines import DiffusersEngine, PipelineOptions
 
+    _check_device(settings.device)
     engine = DiffusersEngine(
         PipelineOptions(
             device=settings.device,
@@ -51,8 +57,21 @@ def make_engine(settings: Settings) -> tuple[ImageEngine, str]:
     return engine, ""
 
 
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as exc:  # torch asserts that it was built for CUDA
+        raise ConfigurationError(f"device {device!r}: {str(exc).splitlines()[0]}") from exc
+
+
 def make_node(name: str, settings: Settings, app: Celery) -> Node:
-    """Load the models, measure them, and return the node, which sends through the broker of `app`."""
+    """Load the models, measure them, and return the node, which sends through the broker of `app`.
+
+    Raises:
+        ConfigurationError: torch cannot use the device of the settings.
+    """
     engine, emulated = make_engine(settings)
     speeds, problems = warm_up(engine, settings.node_models)
     for problem in problems:

@@ -59,6 +59,7 @@ def test_a_file_of_settings_is_read(tmp_path):
         ("BROKER_URL", "amqp://h:port/"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("ENGINE", "magic"),
+        ("DTYPE", "float8"),
         ("MESSAGE_LIMIT_MIB", "100"),
     ],
 )
