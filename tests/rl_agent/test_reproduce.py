@@ -162,7 +162,7 @@ def test_arguments_that_would_run_nothing_are_refused(arguments: list[str], told
 
 
 def test_planners_order_is_played_to_the_end_where_a_task_fills_a_server_for_many_slots() -> None:
-    scenario = Scenario(n_servers=4, n_tasks=6, n_slots=5, capacity_gcycles_s=(1, 2))
-    tasks = evaluation_arrivals(scenario, 1, 6)
+    scenario = Scenario(n_servers=2, n_tasks=3, n_slots=2, capacity_gcycles_s=(1, 1))
+    tasks = evaluation_arrivals(scenario, 1, 20)
     delays = play(ScoreFollower(), tasks, "in_slot", ageing_gcycles_per_s=2.0)
     np.testing.assert_array_equal(np.isnan(delays), np.isnan(rules.greedy(tasks)))
