@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,6 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 mpl.use("agg")
+
+LEVEL_STYLES = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
 
 Points = Mapping[float, Sequence[float]]
 """Values over seeds by position on the x axis."""
@@ -42,7 +45,7 @@ def draw(
         low, high = (np.array([pick(points[value]) for value in x]) for pick in (min, max))
         (line,) = axes.plot(x, mean, marker="o", markersize=3, label=name)
         axes.fill_between(x, low, high, alpha=0.15, color=line.get_color())
-    for style, (name, level) in zip((":", "--", "-.") * len(levels), levels.items(), strict=False):
+    for style, (name, level) in zip(cycle(LEVEL_STYLES), levels.items(), strict=False):
         axes.axhline(level, linestyle=style, linewidth=1, color="grey", label=name)
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, min(top, highest) if highest is not None else top)
