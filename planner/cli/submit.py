@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import click
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from broker_config.errors import LadleError
 from broker_config.messages import Event, EventKind
 from planner.cli.terminal import plain
-from planner.client import Client, JobHandle
+from planner.client import ANSWER_TIMEOUT_S, Client, JobHandle
 from planner.dead_letters import visible
+from planner.errors import PlannerSilentError
 from planner.request import JobFields
 from planner.result import Result
 
@@ -52,6 +57,10 @@ def command(
     \b
     ladle submit "a red heart" --image-steps 8 --seed 7 --out heart.png
     """
+    if out is not None:
+        if no_wait:
+            raise click.UsageError("--out needs the images and --no-wait does not wait for them: give one of the two")
+        _check_out(out)
     fields: JobFields = {
         "prompt": prompt,
         "num_inference_steps": image_steps,
@@ -74,18 +83,41 @@ def command(
                 f"\nThe job goes on; `ladle jobs {handle.job}` shows it, `ladle cancel {handle.job}` ends it."
             )
             return
-    _write(result, out or Path(f"{result.job}.png"))
+    try:
+        _write(result, out or Path(f"{result.job}.png"))
+    except OSError as exc:
+        reason = f"{exc}: `ladle jobs {result.job}` says where the image lies"
+        raise LadleError(f"job {result.job} is done, but its image cannot be had here: {reason}") from exc
 
 
-def _watch(handle: JobHandle) -> None:
+def _check_out(out: Path) -> None:
+    """Refuse a file that could not be written, before anything is drawn."""
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise click.BadParameter(
+            f"{str(out.parent)!r} is no folder that can be written: make it first", param_hint="--out"
+        )
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise click.BadParameter(f"{out.name!r} needs an ending such as .png or .jpg", param_hint="--out")
+
+
+def _watch(handle: JobHandle, patience_s: float = ANSWER_TIMEOUT_S) -> None:
+    """Show the job until its end; if no planner has answered after `patience_s`, say so once."""
+    silence = threading.Timer(patience_s, _say_that_nobody_answers, [patience_s])
+    silence.daemon = True
+    silence.start()
     words = TextColumn("{task.description}", markup=False)
     columns = (words, BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         bar = progress.add_task("submitted", total=1)
         for event in handle.events():
+            silence.cancel()
             progress.update(bar, description=visible(describe(event)))
             if event.of:
                 progress.update(bar, completed=event.step or 0, total=event.of)
+
+
+def _say_that_nobody_answers(waited_s: float) -> None:
+    click.echo(f"{PlannerSilentError(waited_s)}. The job is safe in its queue; this goes on waiting.", err=True)
 
 
 def describe(event: Event) -> str:
