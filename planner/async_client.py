@@ -11,7 +11,7 @@ from broker_config.settings import Settings, load_settings
 from planner.client import ANSWER_TIMEOUT_S
 from planner.errors import PlannerSilentError, ResultTimeoutError
 from planner.handles import Handles
-from planner.request import JobFields, build_submission
+from planner.request import JobFields, build_submission, check_job_id
 from planner.result import Result, result_of
 from planner.session import Session
 
@@ -140,7 +140,8 @@ class AsyncClient:
         return handles
 
     async def handle(self, job: str) -> AsyncJobHandle:
-        """Return a handle for a job submitted earlier, perhaps by another process."""
+        """Return a handle for a job submitted earlier, perhaps by another process; see `Client.handle`."""
+        check_job_id(job)
         await self._start()
         handle = self._handles.ask(job)
         await asyncio.gather(*(asyncio.wrap_future(confirmed) for confirmed in self._session.ask([job])))

@@ -11,7 +11,7 @@ from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
 from broker_config.settings import Settings, load_settings
 from planner.errors import PlannerSilentError, ResultTimeoutError
 from planner.handles import Handles
-from planner.request import JobFields, build_submission
+from planner.request import JobFields, build_submission, check_job_id
 from planner.result import Result, result_of
 from planner.session import Session
 
@@ -154,7 +154,12 @@ class Client:
         return handles
 
     def handle(self, job: str) -> JobHandle:
-        """Return a handle for a job submitted earlier, perhaps by another process."""
+        """Return a handle for a job submitted earlier, perhaps by another process.
+
+        Raises:
+            RequestRefusedError: no job can have such an id; nothing was asked.
+        """
+        check_job_id(job)
         self._session.start()
         handle = self._handles.ask(job)
         _result_of_all(self._session.ask([job]))

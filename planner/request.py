@@ -13,7 +13,7 @@ from typing import Literal, TypedDict, Unpack
 from pydantic import ValidationError
 
 from broker_config.errors import RequestRefusedError
-from broker_config.messages import ImageRequest, Priority, Submission, check_limits, parse_size, refusal
+from broker_config.messages import ID, ImageRequest, Priority, Submission, check_limits, parse_size, refusal
 from broker_config.settings import Settings
 
 LARGEST_RANDOM_SEED = 2**32
@@ -100,6 +100,17 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
         raise _renamed(refusal(exc)) from None
     check_limits(submission.request, settings)
     return submission
+
+
+def check_job_id(job: str) -> str:
+    """Return `job` if it can be the id of a job.
+
+    Raises:
+        RequestRefusedError: it cannot.
+    """
+    if not ID.fullmatch(job):
+        raise RequestRefusedError(f"job: {job!r} is no job id; `ladle jobs` lists the newest", "job")
+    return job
 
 
 def uuid7() -> uuid.UUID:

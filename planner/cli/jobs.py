@@ -6,10 +6,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from broker_config.messages import Delays, JobState
+from broker_config.messages import Delays, Event, EventKind, JobState
 from planner.cli.tables import Row, ago, job_table, open_ledger, service_delay_s
 from planner.cli.terminal import plain
-from planner.client import Client
+from planner.client import ANSWER_TIMEOUT_S, Client, JobHandle
+from planner.errors import JobFailedError, JobUnknownError, PlannerSilentError, ResultTimeoutError
+from planner.request import check_job_id
 
 console = Console()
 
@@ -74,8 +76,31 @@ def _show(row: Row, attempts: list[Row]) -> None:
 @click.argument("jobs", nargs=-1, required=True)
 def cancel(jobs: tuple[str, ...]) -> None:
     """Cancel JOBS: a waiting one at once, a running one at its next image step; a finished one stays as it is."""
+    ids = [check_job_id(job) for job in jobs]
+    unknown = []
     with Client() as client:
-        for job in jobs:
+        for job in ids:
             handle = client.handle(job)
             handle.cancel()
-            console.print(f"{job}: {handle.status().kind}")
+            end = end_of(handle)
+            if end.kind is EventKind.UNKNOWN:
+                unknown.append(end)
+            else:
+                console.print(f"{job}: {end.state}")
+    if unknown:
+        raise JobUnknownError(", ".join(end.job for end in unknown), str(unknown[0].reason))
+
+
+def end_of(handle: JobHandle, timeout_s: float = ANSWER_TIMEOUT_S) -> Event:
+    """Return the last event of a job that was cancelled; it may have ended otherwise before.
+
+    Raises:
+        PlannerSilentError: it did not come in time.
+    """
+    try:
+        handle.result(timeout_s)
+    except ResultTimeoutError:
+        raise PlannerSilentError(timeout_s) from None
+    except JobFailedError:
+        pass  # that it is cancelled is what was asked for
+    return handle.status()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
+from broker_config.errors import LadleError
 from planner.cli.tables import node_table, open_ledger, read_nodes
 from planner.client import Client
 
@@ -30,6 +31,10 @@ def nodes() -> None:
 @click.option("--off", is_flag=True, help="End the drain: give it jobs again.")
 def drain(node: str, off: bool) -> None:
     """Stop giving jobs to NODE: what it runs it finishes, what waits in its queue goes to other nodes."""
+    with open_ledger() as ledger:
+        known = [row["name"] for row in read_nodes(ledger)]
+    if node not in known:
+        raise LadleError(f"no node {node!r} has ever reported; known are: {', '.join(known) or 'none'}")
     with Client() as client:
         client.drain(node, on=not off)
     console.print(f"Asked the planner to {'use' if off else 'drain'} {node}; see `ladle nodes`.")

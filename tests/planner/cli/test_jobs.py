@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker_config.messages import FailureKind
+from broker_config.messages import Event, EventKind, FailureKind, JobState
+from planner.cli.jobs import end_of
+from planner.client import JobHandle
+from planner.errors import PlannerSilentError
 
 HOSTILE = "[/b] a [red]heart[/red] \x1b[2J"
 SHOWN = "[/b] a [red]heart[/red] \\x1b[2J"
@@ -43,3 +46,37 @@ def test_an_id_is_never_cut_and_the_prompt_gives_way(ladle, planner_world):
     assert len([line for line in output.splitlines() if "WAITING" in line]) == 3  # two jobs and the totals
     assert "a r" in output
     assert "…" in output
+
+
+@pytest.mark.parametrize("command", ["cancel", "jobs"])
+def test_what_can_be_no_job_id_is_refused_without_asking_anybody(ladle, planner_world, data_dir, command):
+    result = ladle(command, "x[/b]")
+    assert result.exit_code == 1
+    assert "'x[/b]'" in result.output
+    assert "`ladle jobs` lists the newest" in result.output
+    assert not (data_dir / "broker.db").exists()
+
+
+@pytest.mark.parametrize("kind", [EventKind.CANCELLED, EventKind.FAILED, EventKind.UNKNOWN])
+def test_cancelling_waits_for_the_end_whatever_it_heard_before(kind):
+    handle = JobHandle("job-1", session=None)
+    handle.deliver(Event(job="job-1", kind=EventKind.STATUS, state=JobState.RUNNING))
+    handle.deliver(Event(job="job-1", kind=kind))
+    assert end_of(handle).kind is kind
+
+
+def test_cancelling_without_a_planner_says_so():
+    with pytest.raises(PlannerSilentError):
+        end_of(JobHandle("job-1", session=None), timeout_s=0.01)
+
+
+def test_cancel_says_what_became_of_each_job_and_fails_for_one_that_is_unknown(make_site, monkeypatch, ladle):
+    site = make_site()
+    site.start_planner().wait_ready()
+    monkeypatch.setattr("planner.client.load_settings", lambda: site.settings)
+    with site.client() as client:
+        job = client.submit(prompt="a red heart").job
+        result = ladle("cancel", job, "no-such-job")
+    assert result.exit_code == 1
+    assert f"{job}: CANCELLED" in result.output
+    assert "job no-such-job is unknown: the planner's ledger has no such job" in result.output
