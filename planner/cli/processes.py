@@ -19,7 +19,7 @@ from broker_config.topology import PLANNER_QUEUES, TRAIN_QUEUE, check_node_name,
 
 WATCH_EVERY_S = 0.2
 RESTART_PAUSE_S = 1.0
-STOP_TIMEOUT_S = 15.0
+STOP_MARGIN_S = 10.0  # beyond the grace time of a worker's running job
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CELERY = (sys.executable, "-m", "celery", "--quiet")
 POOL = ("-P", "threads", "-c", "1", "--without-gossip", "--without-mingle")
@@ -101,7 +101,7 @@ class Processes:
         running = [s.process for s in self.services.values() if s.process is not None and s.process.poll() is None]
         for process in running:
             process.terminate()
-        give_up = time.monotonic() + STOP_TIMEOUT_S
+        give_up = time.monotonic() + self.settings.grace_s + STOP_MARGIN_S
         for process in running:
             try:
                 process.wait(max(give_up - time.monotonic(), 0.1))

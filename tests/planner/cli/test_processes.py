@@ -48,6 +48,19 @@ def test_an_interrupt_and_a_second_one_leave_no_process_behind(tmp_path):
     assert not any(is_alive(pid) for pid in pids)
 
 
+def test_a_worker_has_its_grace_time_to_end_and_not_for_ever(tmp_path, monkeypatch):
+    slow = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(%s), sys.exit(7))); "
+    slow += "print('up', flush=True); time.sleep(600)"
+    monkeypatch.setattr("planner.cli.processes.STOP_MARGIN_S", 0.0)
+    ends = {}
+    for name, grace_s, takes_s in (("patient", 60.0, 0.5), ("hasty", 0.1, 600)):
+        with Processes(settings=Settings(data_dir=tmp_path, grace_s=grace_s), logs=tmp_path / name) as processes:
+            service = processes.start("slow", [sys.executable, "-c", slow % takes_s])
+            wait_until(service.log.read_text, "its handler")
+        ends[name] = service.process.returncode
+    assert ends == {"patient": 7, "hasty": -signal.SIGKILL}
+
+
 def test_children_get_the_settings_of_the_group_and_their_own(tmp_path):
     show = [sys.executable, "-c", "import os; print(os.environ['LADLE_WINDOW'], os.environ['LADLE_DEVICE'])"]
     with Processes(settings=Settings(data_dir=tmp_path, window=5), logs=tmp_path / "logs") as processes:
