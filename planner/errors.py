@@ -2,6 +2,7 @@
 
 LadleError (broker_config.errors)
 ├── DatabaseUnavailableError   the ledger cannot be reached or read
+├── NoLedgerYetError           no planner has ever run on it
 ├── StoreUnavailableError      the image store cannot be written or read
 ├── PlannerSilentError         no planner answers
 ├── DeadLetterError            a dead letter cannot be requeued
@@ -30,6 +31,17 @@ class DatabaseUnavailableError(LadleError):
         return (
             f"no ledger at {without_password(self.url)} ({self.reason}): start the database, or set LADLE_DATABASE_URL"
         )
+
+
+class NoLedgerYetError(LadleError):
+    """No planner has ever run on this ledger."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"no planner has run on {without_password(self.url)} yet: start one with `ladle planner` or `ladle up`"
 
 
 class StoreUnavailableError(LadleError):

@@ -121,7 +121,10 @@ class Ledger:
             command.upgrade(config, "head")
 
     def has_tables(self) -> bool:
-        """True once a planner has made the tables."""
+        """True once a planner has made the tables. Looking makes no SQLite file."""
+        file = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
+        if file and not Path(file).exists():
+            return False
         with self.transaction() as connection:
             return inspect(connection).has_table("job")
 

@@ -8,8 +8,8 @@ import click
 from rich.console import Console
 
 from broker_config.settings import load_settings
+from planner.cli.tables import open_ledger
 from planner.cli.terminal import plain
-from planner.ledger import Ledger
 from rl_agent.experience_log import count_experience
 
 console = Console()
@@ -23,13 +23,12 @@ def command() -> None:
 @command.command()
 def count() -> None:
     """Say how many decisions are logged."""
-    settings = load_settings()
-    ledger = Ledger(settings.database)
-    ledger.migrate()
-    with ledger.transaction(reads=True) as connection:
-        total, rewarded = count_experience(connection)
-    ledger.close()
-    console.print(f"{total} decisions, {rewarded} with a reward; the newest {settings.experience_kept} are kept.")
+    with open_ledger() as ledger:
+        ledger.migrate()
+        with ledger.transaction(reads=True) as connection:
+            total, rewarded = count_experience(connection)
+    kept = load_settings().experience_kept
+    console.print(f"{total} decisions, {rewarded} with a reward; the newest {kept} are kept.")
 
 
 @command.command()
@@ -39,11 +38,10 @@ def export(out: Path, after: int) -> None:
     """Write the log as a Parquet file: matrices as lists, each row with the next observation of its ingress."""
     from rl_agent.experience_export import export_parquet
 
-    ledger = Ledger(load_settings().database)
-    ledger.migrate()
-    with ledger.transaction(reads=True) as connection:
-        written, unreadable = export_parquet(connection, out, after=after)
-    ledger.close()
+    with open_ledger() as ledger:
+        ledger.migrate()
+        with ledger.transaction(reads=True) as connection:
+            written, unreadable = export_parquet(connection, out, after=after)
     console.print(
         plain(f"{written} decisions written to {out}." + (f" {unreadable} unreadable." if unreadable else ""))
     )

@@ -13,10 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
-from broker_config.settings import load_settings
-from planner.cli.tables import ago
+from planner.cli.tables import ago, open_ledger
 from planner.cli.terminal import plain
-from planner.ledger import Ledger
 from rl_agent import policy_registry as registry
 from rl_agent.policy_file import parse_policy, read_policy, write_policy
 from rl_agent.policy_registry import PolicyState
@@ -137,10 +135,7 @@ def _try_out(version: str | None, off: bool, state: PolicyState, share: float) -
 
 @contextmanager
 def _database() -> Iterator[Connection]:
-    ledger = Ledger(load_settings().database)
-    try:
+    with open_ledger() as ledger:
         ledger.migrate()
         with ledger.transaction() as connection:
             yield connection
-    finally:
-        ledger.close()

@@ -14,10 +14,9 @@ import numpy as np
 from rich.console import Console
 
 from broker_config.errors import LadleError
-from broker_config.settings import load_settings
 from planner.cli.retrain import Duration
+from planner.cli.tables import open_ledger
 from planner.cli.terminal import plain
-from planner.ledger import Ledger
 from planner.report_data import ReportData, read_report
 from rl_agent.estimates import FloatArray
 
@@ -40,7 +39,9 @@ img {{ max-width: 100%; }}
 
 @click.command()
 @click.option("--since", type=Duration(), help="Only what ended in the last 90s, 10m, 24h. Without it: everything.")
-@click.option("--out", default="ladle-report", show_default=True, type=click.Path(path_type=Path), help="Without end.")
+@click.option(
+    "--out", default="ladle-report", show_default=True, type=click.Path(path_type=Path), help="Path without a suffix."
+)
 def command(since: float | None, out: Path) -> None:
     """Draw what the ledger says: delays by part, utilisation, placement shares, prediction error, policy versions.
 
@@ -48,11 +49,10 @@ def command(since: float | None, out: Path) -> None:
     """
     from planner.cli.report_figure import draw  # matplotlib, only where it is used
 
-    ledger = Ledger(load_settings().database)
-    ledger.migrate()
-    with ledger.transaction(reads=True) as connection:
-        data = read_report(connection, 0.0 if since is None else time.time() - since)
-    ledger.close()
+    with open_ledger() as ledger:
+        ledger.migrate()
+        with ledger.transaction(reads=True) as connection:
+            data = read_report(connection, 0.0 if since is None else time.time() - since)
     if data is None:
         raise LadleError("no job has ended in that time: there is nothing to report")
     png = draw(data)

@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.table import Table
 
-from broker_config.errors import LadleError
 from broker_config.messages import Delays, JobState
 from broker_config.settings import load_settings
 from planner.cli.terminal import plain
+from planner.errors import NoLedgerYetError
 from planner.ledger import Ledger
 
 STATE_STYLE = {
@@ -32,15 +32,15 @@ Row = Mapping[str, Any]
 
 @contextmanager
 def open_ledger() -> Iterator[Ledger]:
-    """Open the ledger of the settings, to read it.
+    """Open the ledger of the settings, to look at what a planner made of it.
 
     Raises:
-        LadleError: no planner has used it yet.
+        NoLedgerYetError: no planner has run on it yet.
     """
     ledger = Ledger(load_settings().database)
     try:
         if not ledger.has_tables():
-            raise LadleError("the ledger is empty: no planner has run on it yet; start one with `ladle planner`")
+            raise NoLedgerYetError(ledger.url)
         yield ledger
     finally:
         ledger.close()

@@ -8,16 +8,20 @@ from policies import policy_files
 
 from broker_config.settings import Settings
 from planner.cli import experience as experience_command
-from planner.cli import policy as policy_command
+from planner.cli import tables
 from planner.cli.main import main
+from planner.ledger import Ledger
 from rl_agent.policy_file import load_policy, write_policy
 
 
 @pytest.fixture
 def ladle(tmp_path, monkeypatch):
     settings = Settings(_env_file=None, data_dir=tmp_path)
-    for module in (policy_command, experience_command):
+    for module in (tables, experience_command):
         monkeypatch.setattr(module, "load_settings", lambda: settings)
+    ledger = Ledger(settings.database)
+    ledger.migrate()
+    ledger.close()
 
     def run(*arguments):
         result = CliRunner().invoke(main, arguments, env={"COLUMNS": "200"})

@@ -14,6 +14,7 @@ from planner.errors import (
     JobFailedError,
     JobRefusedError,
     JobUnknownError,
+    NoLedgerYetError,
     PlannerSilentError,
     ResultTimeoutError,
     StoreUnavailableError,
@@ -21,6 +22,7 @@ from planner.errors import (
 
 EXAMPLES = [
     DatabaseUnavailableError("postgresql://u:secret@h/d", "refused"),
+    NoLedgerYetError("postgresql://u:secret@h/d"),
     StoreUnavailableError("s3://key:secret@bucket", "denied"),
     PlannerSilentError(5.0),
     DeadLetterError(7, "only a part of it was kept"),

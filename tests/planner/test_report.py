@@ -7,7 +7,7 @@ from planner_world import World
 from policies import policy_files
 
 from broker_config.settings import Settings
-from planner.cli import report as report_command
+from planner.cli import tables
 from planner.cli.main import main
 from planner.ledger import Ledger
 from planner.report_data import PARTS, read_report
@@ -58,7 +58,7 @@ def test_utilisation_is_load_and_generation_over_time(world):
 
 def test_the_command_writes_a_picture_and_a_page_that_needs_nothing_else(world, tmp_path, monkeypatch):
     settings = Settings(_env_file=None, data_dir=tmp_path)
-    monkeypatch.setattr(report_command, "load_settings", lambda: settings)
+    monkeypatch.setattr(tables, "load_settings", lambda: settings)
     result = CliRunner().invoke(main, ["report", "--out", str(tmp_path / "r")])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
@@ -70,7 +70,10 @@ def test_the_command_writes_a_picture_and_a_page_that_needs_nothing_else(world, 
 
 def test_an_empty_ledger_is_one_sentence(tmp_path, monkeypatch):
     settings = Settings(_env_file=None, data_dir=tmp_path)
-    monkeypatch.setattr(report_command, "load_settings", lambda: settings)
+    monkeypatch.setattr(tables, "load_settings", lambda: settings)
+    ledger = Ledger(settings.database)
+    ledger.migrate()
+    ledger.close()
     result = CliRunner().invoke(main, ["report", "--since", "10m"])
     assert result.exit_code == 1
     assert "nothing to report" in result.output

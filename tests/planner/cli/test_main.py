@@ -57,10 +57,16 @@ def test_bad_input_is_one_sentence_that_says_what_to_do(ladle, arguments, said):
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", ["jobs", "nodes"])
-def test_before_the_first_planner_the_ledger_is_empty(ladle, command, data_dir):
-    data_dir.mkdir()
-    assert "start one with `ladle planner`" in ladle(command).output
+@pytest.mark.parametrize(
+    "command", ["jobs", "nodes", "drain a", "dead list", "policy list", "report", "experience count"]
+)
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_before_the_first_planner_looking_says_how_to_start_one(ladle, command, data_dir, has_folder):
+    if has_folder:
+        data_dir.mkdir()
+    said = " ".join(ladle(*command.split()).output.split())
+    assert "yet: start one with `ladle planner` or `ladle up`" in said
+    assert not (data_dir / "ledger.db").exists()
 
 
 def test_an_empty_ledger_shows_no_jobs_and_says_how_to_get_a_node(ladle, planner_world):
