@@ -60,14 +60,28 @@ def test_each_image_is_pinned_to_a_version(name: str) -> None:
 @each_service
 def test_each_ladle_variable_is_a_setting(name: str) -> None:
     variables = {key for key in SERVICES[name].get("environment", {}) if key.startswith("LADLE_")}
-    assert variables <= set(environment(DEFAULTS))
+    assert variables <= {*environment(DEFAULTS), "LADLE_POSTGRES_PASSWORD"}
+
+
+def test_every_setting_of_the_env_file_reaches_each_process_of_ladle() -> None:
+    ours = [name for name, service in SERVICES.items() if service["image"].startswith("ladle-")]
+    assert len(ours) >= 4
+    assert all(SERVICES[name]["env_file"] == [{"path": ".env", "required": False}] for name in ours)
+    own = {variable for name in ours for variable in SERVICES[name]["environment"]}
+    settable = {"LADLE_PLACER", "LADLE_MODELS", "LADLE_DEFAULT_MODEL", "LADLE_RETRAIN_EVERY_S", "HF_TOKEN"}
+    assert own.isdisjoint(settable)
+
+
+def test_a_node_never_sees_the_password_of_the_ledger() -> None:
+    nodes = [service for service in SERVICES.values() if service.get("command", [])[:2] == ["ladle", "worker"]]
+    assert [node["environment"]["LADLE_POSTGRES_PASSWORD"] for node in nodes] == [""] * len(nodes)
 
 
 def test_no_secret_stands_in_the_file_and_none_has_a_default() -> None:
     read = [match for text in strings(COMPOSE) for match in INTERPOLATION.finditer(text)]
     assert {match[1] for match in read if match[2] != "?"}.isdisjoint({m[1] for m in read if SECRET.search(m[1])})
     environments = [service.get("environment", {}) for service in SERVICES.values()]
-    secrets = [value for variables in environments for key, value in variables.items() if SECRET.search(key)]
+    secrets = [value for variables in environments for key, value in variables.items() if SECRET.search(key) and value]
     secrets += [found[1] for text in strings(COMPOSE) for found in re.finditer(r"://\w+:(.*)@", text)]
     secrets += [user["password"] for user in json.loads(COMPOSE["configs"]["rabbitmq-user"]["content"])["users"]]
     assert len(secrets) >= 4
