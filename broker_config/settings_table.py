@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,13 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the table into docs/operations.md."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     operations = Path(__file__).parent.parent / "docs" / "operations.md"
     operations.write_text(with_table(operations.read_text(), settings_table()))
     sys.stdout.write(f"wrote the settings table of {operations}\n")
+
+
+if __name__ == "__main__":
+    main()
