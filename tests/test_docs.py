@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import pytest
+from planner_world import World
 
 from broker_config.messages import Delays, EventKind, FailureKind, JobState
 from broker_config.rabbitmq import consumer_timeout_ms, policies
@@ -77,6 +78,22 @@ def test_each_error_that_operations_explains_is_in_the_code() -> None:
         for piece in message.strip("` ").split("…"):
             assert piece.strip("`():. ") in source, message
         assert remedy
+
+
+def test_what_operations_says_to_delete_old_jobs_keeps_those_that_go_on() -> None:
+    world = World()
+    world.clock.time_s = 1767225600.0 - 100
+    world.up("a")
+    for job in ("old", "open"):
+        world.submit(job)
+    world.draw("a")
+    with world.ledger.transaction() as connection:
+        for statement in re.findall(r"^DELETE .*;$", OPERATIONS, re.MULTILINE):
+            connection.exec_driver_sql(statement)
+    with world.ledger.transaction() as connection:
+        assert set(world.ledger.jobs(connection, ["old", "open"])) == {"open"}
+    assert world.attempts("old") == []
+    assert len(world.attempts("open")) == 1
 
 
 @each_page

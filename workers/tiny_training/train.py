@@ -1,8 +1,8 @@
-"""Trains the shipped model from nothing, in about 55 CPU minutes: autoencoder, latents, flow matching, export.
+"""Trains the shipped model from nothing, in about 40 CPU minutes: autoencoder, latents, flow matching, export.
 
     python -m workers.tiny_training.train workers/tiny_sd3
 
-A run that was stopped goes on from its last checkpoint in `--work`. `--quick` walks the same way in under two minutes
+A run that was stopped goes on from its last checkpoint in `--work`. `--quick` walks the same way in about half a minute
 and gives a model that loads but has learned little: it is what the tests run.
 """
 
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("tiny_training_work"), help="where the checkpoints go")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="a second one makes it a third faster, not twice")
-    parser.add_argument("--quick", action="store_true", help="a few steps of everything, in under two minutes")
+    parser.add_argument("--quick", action="store_true", help="a few steps of everything, in about half a minute")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     Run(options.work, QUICK if options.quick else Budget(), options.seed).train(options.folder)
