@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 from functools import cache
 from pathlib import Path
@@ -9,12 +11,19 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
+from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker_config.errors import ConfigurationError, without_password
 from broker_config.sqlite_transport import SCHEME
 
+logger = logging.getLogger(__name__)
+
+PREFIX = "LADLE_"
+ENV_FILE = ".env"
+OF_COMPOSE = frozenset({"LADLE_RABBITMQ_PASSWORD", "LADLE_POSTGRES_PASSWORD"})  # read by compose.yaml, in the same .env
+OF_TESTS = "LADLE_TEST_"
 TLS_SCHEME = "amqps"
 BROKER_SCHEMES = ("amqp", TLS_SCHEME, "pyamqp", SCHEME)
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
@@ -59,7 +68,7 @@ class Settings(BaseSettings):
     Nothing set means the embedded default: a SQLite broker and a SQLite ledger in `data_dir`.
     """
 
-    model_config = SettingsConfigDict(env_prefix="LADLE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", frozen=True)
 
     data_dir: Annotated[Path, Field(description="where the embedded broker, ledger and images lie")] = Field(
         default_factory=_default_data_dir
@@ -223,16 +232,30 @@ def _named(exc: ValidationError) -> ConfigurationError:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the `LADLE_*` variables that make a child process read equal settings."""
-    return {f"LADLE_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in settings.model_dump().items()}
+
+
+def unknown_variables() -> dict[str, str]:
+    """Return the `LADLE_*` variables that are no setting, each with the setting most like it."""
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    given = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
+    unknown = {name for name in given - OF_COMPOSE - {*known} if name.startswith(PREFIX)}
+    return {
+        name: difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        for name in sorted(unknown)
+        if not name.startswith(OF_TESTS)
+    }
 
 
 @cache
 def load_settings() -> Settings:
-    """Read the settings of this process.
+    """Read the settings of this process; a variable that is none is named in the log.
 
     Raises:
         ConfigurationError: a value is bad; the message names its variable and never shows a password.
     """
+    for name, closest in unknown_variables().items():
+        logger.warning("%s is no setting and changes nothing: did you mean %s?", name, closest)
     try:
         return Settings()
     except ValidationError as exc:

@@ -14,7 +14,7 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
 from broker_config.rabbitmq import consumer_timeout_ms, definitions_json
-from broker_config.settings import Settings, environment
+from broker_config.settings import OF_COMPOSE, Settings, environment
 from broker_config.topology import PLANNER_QUEUES, check_node_name
 from planner.cli.main import main
 from planner.cli.processes import retrain_command
@@ -60,7 +60,7 @@ def test_each_image_is_pinned_to_a_version(name: str) -> None:
 @each_service
 def test_each_ladle_variable_is_a_setting(name: str) -> None:
     variables = {key for key in SERVICES[name].get("environment", {}) if key.startswith("LADLE_")}
-    assert variables <= {*environment(DEFAULTS), "LADLE_POSTGRES_PASSWORD"}
+    assert variables <= {*environment(DEFAULTS), *OF_COMPOSE}
 
 
 def test_every_setting_of_the_env_file_reaches_each_process_of_ladle() -> None:
@@ -70,6 +70,11 @@ def test_every_setting_of_the_env_file_reaches_each_process_of_ladle() -> None:
     own = {variable for name in ours for variable in SERVICES[name]["environment"]}
     settable = {"LADLE_PLACER", "LADLE_MODELS", "LADLE_DEFAULT_MODEL", "LADLE_RETRAIN_EVERY_S", "HF_TOKEN"}
     assert own.isdisjoint(settable)
+
+
+def test_what_it_reads_beside_settings_is_not_called_misspelled() -> None:
+    read = {variable for text in strings(COMPOSE) for variable, _, _ in INTERPOLATION.findall(text)}
+    assert {name for name in read if name.startswith("LADLE_")} - set(environment(DEFAULTS)) == OF_COMPOSE
 
 
 def test_a_node_never_sees_the_password_of_the_ledger() -> None:

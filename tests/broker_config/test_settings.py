@@ -40,6 +40,18 @@ def test_two_settings_lead_to_rabbitmq_and_postgresql(monkeypatch):
     assert settings.database == "postgresql+psycopg://u:p@h/d"
 
 
+def test_a_misspelled_setting_is_named_once_with_the_one_it_is_most_like(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("LADLE_WINDWO", "s3cret")
+    monkeypatch.setenv("LADLE_TEST_BROKER_URL", "of the tests")
+    (tmp_path / ".env").write_text("LADLE_STORE=file:///x\nLADLE_POSTGRES_PASSWORD=of-compose\nLADLE_AGEING=1\n")
+    load_settings()
+    load_settings()
+    assert caplog.messages == [
+        "LADLE_STORE is no setting and changes nothing: did you mean LADLE_STORE_URL?",
+        "LADLE_WINDWO is no setting and changes nothing: did you mean LADLE_WINDOW?",
+    ]
+
+
 def test_a_file_of_settings_is_read(tmp_path):
     (tmp_path / ".env").write_text("LADLE_WINDOW=7\n")
     assert load_settings().window == 7
