@@ -12,8 +12,9 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 PLACEMENTS_PER_FAILURE = 10
 SILENT_RIVAL_S = 5.0
+FAULTS_OF_THE_NODE = (FailureKind.MODEL_MISSING, FailureKind.OUT_OF_MEMORY)  # it would fail the same job again
 
 
 class Planner:
@@ -134,16 +136,19 @@ class Planner:
         job.foretold_s = None if eta is None else eta.p50_s
         self.tell(turn, job, EventKind.ACCEPTED, eta=eta)
 
-    def take_back(self, turn: Turn, job: LiveJob, reason: str, *, failed: bool) -> None:
-        """Make a placed job WAITING again; `failed` counts against `max_attempts`.
+    def take_back(self, turn: Turn, job: LiveJob, reason: str, *, failed: FailureKind | None) -> None:
+        """Make a placed job WAITING again; what `failed` counts against `max_attempts`.
 
-        When the attempts are used up, the job is FAILED with `reason`. Attempts that never ran (a node was drained, a
-        queue was gone) are not held against the job, but they are bounded too.
+        When the attempts are used up, the job is FAILED with `reason` and this last kind. Attempts that never ran (a
+        node was drained, a queue was gone) are not held against the job, but they are bounded too.
         """
-        job.failures += failed
+        job.failures += failed is not None
+        if failed in FAULTS_OF_THE_NODE and job.node is not None:
+            job.unfit_nodes |= {job.node}
         most = self.settings.max_attempts
         if job.failures >= most or job.attempts >= most * PLACEMENTS_PER_FAILURE:
-            failure = Failure(kind=FailureKind.INTERNAL, message=f"gave up after {job.attempts} attempts: {reason}")
+            message = f"gave up after {job.attempts} attempts: {reason}"
+            failure = Failure(kind=failed or FailureKind.INTERNAL, message=message)
             self.finish(turn, job, JobState.FAILED, failure=failure)
             return
         job.state, job.node = JobState.WAITING, None
@@ -241,6 +246,8 @@ class Planner:
             self.cluster.estimates,
             waiting=len(candidates) + len(self.waiting),
         )
+        if any(job.unfit_nodes for job in candidates):
+            observation = _without_unfit(observation, candidates)
         placement = self.placer.place(observation)
         for row in np.flatnonzero(placement.node < 0).tolist():
             candidates[row].latent_action = _by_node(observation, placement, row)
@@ -396,7 +403,7 @@ def lose_node(planner: Planner, turn: Turn, node: Node, reason: str) -> None:
         failure = Failure(kind=FailureKind.NODE_LOST, message=f"node {node.name}: {reason}")
         turn.close_attempt(attempt, "lost", failure)
         turn.withdraw(node.name, attempt)
-        planner.take_back(turn, job, failure.message, failed=was_running)
+        planner.take_back(turn, job, failure.message, failed=failure.kind if was_running else None)
     turn.nodes[node.name] = node_row(node, turn.now, reason)
 
 
@@ -411,6 +418,16 @@ def node_row(node: Node, now: float, reason: str = "") -> dict[str, Any]:
         "drift": dict(node.drift_alarms),
         "seen_at": now,
     }
+
+
+def _without_unfit(observation: Observation, jobs: Sequence[LiveJob]) -> Observation:
+    """Rule out for each job the nodes that are unfit for it, unless no other is eligible: it rather waits for those."""
+    eligible = observation.eligible.copy()
+    for row, job in enumerate(jobs):
+        fit = eligible[row] & ~np.isin(observation.nodes, list(job.unfit_nodes))
+        if fit.any():
+            eligible[row] = fit
+    return replace(observation, eligible=eligible)
 
 
 def _by_node(observation: Observation, placement: Placement, row: int) -> dict[str, float]:

@@ -37,6 +37,7 @@ class LiveJob:
         work_s: predicted seconds of generation on a middling node, when it began to wait.
         listeners: other clients that asked after it, the newest last. Forgotten when the planner restarts: a client
             that hears nothing asks again.
+        unfit_nodes: those that lacked the model or the memory for it. Forgotten likewise.
     """
 
     id: str
@@ -57,6 +58,7 @@ class LiveJob:
     order: OrderKey = (0, 0.0, "")
     work_s: float = 0.0
     listeners: tuple[str, ...] = ()
+    unfit_nodes: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, submission: Submission, now: float) -> LiveJob:

@@ -76,7 +76,7 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
         _fail(planner, turn, job, attempt, failure)
     else:
         turn.close_attempt(attempt, outcome.result)
-        planner.take_back(turn, job, f"node {node.name} gave it back", failed=False)
+        planner.take_back(turn, job, f"node {node.name} gave it back", failed=None)
 
 
 def _fence(store: Store, outcome: Outcome) -> None:
@@ -108,7 +108,7 @@ def _fail(planner: Planner, turn: Turn, job: LiveJob, attempt: LiveAttempt, fail
     if failure.kind is FailureKind.BAD_REQUEST:
         planner.finish(turn, job, JobState.FAILED, failure=failure)
     else:
-        planner.take_back(turn, job, f"{failure.kind} on {job.node}: {failure.message}", failed=True)
+        planner.take_back(turn, job, f"{failure.kind} on {job.node}: {failure.message}", failed=failure.kind)
 
 
 def _finish_done(

@@ -87,7 +87,7 @@ def take_back_queued(planner: Planner, turn: Turn, node: Node, reason: str) -> N
         if attempt is head or attempt.withdrawn or job is None:
             continue
         planner.withdraw(turn, node, attempt, "taken back")
-        planner.take_back(turn, job, reason, failed=False)
+        planner.take_back(turn, job, reason, failed=None)
 
 
 def _report_one(planner: Planner, turn: Turn, report: NodeReport) -> None:
@@ -172,7 +172,7 @@ def _look_at_idle(planner: Planner, turn: Turn, node: Node) -> None:
             node.remove(attempt.key, turn.now)
             failure = Failure(kind=FailureKind.NODE_LOST, message=f"node {node.name} does not begin it")
             turn.close_attempt(attempt, "lost", failure)
-            planner.take_back(turn, job, failure.message, failed=True)
+            planner.take_back(turn, job, failure.message, failed=failure.kind)
         else:
             attempt.published = False
             attempt.resent += 1

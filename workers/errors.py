@@ -1,6 +1,6 @@
 """What can go wrong on a node, by what the planner should do about it.
 
-WorkerError                       kind "internal": tried again elsewhere
+WorkerError                       kind "internal": tried again
 ├── BadRequestError               kind "bad_request": no node could do it; never tried again
 ├── OutOfMemoryError              kind "out_of_memory": a larger node may do it
 │   └── DoesNotFitError           the weights alone are larger than the node's memory

@@ -116,7 +116,33 @@ def test_a_failed_attempt_is_tried_again_up_to_max_attempts(kind):
     assert row["state"] == "FAILED"
     assert "gave up after 3 attempts" in row["failure"]["message"]
     assert "as the test says" in row["failure"]["message"]
+    assert row["failure"]["kind"] == kind
     assert [attempt["result"] for attempt in world.attempts()] == ["failed"] * 3
+
+
+@pytest.mark.parametrize("kind", [FailureKind.MODEL_MISSING, FailureKind.OUT_OF_MEMORY])
+def test_a_node_that_lacked_something_is_not_tried_again_while_another_is_ready(kind):
+    world = World(max_attempts=3, window=1)
+    world.up("small")
+    world.submit()
+    world.up("large")
+    world.submit("job-2")
+    assert world.placed_on("large") == ["job-2"]  # nothing is free there for now
+    world.start("small")
+    world.finish("small", "failed", kind=kind)
+    world.record()
+    assert world.state() == "WAITING"
+    world.draw("large")
+    world.draw("large")
+    assert [attempt["node"] for attempt in world.attempts()] == ["small", "large"]
+    assert world.state() == "DONE"
+
+
+def test_where_no_other_node_is_ready_the_same_one_is_tried_again(placed):
+    placed.start("a")
+    placed.finish("a", "failed", kind=FailureKind.OUT_OF_MEMORY)
+    placed.record()
+    assert placed.placed_on("a") == ["job-1"]
 
 
 def test_a_bad_request_is_never_tried_again(placed):
