@@ -24,6 +24,7 @@ from broker_config.topology import (
     outcome_key,
 )
 from planner.errors import DeadLetterError
+from planner.foreign_text import visible
 from planner.turn import GENERATE_TASK, attempt_of
 
 Row = Mapping[str, Any]
@@ -90,11 +91,6 @@ def body_text(row: Row) -> str:
         text = repr(body)
     is_cut = row["body_bytes"] > len(body) or len(text) > SHOWN_CHARACTERS
     return text[:SHOWN_CHARACTERS] + (f" ... ({row['body_bytes']} bytes in all)" if is_cut else "")
-
-
-def visible(text: str) -> str:
-    """Return foreign text without anything that a terminal would obey."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def jobs_of(row: Row) -> list[str]:

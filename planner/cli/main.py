@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from broker_config.errors import LadleError
-from planner.dead_letters import visible
+from planner.foreign_text import visible
 
 OWN_COMMANDS = {
     "bench": "planner.cli.bench:command",
@@ -86,7 +86,8 @@ def _command(loaded: Any) -> click.Command:
 
 def _how_to_install(exc: ModuleNotFoundError) -> str:
     extra = EXTRA_OF_PACKAGE.get((exc.name or "").split(".", 1)[0])
-    return f"needs {exc.name}: pip install {f'ladle[{extra}]' if extra else exc.name}"
+    how = f"pip install '.[{extra}]' in a checkout of Ladle" if extra else f"pip install {exc.name}"
+    return f"needs {exc.name}: {how}"
 
 
 def _unavailable(name: str, exc: ModuleNotFoundError) -> click.Command:

@@ -115,7 +115,8 @@ def _can_retrain(settings: Settings, *, is_asked: bool) -> bool:
         return False
     is_installed = find_spec("stable_baselines3") is not None
     if not is_installed:
-        problem = "retraining needs stable_baselines3: pip install ladle[train], or say --no-retrain"
+        how = "pip install '.[train]' in a checkout of Ladle, or say --no-retrain"
+        problem = f"retraining needs stable_baselines3: {how}"
         if is_asked:
             raise click.ClickException(problem)
         console.print(plain(f"The policy stays as it is; {problem}.", "yellow"))

@@ -15,8 +15,8 @@ from broker_config.errors import LadleError
 from broker_config.messages import Event, EventKind
 from planner.cli.terminal import plain
 from planner.client import ANSWER_TIMEOUT_S, Client, JobHandle
-from planner.dead_letters import visible
 from planner.errors import PlannerSilentError
+from planner.foreign_text import visible
 from planner.request import JobFields
 from planner.result import Result
 

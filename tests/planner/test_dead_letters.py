@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.dead_letters import body_text, jobs_of, letter_of_outcome, letter_row, post_of, queue_of, visible
+from planner.dead_letters import body_text, jobs_of, letter_of_outcome, letter_row, post_of, queue_of
 from planner.errors import DeadLetterError
+from planner.foreign_text import visible
 
 
 def row(body=b"[[], {}, {}]", **changes):

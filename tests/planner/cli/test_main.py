@@ -9,7 +9,7 @@ import click
 import pytest
 
 from broker_config.settings import PLACERS, load_settings
-from planner.cli.main import main
+from planner.cli.main import EXTRA_OF_PACKAGE, OWN_COMMANDS, main
 from rl_agent.placers import RULES
 
 COMMANDS = main.list_commands(click.Context(main))
@@ -27,6 +27,12 @@ def test_the_help_lists_every_command_without_importing_torch():
     script = "import sys; from planner.cli.main import main; main(['--help'], standalone_mode=False); "
     script += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+
+
+def test_what_is_not_installed_is_installed_from_a_checkout(ladle, monkeypatch):
+    monkeypatch.setitem(OWN_COMMANDS, "jobs", "planner.cli.no_such_module:jobs")
+    monkeypatch.setitem(EXTRA_OF_PACKAGE, "planner", "worker")
+    assert "pip install '.[worker]' in a checkout of Ladle" in " ".join(ladle("jobs", "x").output.split())
 
 
 def test_every_placer_of_the_settings_is_a_rule_or_the_learned_one():

@@ -1,0 +1,8 @@
+"""Text that somebody else wrote, made harmless for a terminal. What is rich's own is in `planner.cli.terminal`."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    """Return foreign text without anything that a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
