@@ -10,7 +10,7 @@ from broker_config.messages import Delays, Event, EventKind, JobState
 from planner.cli.tables import Row, ago, job_table, open_ledger, service_delay_s
 from planner.cli.terminal import plain
 from planner.client import ANSWER_TIMEOUT_S, Client, JobHandle
-from planner.errors import JobFailedError, JobUnknownError, PlannerSilentError, ResultTimeoutError
+from planner.errors import JobFailedError, JobUnknownError, ResultTimeoutError
 from planner.request import check_job_id
 
 console = Console()
@@ -86,21 +86,24 @@ def cancel(jobs: tuple[str, ...]) -> None:
             if end.kind is EventKind.UNKNOWN:
                 unknown.append(end)
             else:
-                console.print(f"{job}: {end.state}")
+                hint = "; it ends with its present image step" if end.state is JobState.RUNNING else ""
+                console.print(f"{job}: {end.state}{hint}")
     if unknown:
         raise JobUnknownError(", ".join(end.job for end in unknown), str(unknown[0].reason))
 
 
 def end_of(handle: JobHandle, timeout_s: float = ANSWER_TIMEOUT_S) -> Event:
-    """Return the last event of a job that was cancelled; it may have ended otherwise before.
+    """Return the last event of a job that was cancelled, or where it is when its image step takes longer than that.
+
+    It may have ended otherwise before.
 
     Raises:
-        PlannerSilentError: it did not come in time.
+        PlannerSilentError: no planner answered.
     """
     try:
         handle.result(timeout_s)
     except ResultTimeoutError:
-        raise PlannerSilentError(timeout_s) from None
+        return handle.status(timeout_s)
     except JobFailedError:
         pass  # that it is cancelled is what was asked for
     return handle.status()

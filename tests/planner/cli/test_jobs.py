@@ -65,9 +65,26 @@ def test_cancelling_waits_for_the_end_whatever_it_heard_before(kind):
     assert end_of(handle).kind is kind
 
 
+class Silence:
+    """A session whose questions nobody hears."""
+
+    def ask(self, jobs):
+        return []
+
+
 def test_cancelling_without_a_planner_says_so():
     with pytest.raises(PlannerSilentError):
-        end_of(JobHandle("job-1", session=None), timeout_s=0.01)
+        end_of(JobHandle("job-1", session=Silence()), timeout_s=0.01)
+
+
+def test_cancelling_in_the_midst_of_a_long_image_step_says_where_the_job_is():
+    class Answers(Silence):
+        def ask(self, jobs):
+            handle.deliver(Event(job="job-1", kind=EventKind.STATUS, state=JobState.RUNNING))
+            return []
+
+    handle = JobHandle("job-1", session=Answers())
+    assert end_of(handle, timeout_s=0.01).state is JobState.RUNNING
 
 
 def test_cancel_says_what_became_of_each_job_and_fails_for_one_that_is_unknown(make_site, monkeypatch, ladle):
