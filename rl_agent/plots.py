@@ -39,16 +39,20 @@ def draw(
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
+    shown = highest if highest is not None else np.inf
     for name, points in lines.items():
         x = sorted(points)
         mean = np.array([np.mean(points[value]) for value in x])
         low, high = (np.array([pick(points[value]) for value in x]) for pick in (min, max))
-        (line,) = axes.plot(x, mean, marker="o", markersize=3, label=name)
+        label = name if mean.min(initial=np.inf) <= shown else f"{name}: above {shown:g}"
+        (line,) = axes.plot(x, mean, marker="o", markersize=3, label=label)
         axes.fill_between(x, low, high, alpha=0.15, color=line.get_color())
     for style, (name, level) in zip(cycle(LEVEL_STYLES), levels.items(), strict=False):
         axes.axhline(level, linestyle=style, linewidth=1, color="grey", label=name)
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom, min(top, highest) if highest is not None else top)
+    if highest is not None:
+        values = [value for points in lines.values() for many in points.values() for value in many]
+        _, top = axes.get_ylim()
+        axes.set_ylim(0.95 * min([*values, *levels.values()]), min(top, highest))
     axes.set(title=title, xlabel=x_label, ylabel="mean service delay / Opt-TS")
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=120)
