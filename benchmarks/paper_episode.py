@@ -22,9 +22,9 @@ import torch as th
 from stable_baselines3.common.utils import polyak_update
 
 from rl_agent.edge_offloading.scenario import Scenario
-from rl_agent.ladts.diffusion import TIME_EMBEDDING_SIZE, variance_schedule
 from rl_agent.ladts.networks import FlatNetwork
 from rl_agent.learners import LEARNERS
+from rl_agent.node_policy import TIME_EMBEDDING_SIZE, variance_schedule
 
 Transition = tuple[np.ndarray, int, float, np.ndarray, th.Tensor, th.Tensor]
 
@@ -37,7 +37,7 @@ class PlainChain(th.nn.Module):
         self.n_steps = n_steps
         self.network = FlatNetwork(n_inputs + n_servers + TIME_EMBEDDING_SIZE, n_servers)
         for name, values in variance_schedule(n_steps).items():
-            self.register_buffer(name, values)
+            self.register_buffer(name, th.from_numpy(values))
 
     def embed(self, t: th.Tensor) -> th.Tensor:
         """Return sinusoidal embeddings of the steps ``t``, shape (batch, size)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from rl_agent.errors import PolicyAnswerError
 from rl_agent.estimates import FloatArray
-from rl_agent.node_policy import Float32, NodePolicy, NodePolicyWeights
+from rl_agent.node_policy import NodePolicy, NodePolicyWeights, softmax
 from rl_agent.observation import Observation
 from rl_agent.placers import WAITING, Placement
 from rl_agent.policy_file import PolicyCard, load_policy
@@ -70,7 +70,8 @@ class LearnedPlacer:
     def probabilities(self, rows: Rows, latent_action: FloatArray) -> FloatArray:
         """(N,) of one job from its rows (N, columns) and latent action (N,); NaN where the policy answers NaN."""
         rows = scored_by(self.card.rule, rows)
-        return _softmax(self._policy.logits(rows[None], latent_action[None].astype(np.float32))[0])
+        logits = self._policy.logits(rows[None], latent_action[None].astype(np.float32))[0]
+        return softmax(logits.astype(np.float64))
 
     def choose(self, probabilities: FloatArray) -> tuple[int, float]:
         """Return the node to take by (N,) probabilities, and how likely it was to be returned."""
@@ -115,9 +116,3 @@ def place_each(observation: Observation, policy_of: PolicyOf) -> Placement:
         if policy_input.outlook.take(job, node):
             chosen[job], read[job], versions[job] = node, rows, policy.policy_version
     return Placement(node=chosen, probabilities=probabilities, propensity=propensity, rows=read, versions=versions)
-
-
-def _softmax(logits: Float32) -> FloatArray:
-    exponentials = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities: FloatArray = exponentials / exponentials.sum()
-    return probabilities

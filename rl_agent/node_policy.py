@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from rl_agent.policy_input import COLUMN, JOB_COLUMNS, NODE_COLUMNS
 
 Float32 = NDArray[np.float32]
+Floating = TypeVar("Floating", np.float32, np.float64)
 
 BETA_MIN = 0.1
 BETA_MAX = 10.0
@@ -92,7 +94,9 @@ class NodeChain:
         self._pooled = weights.pooled_weight.T
         self._output = weights.output_weight[0]
         self._output_bias = weights.output_bias
-        self._of_x0, self._of_x, self._std = posterior(n_denoising_steps)
+        schedule = variance_schedule(n_denoising_steps)
+        self._of_x0, self._of_x = schedule["posterior_of_x0"], schedule["posterior_of_xi"]
+        self._std = schedule["posterior_std"]
         self.n_denoising_steps = n_denoising_steps
         self.prediction = prediction
         self.max_logit = max_logit
@@ -185,24 +189,33 @@ class NodePolicy:
     def _denoise(self, rows: Float32, latent_action: Float32) -> Float32:
         score = rows[:, :, COLUMN["score"]]
         is_first = np.isnan(latent_action[:, :1])
-        start = np.where(is_first, score, np.maximum(np.log(np.maximum(latent_action, 1e-12)), -MAX_LOGIT))
+        start = np.where(is_first, score, start_of(latent_action))
         return self._chain(rows[:, :, INPUT_COLUMNS], rows[:, :, COLUMN["eligible"]], start, score)
 
 
-def posterior(n_denoising_steps: int) -> tuple[Float32, Float32, Float32]:
-    """Return the weights of x_0 and x_i in the posterior mean and its deviation, (I,) each, index i - 1.
+def variance_schedule(
+    n_denoising_steps: int, beta_min: float = BETA_MIN, beta_max: float = BETA_MAX
+) -> dict[str, Float32]:
+    """Return the chain's constants, each of shape (I,), index i - 1 for denoising step i.
 
-    Source: arXiv 2412.18212, eq. 11; arXiv 2006.11239, eq. 7.
+    Returns:
+        `alpha_bar`; the weights `posterior_of_x0` and `posterior_of_xi` of the posterior mean; `posterior_std`. At
+        i = 1 they are 1, 0 and 0: the last step returns the estimate of x_0 itself.
+
+    Source: arXiv 2412.18212, eq. 11; the posterior is that of DDPM (arXiv 2006.11239, eq. 7).
     """
     i = np.arange(1, n_denoising_steps + 1, dtype=np.float64)
     steps = float(n_denoising_steps)
-    beta = 1.0 - np.exp(-BETA_MIN / steps - 0.5 * (BETA_MAX - BETA_MIN) * (2.0 * i - 1.0) / steps**2)
+    beta = 1.0 - np.exp(-beta_min / steps - 0.5 * (beta_max - beta_min) * (2.0 * i - 1.0) / steps**2)
     alpha_bar = np.cumprod(1.0 - beta)
     before = np.concatenate([[1.0], alpha_bar[:-1]])
-    of_x0 = np.sqrt(before) * beta / (1.0 - alpha_bar)
-    of_x = np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar)
-    std = np.sqrt(beta * (1.0 - before) / (1.0 - alpha_bar))
-    return of_x0.astype(np.float32), of_x.astype(np.float32), std.astype(np.float32)
+    constants = {
+        "alpha_bar": alpha_bar,
+        "posterior_of_x0": np.sqrt(before) * beta / (1.0 - alpha_bar),
+        "posterior_of_xi": np.sqrt(1.0 - beta) * (1.0 - before) / (1.0 - alpha_bar),
+        "posterior_std": np.sqrt(beta * (1.0 - before) / (1.0 - alpha_bar)),
+    }
+    return {name: values.astype(np.float32) for name, values in constants.items()}
 
 
 def time_embedding(n_denoising_steps: int) -> Float32:
@@ -214,3 +227,16 @@ def time_embedding(n_denoising_steps: int) -> Float32:
     frequency = np.exp(-np.log(10_000.0) * np.arange(half) / (half - 1))
     angle = np.arange(1, n_denoising_steps + 1)[:, None] * frequency[None, :]
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+def start_of(latent_action: NDArray[Floating]) -> NDArray[Floating]:
+    """Return where a chain starts for a latent action, (..., N): log-probabilities, none below `-MAX_LOGIT`."""
+    start: NDArray[Floating] = np.maximum(np.log(np.maximum(latent_action, 1e-12)), -MAX_LOGIT)
+    return start
+
+
+def softmax(logits: NDArray[Floating]) -> NDArray[Floating]:
+    """Return probabilities along the last axis, exactly 0 where a logit is -inf."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[Floating] = weights / weights.sum(axis=-1, keepdims=True)
+    return probabilities

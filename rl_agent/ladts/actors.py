@@ -12,10 +12,10 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 
-from rl_agent.ladts.diffusion import MAX_LOGIT, Denoiser, DenoisingChain, Prediction
+from rl_agent.ladts.diffusion import Denoiser, DenoisingChain, Prediction
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.ladts.networks import FlatDenoiser, FlatNetwork, NodeDenoiser, NodeNetwork
-from rl_agent.node_policy import Float32, NodeChain
+from rl_agent.node_policy import MAX_LOGIT, Float32, NodeChain, softmax
 
 Network = Literal["shared", "flat"]
 
@@ -239,13 +239,6 @@ def draw_noise(shape: tuple[int, ...]) -> Float32:
     """Return N(0, 1) from torch's generator, which stable-baselines3 seeds."""
     noise: Float32 = th.randn(shape).numpy()
     return noise
-
-
-def softmax(logits: Float32) -> Float32:
-    """Return probabilities, shape (batch, nodes), exactly 0 where a logit is -inf."""
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Float32 = weights / weights.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def eligible_nodes(observation: th.Tensor, layout: ObservationLayout) -> th.Tensor | None:

@@ -13,6 +13,8 @@ from typing import Literal, get_args
 import torch as th
 from torch import nn
 
+from rl_agent.node_policy import BETA_MAX, BETA_MIN, MAX_LOGIT, variance_schedule
+
 Prediction = Literal["residual", "scored", "sample", "epsilon", "softmax"]
 """What the network's output means.
 
@@ -26,9 +28,6 @@ Prediction = Literal["residual", "scored", "sample", "epsilon", "softmax"]
 ``softmax``   as ``epsilon``, but with a softmax on the network's output, as in the published code: the network can
               then only subtract, and x_I is amplified 12.5 times.
 """
-
-TIME_EMBEDDING_SIZE = 16
-MAX_LOGIT = 10.0
 
 
 class Denoiser(nn.Module):
@@ -69,8 +68,8 @@ class DenoisingChain(nn.Module):
         self,
         network: Denoiser,
         n_denoising_steps: int = 5,
-        beta_min: float = 0.1,
-        beta_max: float = 10.0,
+        beta_min: float = BETA_MIN,
+        beta_max: float = BETA_MAX,
         prediction: Prediction = "residual",
         max_logit: float | None = MAX_LOGIT,
     ) -> None:
@@ -101,7 +100,7 @@ class DenoisingChain(nn.Module):
         """Denoise ``start`` into logits.
 
         Args:
-            start: x_I, shape (batch, nodes): noise, or the logits of a latent action (``logits_of``).
+            start: x_I, shape (batch, nodes): noise, or what a latent action starts it from (``start_of``).
             observation: passed on to the network's ``encode``.
             eligible: boolean, shape (batch, nodes). Ineligible nodes are zero inside the chain and get the lowest
                 finite logit at its end, hence probability exactly 0. Every row needs at least one eligible node.
@@ -152,47 +151,3 @@ class DenoisingChain(nn.Module):
 def bounded(values: th.Tensor, bound: float) -> th.Tensor:
     """Return ``values`` pressed smoothly into (-bound, bound)."""
     return bound * th.tanh(values / bound)
-
-
-def variance_schedule(n_denoising_steps: int, beta_min: float = 0.1, beta_max: float = 10.0) -> dict[str, th.Tensor]:
-    """Return the chain's constants, each of shape (n_denoising_steps,), index i - 1 for denoising step i.
-
-    Returns:
-        ``alpha_bar``; the weights ``posterior_of_x0`` and ``posterior_of_xi`` of the posterior mean; ``posterior_std``.
-        At i = 1 they are 1, 0 and 0: the last step returns the estimate of x_0 itself.
-
-    Source: arXiv 2412.18212, eq. 11; the posterior is that of DDPM (arXiv 2006.11239, eq. 7).
-    """
-    i = th.arange(1, n_denoising_steps + 1, dtype=th.float64)
-    steps = float(n_denoising_steps)
-    beta = 1 - th.exp(-beta_min / steps - 0.5 * (beta_max - beta_min) * (2 * i - 1) / steps**2)
-    alpha_bar = th.cumprod(1 - beta, dim=0)
-    before = th.cat([th.ones(1, dtype=th.float64), alpha_bar[:-1]])
-    constants = {
-        "alpha_bar": alpha_bar,
-        "posterior_of_x0": th.sqrt(before) * beta / (1 - alpha_bar),
-        "posterior_of_xi": th.sqrt(1 - beta) * (1 - before) / (1 - alpha_bar),
-        "posterior_std": th.sqrt(beta * (1 - before) / (1 - alpha_bar)),
-    }
-    return {name: values.to(th.float32) for name, values in constants.items()}
-
-
-def logits_of(probabilities: th.Tensor, max_logit: float = MAX_LOGIT) -> th.Tensor:
-    """Return the chain's start for a latent action: log-probabilities, none below ``-max_logit``.
-
-    Args:
-        probabilities: latent actions, shape (batch, nodes).
-        max_logit: bound; a probability of 0 maps to ``-max_logit``.
-    """
-    return th.log(probabilities.clamp_min(1e-12)).clamp_min(-max_logit)
-
-
-def time_embedding(n_denoising_steps: int, size: int = TIME_EMBEDDING_SIZE) -> th.Tensor:
-    """Return sinusoidal embeddings of the denoising steps 1..I, shape (n_denoising_steps, size).
-
-    Source: arXiv 1706.03762, section 3.5.
-    """
-    half = size // 2
-    frequency = th.exp(-th.log(th.tensor(10_000.0)) * th.arange(half) / (half - 1))
-    angle = th.arange(1, n_denoising_steps + 1)[:, None] * frequency[None, :]
-    return th.cat([th.sin(angle), th.cos(angle)], dim=1)

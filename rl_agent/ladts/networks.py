@@ -13,8 +13,8 @@ from itertools import pairwise
 import torch as th
 from torch import nn
 
-from rl_agent.ladts.diffusion import TIME_EMBEDDING_SIZE, Denoiser, time_embedding
-from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.ladts.diffusion import Denoiser
+from rl_agent.node_policy import TIME_EMBEDDING_SIZE, NodePolicyWeights, time_embedding
 
 PARAMETERS = {
     "row_weight": "network.row.weight",
@@ -110,7 +110,7 @@ class NodeDenoiser(Denoiser):
 
     def __init__(self, n_features: int, n_denoising_steps: int, hidden: int = 32, *, zero_output: bool = True) -> None:
         super().__init__()
-        self.register_buffer("embedding", time_embedding(n_denoising_steps), persistent=False)
+        self.register_buffer("embedding", th.from_numpy(time_embedding(n_denoising_steps)), persistent=False)
         self.network = NodeNetwork(n_features, hidden, zero_output=zero_output)
         self.time = nn.Linear(TIME_EMBEDDING_SIZE, hidden, bias=False)
         self.latent = nn.Parameter(th.randn(hidden) / hidden**0.5)
@@ -141,7 +141,7 @@ class FlatDenoiser(Denoiser):
 
     def __init__(self, n_inputs: int, n_nodes: int, n_denoising_steps: int, net_arch: Sequence[int] = (20, 20)) -> None:
         super().__init__()
-        self.register_buffer("embedding", time_embedding(n_denoising_steps), persistent=False)
+        self.register_buffer("embedding", th.from_numpy(time_embedding(n_denoising_steps)), persistent=False)
         self.network = FlatNetwork(n_inputs + n_nodes + TIME_EMBEDDING_SIZE, n_nodes, net_arch)
 
     def forward(self, x: th.Tensor, i: int, condition: tuple[th.Tensor, ...]) -> th.Tensor:

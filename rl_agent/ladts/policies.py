@@ -14,8 +14,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
 from rl_agent.ladts.actors import CategoricalActor, DiffusionActor, Network, NodeFeatures, sample
 from rl_agent.ladts.critics import TwinCritic
-from rl_agent.ladts.diffusion import MAX_LOGIT, Prediction, logits_of
+from rl_agent.ladts.diffusion import Prediction
 from rl_agent.ladts.layout import ObservationLayout
+from rl_agent.node_policy import MAX_LOGIT, start_of
 
 LatentAction = Literal["carried", "score", "noise"]
 """Where a chain starts.
@@ -211,7 +212,7 @@ class LADTSPolicy(BasePolicy):
     ) -> None:
         """Write the probabilities just given for ``observation`` into ``memory``."""
         if self.remembers:
-            latent = logits_of(th.from_numpy(probabilities)).numpy() if self.latent_as_logits else probabilities
+            latent = start_of(probabilities) if self.latent_as_logits else probabilities
             memory[np.arange(len(observation)), self._keys(observation)] = latent
 
     def _keys(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -23,9 +23,8 @@ from rl_agent.edge_placement.env import KEY_COLUMN, EdgePlacementEnv
 from rl_agent.edge_placement.scenario import Scenario
 from rl_agent.experience import Decision
 from rl_agent.ladts.buffers import LatentReplayBuffer
-from rl_agent.ladts.diffusion import MAX_LOGIT
 from rl_agent.ladts.ladts import LADTS
-from rl_agent.node_policy import NodePolicyWeights
+from rl_agent.node_policy import NodePolicyWeights, start_of
 from rl_agent.policy_export import load_weights, served_weights
 from rl_agent.policy_file import PolicyCard
 from rl_agent.policy_input import COLUMN, STANDARD_GENERATION, scored_by
@@ -192,7 +191,5 @@ class Learner:
         start = np.zeros(self.nodes, dtype=np.float32)
         latent = decision.latent_action[kept]
         is_first = bool(np.isnan(latent).any())
-        start[:nodes] = (
-            matrix[:nodes, COLUMN["score"]] if is_first else np.maximum(np.log(np.maximum(latent, 1e-12)), -MAX_LOGIT)
-        )
+        start[:nodes] = matrix[:nodes, COLUMN["score"]] if is_first else start_of(latent)
         return matrix, start

@@ -7,8 +7,9 @@ import math
 import pytest
 import torch as th
 
-from rl_agent.ladts.diffusion import DenoisingChain, Prediction, logits_of, time_embedding, variance_schedule
+from rl_agent.ladts.diffusion import DenoisingChain, Prediction
 from rl_agent.ladts.networks import FlatDenoiser, NodeDenoiser, NodeNetwork
+from rl_agent.node_policy import start_of, time_embedding, variance_schedule
 
 
 def rows(batch: int, nodes: int, features: int = 3) -> tuple[th.Tensor, th.Tensor]:
@@ -40,7 +41,7 @@ def test_untrained_residual_chain_leaves_the_latent_action_as_it_is() -> None:
     latent = latent / latent.sum(dim=1, keepdim=True)
     chain = DenoisingChain(NodeDenoiser(3, 5))
     with th.no_grad():
-        probabilities = th.softmax(chain(logits_of(latent), observation, eligible), dim=1)
+        probabilities = th.softmax(chain(th.from_numpy(start_of(latent.numpy())), observation, eligible), dim=1)
     th.testing.assert_close(probabilities, latent, atol=1e-4, rtol=1e-3)
 
 
@@ -123,4 +124,4 @@ def test_bad_arguments_are_refused() -> None:
 def test_time_embeddings_differ_between_steps() -> None:
     embedding = time_embedding(5)
     assert embedding.shape == (5, 16)
-    assert th.pdist(embedding).min() > 0.1
+    assert th.pdist(th.from_numpy(embedding)).min() > 0.1
