@@ -16,10 +16,16 @@ from rl_agent.evaluation import Summary
 from rl_agent.experiments import Experiment, Setting
 from rl_agent.plots import draw
 
-LEVELS = ("Opt-TS", "shared queue, 0 reserved", "random by capacity", "common plan from slot start")
+LEVELS = (
+    "Opt-TS",
+    "shared queue, 0 reserved",
+    "weighted round robin",
+    "random by capacity",
+    "common plan from slot start",
+)
 """Rules drawn as horizontal lines in a learning curve."""
 
-SWEPT_RULES = ("shared queue, 0 reserved", "random by capacity")
+SWEPT_RULES = ("shared queue, 0 reserved", "weighted round robin", "random by capacity")
 """Rules drawn beside the learners in a sweep."""
 
 HIGHEST = 3.0
