@@ -183,6 +183,19 @@ class BrokerFile:
                 raise
             self._written = True
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let every ``read`` of the block see the file as of one moment, as those within ``write`` do anyway."""
+        with self.mutex, self._translated():
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
+
     def read(self, sql: str, parameters: Row = ()) -> list[Row]:
         """Rows of one query; never waits for a writer."""
         with self.mutex, self._translated():

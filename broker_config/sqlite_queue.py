@@ -162,7 +162,7 @@ class QueueSession:
         return queues
 
     def _known(self) -> sqlite_topology.Topology:
-        with self.file.mutex:
+        with self.file.snapshot():  # or a binding may be read whose exchange was made after the exchanges were
             self._topology = sqlite_topology.load(self.file.read, self._topology)
             return self._topology
 

@@ -241,6 +241,25 @@ def test_an_unused_queue_with_an_expiry_is_swept_and_a_used_one_is_not(session):
     assert names == {"q", "dead", "used"}
 
 
+def test_a_topology_that_grows_while_it_is_read_is_seen_as_of_one_moment(session, path, monkeypatch):
+    # Given another process that declares an exchange between two reads of this one
+    read = session.file.read
+
+    def interrupted(sql, *parameters):
+        rows = read(sql, *parameters)
+        if "FROM exchange" in sql and "late" not in str(rows):
+            declare(other, "later", exchange="late")
+        return rows
+
+    monkeypatch.setattr(session.file, "read", interrupted)
+    with closing(QueueSession(path)) as other:
+        # When this one looks where a message goes
+        session.require_route(outgoing(mandatory=True))
+    # Then it knows nothing of the new exchange yet, and the next time all of it
+    session.require_route(outgoing(exchange="late", mandatory=True))
+    assert session.claim("later") is None
+
+
 def test_a_batch_with_an_unroutable_message_stores_nothing(session):
     declare(session, "y", key="only.this", exchange="y")
     with pytest.raises(ChannelError):
