@@ -1,6 +1,6 @@
 """Does the loop close? The shipped policy retrained during the run, against itself frozen and against the rules.
 
-    python benchmarks/closed_loop.py                # about 20 minutes, all five side by side
+    python benchmarks/closed_loop.py                # about 20 minutes, all six side by side
     python benchmarks/closed_loop.py --jobs 300     # shorter, and noisier
 
 Real processes over RabbitMQ, a virtual host for each arm; emulated nodes, scaled time. All arms run at once, so
@@ -39,6 +39,7 @@ PLACER_OF = {
     RETRAINED: "lad-ts",
     FROZEN: "lad-ts",
     "shared-queue": "shared-queue",
+    "weighted-round-robin": "weighted-round-robin",
     "least-backlog": "least-backlog",
     "earliest-completion": "earliest-completion",
 }
