@@ -34,6 +34,7 @@ class Model(Protocol):
 
 RULES: dict[str, Rule] = {
     "Opt-TS": lambda tasks, _: rules.greedy(tasks),
+    "greedy, computing time x 4": lambda tasks, _: rules.greedy(tasks, computing_weight=4.0),
     "greedy, shortest first in slot": lambda tasks, _: rules.greedy(tasks, shortest_first=True),
     "shared queue, 0 reserved": lambda tasks, _: rules.shared_queue(tasks),
     "shared queue, 1 reserved": lambda tasks, _: rules.shared_queue(tasks, reserved=1),
@@ -45,6 +46,7 @@ RULES: dict[str, Rule] = {
     "local only": lambda tasks, _: rules.play_slot_rule(tasks, rules.local_only),
     "least backlog at slot start": lambda tasks, _: rules.play_slot_rule(tasks, rules.least_backlog),
     "common plan from slot start": lambda tasks, _: rules.play_slot_rule(tasks, rules.common_plan),
+    "selfish plan from slot start": lambda tasks, _: rules.play_slot_rule(tasks, rules.selfish_plan),
     "water-filling from slot start": lambda tasks, rng: rules.play_slot_rule(tasks, rules.water_filling(rng)),
     "pull, w + 1 * arrival": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=1.0),
     "pull, w + 1.75 * arrival": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=1.75),

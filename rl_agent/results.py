@@ -18,6 +18,7 @@ from rl_agent.plots import draw
 
 LEVELS = (
     "Opt-TS",
+    "greedy, computing time x 4",
     "shared queue, 0 reserved",
     "weighted round robin",
     "random by capacity",
@@ -25,7 +26,7 @@ LEVELS = (
 )
 """Rules drawn as horizontal lines in a learning curve."""
 
-SWEPT_RULES = ("shared queue, 0 reserved", "weighted round robin", "random by capacity")
+SWEPT_RULES = ("greedy, computing time x 4", "shared queue, 0 reserved", "weighted round robin", "random by capacity")
 """Rules drawn beside the learners in a sweep."""
 
 HIGHEST = 3.0

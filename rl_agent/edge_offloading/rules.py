@@ -35,12 +35,15 @@ def play_slot_rule(arrivals: Arrivals, rule: SlotRule) -> FloatArray:
     return delays
 
 
-def greedy(arrivals: Arrivals, *, shortest_first: bool = False) -> FloatArray:
+def greedy(arrivals: Arrivals, *, shortest_first: bool = False, computing_weight: float = 1.0) -> FloatArray:
     """Earliest completion, knowing what was placed before in the slot: the paper's "Opt-TS".
 
     Args:
         arrivals: the tasks.
         shortest_first: handle the tasks of a slot by work instead of by station and number.
+        computing_weight: how much a task's own computing time counts beside its waiting and transfer. Above 1, long
+            tasks wait for fast servers, and the short queues of slow ones are left to short tasks, as in size interval
+            task assignment (Harchol-Balter, Crovella and Murta 1999).
 
     Returns:
         Service delays, shape (E, P).
@@ -53,8 +56,8 @@ def greedy(arrivals: Arrivals, *, shortest_first: bool = False) -> FloatArray:
         key = np.where(slot.is_task, slot.work, np.inf) if shortest_first else np.zeros(slot.work.shape)
         ahead, server = np.zeros(slot.work.shape), np.zeros(slot.index.shape, dtype=np.int64)
         for m in np.argsort(key, axis=1, kind="stable").T:
-            completion = (backlog + slot.work[rows, m, None]) / scenario.capacity + transfer_s(scenario, slot, rows, m)
-            chosen = completion.argmin(axis=1)
+            work = computing_weight * slot.work[rows, m, None]
+            chosen = ((backlog + work) / scenario.capacity + transfer_s(scenario, slot, rows, m)).argmin(axis=1)
             ahead[rows, m], server[rows, m] = backlog[rows, chosen], chosen
             backlog[rows, chosen] += slot.work[rows, m]
         record(delays, slot, delay_of(scenario, slot, ahead, server))
@@ -160,6 +163,19 @@ def common_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> Int
     return planned_servers(arrivals.scenario, backlog)[rows, slot.station, slot.number]
 
 
+def selfish_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
+    """Every task goes where it would complete first if all others followed the common plan.
+
+    Sees slot-start backlogs and the task itself only, as ``common_plan``.
+    """
+    scenario = arrivals.scenario
+    rows, m = np.arange(arrivals.n_episodes)[:, None], np.arange(slot.work.shape[1])
+    waiting_s = planned_waiting_s(scenario, backlog)[rows, slot.station, slot.number]
+    computing_s = slot.work[..., None] / scenario.capacity
+    server: IntArray = (waiting_s + computing_s + transfer_s(scenario, slot, rows, m)).argmin(axis=2)
+    return server
+
+
 def planned_servers(scenario: Scenario, backlog: FloatArray) -> IntArray:
     """Return the common plan's server for every station and task number.
 
@@ -170,19 +186,34 @@ def planned_servers(scenario: Scenario, backlog: FloatArray) -> IntArray:
     Returns:
         Servers, shape (E, n_servers, n_tasks).
     """
+    service_s = scenario.work_by_number[:, None] / scenario.capacity
+    servers: IntArray = (planned_waiting_s(scenario, backlog) + service_s).argmin(axis=3)
+    return servers
+
+
+def planned_waiting_s(scenario: Scenario, backlog: FloatArray) -> FloatArray:
+    """Return how long each station's task of each number is expected to wait on each server under the common plan.
+
+    Args:
+        scenario: parameters.
+        backlog: at slot start, Gcycles, shape (E, B).
+
+    Returns:
+        Seconds, shape (E, n_servers, n_tasks, n_servers): episode, station, task number, server.
+    """
     n_episodes, rows = len(backlog), np.arange(len(backlog))
     work = scenario.work_by_number
     expected = work * (1 - np.arange(scenario.n_tasks) / scenario.n_tasks)
     service = work[:, None] / scenario.capacity
     seconds = backlog / scenario.capacity
     more = expected[:, None] / scenario.capacity
-    plan = np.zeros((n_episodes, scenario.n_servers, scenario.n_tasks), dtype=np.int64)
+    waiting_s = np.zeros((n_episodes, scenario.n_servers, scenario.n_tasks, scenario.n_servers))
     for b in range(scenario.n_servers):
         for n in range(scenario.n_tasks):
+            waiting_s[:, b, n] = seconds
             chosen = (seconds + service[n]).argmin(axis=1)
-            plan[:, b, n] = chosen
             seconds[rows, chosen] += more[n, chosen]
-    return plan
+    return waiting_s
 
 
 def levelling_shares(backlog: FloatArray, capacity: FloatArray, work: float) -> FloatArray:
@@ -226,7 +257,17 @@ def smooth_turns(capacity: FloatArray) -> IntArray:
 
 
 def transfer_s(scenario: Scenario, slot: SlotTasks, rows: IntArray, m: IntArray) -> FloatArray:
-    """Return seconds of input and result transfer of one task per episode to every server, shape (E, B)."""
+    """Return seconds of input and result transfer of tasks ``m`` of episodes ``rows`` to every server.
+
+    Args:
+        scenario: parameters.
+        slot: the tasks.
+        rows: episodes.
+        m: tasks; together with ``rows`` of any common shape (...).
+
+    Returns:
+        Seconds, shape (..., B).
+    """
     elsewhere = slot.station[rows, m, None] != np.arange(scenario.n_servers)
     mbit = slot.result_mbit[rows, m, None] + elsewhere * slot.data_mbit[rows, m, None]
     seconds: FloatArray = mbit / scenario.rate

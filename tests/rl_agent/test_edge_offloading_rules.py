@@ -40,6 +40,19 @@ def test_greedy_shortest_first_by_hand() -> None:
     np.testing.assert_allclose(rules.greedy(two_servers([2.0, 1.0, 1.0]), shortest_first=True), [[1.5, 0.5, 1.0]])
 
 
+def test_greedy_with_a_weight_on_computing_by_hand() -> None:
+    # At four times the computing time all prefer the fast server: 4 against 8, 1 + 2 against 4, 1.5 + 2 against 4.
+    np.testing.assert_allclose(rules.greedy(two_servers([2.0, 1.0, 1.0]), computing_weight=4.0), [[1.0, 1.5, 2.0]])
+
+
+def test_selfish_plan_by_hand() -> None:
+    # The plan puts number 0, of mean work 1.536, on the fast server: number 1 expects to wait .768 s there. The 1.0
+    # goes to the slow one (1.0 against 1.268), the 2.0 to the fast one (1.768 against 2.0), where it waits .5 s.
+    for work, expected in ((1.0, [[0.5, 1.0]]), (2.0, [[0.5, 1.5]])):
+        tasks = two_servers([1.0, work])
+        np.testing.assert_allclose(rules.play_slot_rule(tasks, rules.selfish_plan), expected)
+
+
 def test_shared_queue_by_hand() -> None:
     # Both idle: the first goes to server 0 (2 s), the second to 1 (.5 s), the third to 1, free at .5 (1.0 s).
     np.testing.assert_allclose(rules.shared_queue(two_servers([2.0, 1.0, 1.0])), [[2.0, 0.5, 1.0]])
@@ -92,11 +105,13 @@ def test_rules_rank_as_measured_at_load_near_one(episode: Arrivals) -> None:
         "pooled SRPT (lower bound)",
         "pull, w + 2 * arrival",
         "pull, w + 5 * arrival",
+        "greedy, computing time x 4",
         "Opt-TS",
         "shared queue, 4 reserved",
         "common plan from slot start",
         "weighted round robin",
         "random by capacity",
+        "selfish plan from slot start",
         "random",
     ]
     assert [ratio[name] for name in ranked] == sorted(ratio[name] for name in ranked)
