@@ -38,6 +38,7 @@ class Experiment:
         settings: its points; a curve has one.
         learners: names in ``LEARNERS``.
         is_curve: x is the number of episodes.
+        log_x: draw x on a logarithmic axis.
         order: also show the trained LAD-TS under the planner's order.
     """
 
@@ -47,6 +48,7 @@ class Experiment:
     settings: tuple[Setting, ...]
     learners: tuple[str, ...] = COMPARED
     is_curve: bool = False
+    log_x: bool = False
     order: bool = False
 
 
@@ -119,6 +121,7 @@ def experiments(base: Scenario) -> list[Experiment]:
             name="ent-coef",
             title="Entropy coefficient, fixed",
             x_label="alpha",
+            log_x=True,
             settings=tuple(Setting(x=a, scenario=changed, changes={"ent_coef": a}) for a in (0.0001, 0.001, 0.01, 0.1)),
             learners=("LAD-TS", "D2SAC-TS", "SAC-TS"),
         ),

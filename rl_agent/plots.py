@@ -25,6 +25,7 @@ def draw(
     *,
     title: str,
     x_label: str,
+    log_x: bool = False,
     highest: float | None = None,
 ) -> None:
     """Draw mean and spread over seeds of the ratio to Opt-TS.
@@ -35,6 +36,7 @@ def draw(
         levels: rules whose value does not depend on x, as horizontal lines.
         title: of the figure.
         x_label: of the x axis.
+        log_x: make it logarithmic.
         highest: upper end of the y axis; what lies above is cut off.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -53,6 +55,8 @@ def draw(
         values = [value for points in lines.values() for many in points.values() for value in many]
         _, top = axes.get_ylim()
         axes.set_ylim(0.95 * min([*values, *levels.values()]), min(top, highest))
+    if log_x:
+        axes.set_xscale("log")
     axes.set(title=title, xlabel=x_label, ylabel="mean service delay / Opt-TS")
     axes.legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=120)

@@ -29,7 +29,7 @@ LEVELS = (
 SWEPT_RULES = ("greedy, computing time x 4", "shared queue, 0 reserved", "weighted round robin", "random by capacity")
 """Rules drawn beside the learners in a sweep."""
 
-HIGHEST = 3.0
+HIGHEST = 2.0
 """Upper end of the figures: what lies above is off the scale."""
 
 
@@ -136,7 +136,13 @@ def report(out: Path, chosen: Sequence[Experiment]) -> list[Path]:
         write_rows(stem.with_suffix(".csv"), rows)
         stem.with_suffix(".md").write_text("\n".join(table(rows, experiment)) + "\n")
         draw(
-            stem.with_suffix(".png"), lines, levels, title=experiment.title, x_label=experiment.x_label, highest=HIGHEST
+            stem.with_suffix(".png"),
+            lines,
+            levels,
+            title=experiment.title,
+            x_label=experiment.x_label,
+            log_x=experiment.log_x,
+            highest=HIGHEST,
         )
         written += [stem.with_suffix(suffix) for suffix in (".csv", ".md", ".png")]
     return written
