@@ -209,7 +209,8 @@ def _report(
     placers = ", ".join(sorted({result.placer for result in results}))
     console.print(plain(f"{len(results)} images, placed by {placers}. Contact sheet: {sheet}"))
     for name, count in restarts.items():
-        console.print(f"[yellow]{name} died and was started again ({count} times); nothing was lost.[/]")
+        often = "once" if count == 1 else f"{count} times"
+        console.print(f"[yellow]{name} died and was started again {often}; nothing was lost.[/]")
     images = settings.store.removeprefix("file://")
     console.print(plain(f"Images: {images}   ledger, broker and logs: {settings.data_dir}"))
     for warning in sorted({warning for result in results for warning in result.warnings}):
