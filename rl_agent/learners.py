@@ -30,8 +30,8 @@ class Learner:
         n_denoising_steps: I.
         ent_coef: entropy coefficient, as in ``LADTS``.
         ageing_gcycles_per_s: the planner's order, or None for the paper's.
-        deterministic: how the trained policy is evaluated. Without in-slot knowledge learning leads to a mixed policy,
-            whose most probable server for one task is that of many, so there it draws.
+        deterministic: how the trained policy is evaluated. Without in-slot knowledge and without a plan the most
+            probable server of one task is that of all tasks, so there it draws.
         policy_kwargs: more arguments of the policy.
     """
 
@@ -133,7 +133,13 @@ LEARNERS: dict[str, Learner] = {
         Learner(name="D2SAC-TS", policy="D2SACPolicy"),
         Learner(name="SAC-TS", policy="SACTSPolicy"),
         Learner(name="DQN-TS", policy="DQN"),
-        replace(LAD_TS, name="LAD-TS, slot start", observation="slot_start", deterministic=False),
+        # Bounded, because its critics cannot see why the plan is good: see "Learning cannot keep the plan" in the docs.
+        replace(
+            LAD_TS,
+            name="LAD-TS, slot start",
+            observation="slot_start",
+            policy_kwargs={"latent_action": "score", "prediction": "scored"},
+        ),
         replace(
             LAD_TS,
             name="LAD-TS, slot start, no plan",
