@@ -9,14 +9,17 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+import torch as th
 from click.testing import CliRunner
 
 from rl_agent import reproduce
 from rl_agent.edge_offloading import rules
 from rl_agent.edge_offloading.features import Column
 from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
 from rl_agent.evaluation import RULES, evaluation_arrivals, play, summarize
 from rl_agent.experiments import Experiment, Plan, experiments, quick_plan
+from rl_agent.ladts.ladts import LADTS
 from rl_agent.learners import LEARNERS
 from rl_agent.reproduce import command, run_learner
 from rl_agent.results import read_rows, write_rows
@@ -31,6 +34,25 @@ class ScoreFollower:
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
         return observation[..., Column.SCORE].argmax(axis=1), state
+
+
+def test_a_network_that_disagrees_does_not_make_lad_ts_at_slot_start_leave_the_plan() -> None:
+    # Given a policy whose network was moved far from zero, though not to where float32 cannot tell its bound from 1
+    model = LEARNERS["LAD-TS, slot start"].build(SMALL, seed=3, n_episodes=2)
+    assert isinstance(model, LADTS)
+    with th.no_grad():
+        for parameter in model.actor.parameters():
+            parameter.normal_(std=1.0)
+    tasks = evaluation_arrivals(SMALL, 5, 2)
+    env = EdgeOffloadingVecEnv(SMALL, 2, "slot_start")
+    env.seed(0)
+    observation = env.reset()
+    score = observation[..., Column.SCORE]
+    _, probabilities = model.policy.decide(observation, score, deterministic=True)
+    assert np.ptp(np.log(probabilities), axis=1).min() < 9.0  # the scores alone lie 10 apart
+    # When it plays, then it plays the common plan
+    plan = RULES["common plan from slot start"](tasks, np.random.default_rng(0))
+    np.testing.assert_allclose(play(model, tasks, "slot_start"), plan, atol=1e-6)
 
 
 def test_playing_the_scores_equals_the_rules_task_by_task() -> None:
