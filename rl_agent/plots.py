@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 mpl.use("agg")
 
-LEVEL_STYLES = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
+LEVEL_STYLES = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)), (0, (12, 4)))
 
 Points = Mapping[float, Sequence[float]]
 """Values over seeds by position on the x axis."""
