@@ -138,7 +138,7 @@ LEARNERS: dict[str, Learner] = {
             LAD_TS,
             name="LAD-TS, slot start",
             observation="slot_start",
-            policy_kwargs={"latent_action": "score", "prediction": "scored"},
+            policy_kwargs={**LAD_TS.policy_kwargs, "prediction": "scored"},
         ),
         replace(
             LAD_TS,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_agent.edge_offloading.core import Decision
-from rl_agent.edge_offloading.rules import planned_servers
+from rl_agent.edge_offloading.rules import plan_slot
 from rl_agent.edge_offloading.scenario import FloatArray, Scenario
 from rl_agent.ladts.layout import ObservationLayout
 
@@ -117,7 +117,7 @@ class Features:
             return np.maximum(excess_s / -SCORE_S, LOWEST_SCORE)
         stale = (now.slot != self._planned_slot) | (now.backlog_slot_start != self._planned_backlog).any(axis=1)
         if stale.any():
-            self._plan[stale] = planned_servers(self.scenario, now.backlog_slot_start[stale])
+            self._plan[stale], _ = plan_slot(self.scenario, now.backlog_slot_start[stale])
             self._planned_slot[stale] = now.slot[stale]
             self._planned_backlog[stale] = now.backlog_slot_start[stale]
         planned = self._plan[self._rows, now.station, now.number]

@@ -160,7 +160,8 @@ def common_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> Int
     instead of 1.14 times greedy at load 0.97.)
     """
     rows = np.arange(arrivals.n_episodes)[:, None]
-    return planned_servers(arrivals.scenario, backlog)[rows, slot.station, slot.number]
+    server, _ = plan_slot(arrivals.scenario, backlog)
+    return server[rows, slot.station, slot.number]
 
 
 def selfish_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
@@ -170,36 +171,22 @@ def selfish_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> In
     """
     scenario = arrivals.scenario
     rows, m = np.arange(arrivals.n_episodes)[:, None], np.arange(slot.work.shape[1])
-    waiting_s = planned_waiting_s(scenario, backlog)[rows, slot.station, slot.number]
-    computing_s = slot.work[..., None] / scenario.capacity
-    server: IntArray = (waiting_s + computing_s + transfer_s(scenario, slot, rows, m)).argmin(axis=2)
+    _, waiting_s = plan_slot(scenario, backlog)
+    completion = waiting_s[rows, slot.station, slot.number] + slot.work[..., None] / scenario.capacity
+    server: IntArray = (completion + transfer_s(scenario, slot, rows, m)).argmin(axis=2)
     return server
 
 
-def planned_servers(scenario: Scenario, backlog: FloatArray) -> IntArray:
-    """Return the common plan's server for every station and task number.
+def plan_slot(scenario: Scenario, backlog: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Make the common plan of a slot.
 
     Args:
         scenario: parameters.
         backlog: at slot start, Gcycles, shape (E, B).
 
     Returns:
-        Servers, shape (E, n_servers, n_tasks).
-    """
-    service_s = scenario.work_by_number[:, None] / scenario.capacity
-    servers: IntArray = (planned_waiting_s(scenario, backlog) + service_s).argmin(axis=3)
-    return servers
-
-
-def planned_waiting_s(scenario: Scenario, backlog: FloatArray) -> FloatArray:
-    """Return how long each station's task of each number is expected to wait on each server under the common plan.
-
-    Args:
-        scenario: parameters.
-        backlog: at slot start, Gcycles, shape (E, B).
-
-    Returns:
-        Seconds, shape (E, n_servers, n_tasks, n_servers): episode, station, task number, server.
+        The server of every station and task number, shape (E, n_servers, n_tasks), and how many seconds that task is
+        expected to wait on each server, shape (E, n_servers, n_tasks, B).
     """
     n_episodes, rows = len(backlog), np.arange(len(backlog))
     work = scenario.work_by_number
@@ -207,13 +194,14 @@ def planned_waiting_s(scenario: Scenario, backlog: FloatArray) -> FloatArray:
     service = work[:, None] / scenario.capacity
     seconds = backlog / scenario.capacity
     more = expected[:, None] / scenario.capacity
-    waiting_s = np.zeros((n_episodes, scenario.n_servers, scenario.n_tasks, scenario.n_servers))
+    server = np.zeros((n_episodes, scenario.n_servers, scenario.n_tasks), dtype=np.int64)
+    waiting_s = np.zeros((*server.shape, scenario.n_servers))
     for b in range(scenario.n_servers):
         for n in range(scenario.n_tasks):
             waiting_s[:, b, n] = seconds
-            chosen = (seconds + service[n]).argmin(axis=1)
+            chosen = server[:, b, n] = (seconds + service[n]).argmin(axis=1)
             seconds[rows, chosen] += more[n, chosen]
-    return waiting_s
+    return server, waiting_s
 
 
 def levelling_shares(backlog: FloatArray, capacity: FloatArray, work: float) -> FloatArray:
