@@ -119,11 +119,13 @@ class DeadLetterRow(SQLModel, table=True):
     """A message nobody could take, kept to be read by a person, who may requeue or drop it (`planner.dead_letters`).
 
     Attributes:
+        id: never used twice, or a person would drop another letter than the one they saw.
         routing_key: the one it was published with; None where an older Ladle kept it.
         body: base64, cut where it is very long; `body_bytes` is the length of the whole.
     """
 
     __tablename__ = "dead_letter"
+    __table_args__ = {"sqlite_autoincrement": True}
 
     id: int | None = Field(default=None, primary_key=True)
     received_at: float

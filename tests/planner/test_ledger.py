@@ -76,13 +76,23 @@ def test_the_tables_are_what_the_migrations_make(ledger):
         assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
 
 
+LETTER = {"received_at": 0.0, "reason": "r", "queue": "q", "headers": {}, "body": "", "body_bytes": 0}
+
+
+def test_the_id_of_a_dropped_letter_is_not_used_again(ledger):
+    with ledger.transaction() as connection:
+        ledger.insert_dead_letters(connection, [LETTER])
+        (dropped,) = ledger.dead_letters(connection)
+        ledger.drop_dead_letters(connection, [dropped["id"]])
+        ledger.insert_dead_letters(connection, [LETTER])
+        assert ledger.dead_letters(connection, [dropped["id"]]) == []
+        assert len(ledger.dead_letters(connection)) == 1
+
+
 def test_an_error_rolls_the_transaction_back(ledger):
     def fail():
         with ledger.transaction() as connection:
-            ledger.insert_dead_letters(
-                connection,
-                [{"received_at": 0.0, "reason": "r", "queue": "q", "headers": {}, "body": "", "body_bytes": 0}],
-            )
+            ledger.insert_dead_letters(connection, [LETTER])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
