@@ -62,7 +62,7 @@ class TrainingPlan:
     seed: int = 0
     n_nodes: tuple[int, int] = (5, 20)
     warm_up_decisions: int = 10_000
-    decisions: int = 150_000
+    decisions: int = 60_000
     round_decisions: int = 10_000
     envs: int = 4
     hidden: int = 24
@@ -71,7 +71,7 @@ class TrainingPlan:
     gamma: float = 0.99
     ent_coef: float = 0.005
     reward_scale: float = 0.02
-    validation_scenarios: int = 48
+    validation_scenarios: int = 24
     jobs_per_node: int = 40
 
     @property
