@@ -58,5 +58,5 @@ def draw(
     if log_x:
         axes.set_xscale("log")
     axes.set(title=title, xlabel=x_label, ylabel="mean service delay / Opt-TS")
-    axes.legend(fontsize=7, ncols=2)
+    axes.legend(fontsize=7, ncols=2, handlelength=4.5)  # long enough for a whole period of every style
     figure.savefig(path, dpi=120)
