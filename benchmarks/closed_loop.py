@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from broker_config.private_rabbitmq import PrivateRabbitMQ
+from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.settings import Settings, load_settings
 from planner.cli.bench_load import Arrival, EmulatedNode, arrivals, emulated_nodes
 from planner.cli.bench_run import Measured, run

@@ -19,8 +19,8 @@ import psutil
 from planner_cost import report
 
 from broker_config.app import make_app
-from broker_config.private_rabbitmq import PrivateRabbitMQ
 from broker_config.publisher import Post, Publisher
+from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.settings import Settings
 from broker_config.topology import OUTCOMES, OUTCOMES_QUEUE, outcome_key
 from planner.cli.processes import Processes, planner_command

@@ -12,7 +12,7 @@ import time
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from broker_config import sqlite_transport
+from broker_config.sqlite import transport as sqlite_transport
 
 QUEUE = Queue("plain", Exchange("plain", type="topic"), routing_key="plain", queue_arguments={"x-queue-type": "quorum"})
 

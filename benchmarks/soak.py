@@ -30,9 +30,9 @@ from rich.table import Table
 
 from benchmarks.soak_checks import MemoryLog, audit
 from benchmarks.soak_deaths import STEADY, Deaths
-from broker_config import rabbitmq
 from broker_config.errors import BrokerUnavailableError
-from broker_config.private_rabbitmq import PrivateRabbitMQ
+from broker_config.rabbitmq import definitions as rabbitmq
+from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.settings import Settings
 from planner import AsyncClient
 from planner.cli.processes import Processes, planner_command, worker_command

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sized
 
 from benchmarks.soak_watch import Watch
-from broker_config.private_rabbitmq import NEW_QUEUE_S, PrivateRabbitMQ
+from broker_config.rabbitmq.private import NEW_QUEUE_S, PrivateRabbitMQ
 from planner.cli.processes import Service
 
 STEADY = "one"

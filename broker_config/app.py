@@ -8,9 +8,9 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
-from broker_config import sqlite_transport
 from broker_config.rights import owner_of
 from broker_config.settings import Settings
+from broker_config.sqlite import transport as sqlite_transport
 from broker_config.tls import tls_options
 from broker_config.topology import PLANNER_DELIVERIES, UNLIMITED_DELIVERIES
 

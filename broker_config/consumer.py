@@ -29,7 +29,7 @@ from kombu.exceptions import ContentDisallowed
 from broker_config.broker_errors import HOPELESS, broker_error
 from broker_config.errors import UnroutableError
 from broker_config.publisher import Post, Publisher
-from broker_config.sqlite_file import BrokerFileUnusable
+from broker_config.sqlite.file import BrokerFileUnusable
 from broker_config.topology import DEAD
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker_config.errors import ConfigurationError, without_password
-from broker_config.sqlite_transport import SCHEME
+from broker_config.sqlite.transport import SCHEME
 
 logger = logging.getLogger(__name__)
 

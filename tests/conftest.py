@@ -21,7 +21,7 @@ import pytest
 from kombu import Connection
 from ladle_site import Site, delete_queues
 
-from broker_config.private_rabbitmq import PrivateRabbitMQ
+from broker_config.rabbitmq.private import PrivateRabbitMQ
 
 LOCAL_BROKER = "amqp://guest:guest@localhost:5672"
 LOCAL_DATABASE = "postgresql://postgres@localhost/"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 
-from broker_config.rabbitmq import consumer_timeout_ms, definitions_json
+from broker_config.rabbitmq.definitions import consumer_timeout_ms, definitions_json
 from broker_config.settings import OF_COMPOSE, Settings, environment
 from broker_config.topology import PLANNER_QUEUES, check_node_name
 from planner.cli.main import main
@@ -154,7 +154,7 @@ def test_workers_have_more_time_to_stop_than_their_grace_time() -> None:
 def test_rabbitmq_loads_what_ladle_broker_writes() -> None:
     committed = (ROOT / COMPOSE["configs"]["rabbitmq-definitions"]["file"]).read_text()
     assert committed == definitions_json(DEFAULTS, "ladle"), (
-        "run `ladle broker --vhost ladle --out broker_config/rabbitmq_definitions.json`"
+        "run `ladle broker --vhost ladle --out broker_config/rabbitmq/definitions.json`"
     )
     queues = {queue["name"] for queue in json.loads(committed)["queues"]}
     assert {queue.name for queue in PLANNER_QUEUES} <= queues

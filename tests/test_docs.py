@@ -10,7 +10,7 @@ import pytest
 from planner_world import World
 
 from broker_config.messages import Delays, EventKind, FailureKind, JobState
-from broker_config.rabbitmq import consumer_timeout_ms, policies
+from broker_config.rabbitmq.definitions import consumer_timeout_ms, policies
 from broker_config.settings import Settings
 from broker_config.settings_table import settings_table, with_table
 from broker_config.topology import EXCHANGES, PLANNER_QUEUES, TRAIN_QUEUE

@@ -11,14 +11,14 @@ import click
 
 from broker_config.app import make_app
 from broker_config.errors import ConfigurationError
-from broker_config.management import Management, management_url
 from broker_config.publisher import Post, Publisher
-from broker_config.rabbitmq import vhost_of
+from broker_config.rabbitmq.definitions import vhost_of
+from broker_config.rabbitmq.management import Management, management_url
+from broker_config.rabbitmq.users import definitions, new_password, own_queues, url_for
 from broker_config.rights import Role, user_of
 from broker_config.settings import Settings, load_settings
 from broker_config.tls import tls_context
 from broker_config.topology import JOBS, PLANNER_QUEUE, check_node_name
-from broker_config.users import definitions, new_password, own_queues, url_for
 
 COMMANDS = {
     Role.PLANNER: "ladle planner",

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from ladle_site import Site, delete_queues, wait_until
 
-from broker_config.rabbitmq import definitions_json
+from broker_config.rabbitmq.definitions import definitions_json
 from broker_config.settings import Settings
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from ladle_site import PATIENCE_S, Site, wait_until
 
-from broker_config.private_rabbitmq import NEW_QUEUE_S
+from broker_config.rabbitmq.private import NEW_QUEUE_S
 from planner.cli.processes import planner_command, worker_command
 
 MEDIUM = {"prompt": "x", "num_inference_steps": 250}  # 1 s

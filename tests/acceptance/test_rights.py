@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kombu import Connection, Producer
 from ladle_site import PATIENCE_S, Site, wait_until
 
-from broker_config.private_rabbitmq import PrivateRabbitMQ
+from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.rights import Role
 from broker_config.settings import load_settings
 from broker_config.topology import control_queue, node_queue

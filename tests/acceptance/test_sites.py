@@ -16,7 +16,7 @@ from kombu import Connection
 from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.errors import BrokerUnavailableError
-from broker_config.private_rabbitmq import NEW_QUEUE_S
+from broker_config.rabbitmq.private import NEW_QUEUE_S
 from broker_config.topology import NODES, OUTCOMES
 from planner.errors import JobCancelledError
 

@@ -8,8 +8,8 @@ from ladle_site import PATIENCE_S, Site
 
 from broker_config.app import make_app
 from broker_config.errors import BrokerUntrustedError
-from broker_config.private_rabbitmq import PrivateRabbitMQ
 from broker_config.publisher import Post, Publisher
+from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.topology import JOBS
 from planner import Client
 from planner.cli.processes import planner_command, worker_command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_config import sqlite_transport
+from broker_config.sqlite import transport as sqlite_transport
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,8 +11,8 @@ from kombu import Connection
 from broker_config.app import make_app
 from broker_config.errors import BrokerUnavailableError
 from broker_config.memory_publisher import MemoryPublisher
-from broker_config.private_rabbitmq import NEW_QUEUE_S
 from broker_config.publisher import Post, Publisher
+from broker_config.rabbitmq.private import NEW_QUEUE_S
 from broker_config.settings import Settings
 from broker_config.topology import NODES, node_queue
 

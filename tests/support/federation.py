@@ -10,9 +10,9 @@ from certificates import make_authority, make_certificate
 from ladle_site import Site
 from severable_link import SeverableLink
 
-from broker_config.private_rabbitmq import PrivateRabbitMQ
-from broker_config.site_command import SHOVEL_PLUGIN
-from broker_config.site_command import command as site_command
+from broker_config.rabbitmq.private import PrivateRabbitMQ
+from broker_config.rabbitmq.site_command import SHOVEL_PLUGIN
+from broker_config.rabbitmq.site_command import command as site_command
 from planner import Client
 
 MAY_BE_LOST = ("hub.", "client.", "control.")

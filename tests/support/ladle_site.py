@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kombu import Connection
 
-from broker_config import sqlite_transport
 from broker_config.settings import Settings, environment
+from broker_config.sqlite import transport as sqlite_transport
 from broker_config.topology import node_key
 from planner import AsyncClient, Client
 from planner.cli.processes import planner_command, retrain_command, worker_command

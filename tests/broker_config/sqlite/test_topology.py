@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_config.sqlite_topology import Exchange, topic_matches
+from broker_config.sqlite.topology import Exchange, topic_matches
 
 word = st.sampled_from(["a", "b", "node", ""])
 keys = st.lists(word, min_size=1, max_size=5)

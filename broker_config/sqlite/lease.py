@@ -1,6 +1,6 @@
 """A lease: a locked file that says "this connection lives", freed by the kernel when its process dies.
 
-Leaves out what is held under the lease (``sqlite_queue``). POSIX only: it stands on ``flock``.
+Leaves out what is held under the lease (``queue``). POSIX only: it stands on ``flock``.
 """
 
 from __future__ import annotations

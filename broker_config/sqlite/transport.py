@@ -25,10 +25,10 @@ from amqp.exceptions import ConnectionError as AMQPConnectionError
 from amqp.exceptions import ConsumerCancelled
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
-from broker_config.sqlite_channel import Channel
-from broker_config.sqlite_file import BrokerFileBusy, BrokerFileError, BrokerFileFull
-from broker_config.sqlite_queue import QueueSession
-from broker_config.sqlite_topology import EXCHANGE_TYPES
+from broker_config.sqlite.channel import Channel
+from broker_config.sqlite.file import BrokerFileBusy, BrokerFileError, BrokerFileFull
+from broker_config.sqlite.queue import QueueSession
+from broker_config.sqlite.topology import EXCHANGE_TYPES
 
 SCHEME = "sqlite"
 OPTIONS = ("lock_timeout_s", "delivery_limit", "delivery_limits", "dead_letter_exchange")
@@ -38,7 +38,7 @@ SLOWEST_POLL_S = 0.005
 
 def register() -> None:
     """Make ``sqlite://`` known to kombu; again is harmless."""
-    TRANSPORT_ALIASES[SCHEME] = "broker_config.sqlite_transport:Transport"
+    TRANSPORT_ALIASES[SCHEME] = "broker_config.sqlite.transport:Transport"
 
 
 def path_of(url: str) -> Path:

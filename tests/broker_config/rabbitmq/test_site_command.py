@@ -6,7 +6,7 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
-from broker_config.site_command import command
+from broker_config.rabbitmq.site_command import command
 
 ADD = ["add", "berlin", "--hub-url", "amqp://hub.example/ladle", "--site-url", "amqp://site.example/edge"]
 

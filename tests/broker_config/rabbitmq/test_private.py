@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_config.private_rabbitmq import BrokerStartError, PrivateRabbitMQ
+from broker_config.rabbitmq.private import BrokerStartError, PrivateRabbitMQ
 
 
 def test_a_server_that_does_not_start_names_its_log(tmp_path):

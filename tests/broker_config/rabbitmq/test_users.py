@@ -9,9 +9,9 @@ import json
 import pytest
 
 from broker_config.errors import AdministrationError, ConfigurationError
-from broker_config.management import Management, management_url
+from broker_config.rabbitmq.management import Management, management_url
+from broker_config.rabbitmq.users import definitions, new_password, own_queues, password_hash, url_for
 from broker_config.rights import Role
-from broker_config.users import definitions, new_password, own_queues, password_hash, url_for
 
 
 def test_a_password_is_stored_as_the_salted_hash_that_rabbitmq_checks():

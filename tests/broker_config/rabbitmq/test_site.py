@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker_config.errors import ConfigurationError
-from broker_config.rabbitmq import policies
+from broker_config.rabbitmq.definitions import policies
+from broker_config.rabbitmq.site import UP, Site, hub_definitions, site_definitions
 from broker_config.rights import Role, rights, user_of
 from broker_config.settings import Settings
-from broker_config.site import UP, Site, hub_definitions, site_definitions
 
 SETTINGS = Settings(_env_file=None)
 SITE = Site(

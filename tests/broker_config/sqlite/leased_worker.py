@@ -12,7 +12,7 @@ from pathlib import Path
 from celery import Celery
 from kombu import Exchange, Queue
 
-from broker_config import sqlite_transport
+from broker_config.sqlite import transport as sqlite_transport
 
 JOBS = Exchange("ladle.jobs", type="topic")
 sqlite_transport.register()

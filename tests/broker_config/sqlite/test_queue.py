@@ -17,14 +17,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker_config import sqlite_topology
-from broker_config.sqlite_file import BrokerFileBusy
-from broker_config.sqlite_message import Outgoing
-from broker_config.sqlite_queue import QueueSession
+from broker_config.sqlite import topology
+from broker_config.sqlite.file import BrokerFileBusy
+from broker_config.sqlite.message import Outgoing
+from broker_config.sqlite.queue import QueueSession
 
 TAKE = """
 import sys, pathlib
-from broker_config.sqlite_queue import QueueSession
+from broker_config.sqlite.queue import QueueSession
 session = QueueSession(pathlib.Path(sys.argv[1]))
 while (claimed := session.claim("q")) is not None:
     print(claimed.body.decode())
@@ -33,7 +33,7 @@ session.close()
 """
 HOLD = """
 import sys, pathlib, time
-from broker_config.sqlite_queue import QueueSession
+from broker_config.sqlite.queue import QueueSession
 session = QueueSession(pathlib.Path(sys.argv[1]))
 session.declare_queue("mine", durable=False, exclusive=True, auto_delete=False, arguments={})
 session.consume("q", "tag")
@@ -55,8 +55,8 @@ def outgoing(body=b"", *, key="k", exchange="x", mandatory=False, **properties):
 
 def declare(session, name, key="#", exchange="x", **arguments):
     session.declare_queue(name, durable=True, exclusive=False, auto_delete=False, arguments=arguments)
-    session.change(sqlite_topology.declare_exchange, exchange, "topic")
-    session.change(sqlite_topology.bind, name, exchange, key)
+    session.change(topology.declare_exchange, exchange, "topic")
+    session.change(topology.bind, name, exchange, key)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def path(tmp_path):
 @pytest.fixture
 def warnings_seen(caplog):
     # A worker that an earlier test ran in this process has raised the root logger's level.
-    caplog.set_level(logging.WARNING, logger="broker_config.sqlite_queue")
+    caplog.set_level(logging.WARNING, logger="broker_config.sqlite.queue")
     return caplog
 
 
@@ -279,7 +279,7 @@ def test_the_next_consumer_takes_over_a_single_active_queue(session, path):
 
 
 def test_a_killed_active_consumer_is_replaced(session, path):
-    session.change(sqlite_topology.delete_queue, "q")
+    session.change(topology.delete_queue, "q")
     declare(session, "q", **{"x-single-active-consumer": True})
     session.publish(outgoing(str(n).encode()) for n in range(2))
     with holder(path) as process:

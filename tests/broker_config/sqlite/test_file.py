@@ -10,16 +10,16 @@ from contextlib import closing
 import pytest
 from kombu.exceptions import OperationalError
 
-from broker_config.sqlite_file import BrokerFile, BrokerFileBusy, BrokerFileFull, BrokerFileUnusable
+from broker_config.sqlite.file import BrokerFile, BrokerFileBusy, BrokerFileFull, BrokerFileUnusable
 
 OPEN = """
 import sys, pathlib
-from broker_config.sqlite_file import BrokerFile
+from broker_config.sqlite.file import BrokerFile
 BrokerFile(pathlib.Path(sys.argv[1])).close()
 """
 FILL = """
 import resource, sys, pathlib
-from broker_config.sqlite_file import BrokerFile, BrokerFileFull
+from broker_config.sqlite.file import BrokerFile, BrokerFileFull
 file = BrokerFile(pathlib.Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 stored = 0
@@ -47,7 +47,7 @@ def test_a_file_and_its_folder_are_made(path):
 
 def test_ten_processes_may_make_it_at_once(path):
     code = (
-        "import sys, pathlib; from broker_config.sqlite_file import BrokerFile; BrokerFile(pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from broker_config.sqlite.file import BrokerFile; BrokerFile(pathlib.Path(sys.argv[1]))"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(path)]) for _ in range(10)]
     assert [process.wait() for process in processes] == [0] * 10

@@ -27,10 +27,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from kombu.entity import Queue, binding
 
-from broker_config import users
 from broker_config.errors import ConfigurationError, without_password
 from broker_config.messages import Outcome
-from broker_config.rabbitmq import QUEUES, definitions, vhost_of
+from broker_config.rabbitmq import users
+from broker_config.rabbitmq.definitions import QUEUES, definitions, vhost_of
 from broker_config.rights import CLIENT_REQUESTS, Role, user_of
 from broker_config.settings import Settings
 from broker_config.topology import (

@@ -1,6 +1,6 @@
 """Exchanges, queues, bindings and consumers of a broker file, and which queues a message goes to.
 
-Leaves out the messages themselves (``sqlite_queue``). Every function takes part in the caller's transaction.
+Leaves out the messages themselves (``queue``). Every function takes part in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from amqp.exceptions import NotFound, PreconditionFailed, ResourceLocked
 
-from broker_config.sqlite_file import Row
+from broker_config.sqlite.file import Row
 
 EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from kombu.entity import Queue
 
-from broker_config.rabbitmq import QUEUES, structure
+from broker_config.rabbitmq.definitions import QUEUES, structure
 from broker_config.rights import Role, rights, user_of
 from broker_config.topology import control_queue, node_queue
 

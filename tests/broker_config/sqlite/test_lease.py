@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from broker_config.sqlite_lease import Lease, forget, is_held, lease_folder
+from broker_config.sqlite.lease import Lease, forget, is_held, lease_folder
 
 HOLD = """
 import sys, pathlib, time
-from broker_config.sqlite_lease import Lease
+from broker_config.sqlite.lease import Lease
 print(Lease(pathlib.Path(sys.argv[1])).owner, flush=True)
 time.sleep(600)
 """

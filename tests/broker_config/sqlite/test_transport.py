@@ -15,8 +15,8 @@ from amqp.exceptions import ChannelError, ConsumerCancelled, NotFound, Precondit
 from celery import Celery
 from kombu import Connection, Consumer, Exchange, Producer, Queue
 
-from broker_config.sqlite_file import BrokerFileBusy
-from broker_config.sqlite_transport import path_of
+from broker_config.sqlite.file import BrokerFileBusy
+from broker_config.sqlite.transport import path_of
 
 JOBS = Exchange("ladle.jobs", type="topic")
 

@@ -1,6 +1,6 @@
 """The broker file: one SQLite database opened, locked, written and its errors put into words.
 
-Leaves out what the rows mean (``sqlite_topology``, ``sqlite_queue``) and kombu (``sqlite_transport``).
+Leaves out what the rows mean (``topology``, ``queue``) and kombu (``transport``).
 
 The errors, all of them kombu ``OperationalError``, so that a publisher sees what any broker gives::
 

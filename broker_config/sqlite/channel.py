@@ -1,6 +1,6 @@
 """The kombu channel of a broker file: AMQP's verbs, unacknowledged messages, batches.
 
-Leaves out connections and waiting for messages (``sqlite_transport``).
+Leaves out connections and waiting for messages (``transport``).
 """
 
 # kombu's base classes are annotated here and there, and wrongly where we override them.
@@ -19,12 +19,12 @@ from kombu.transport import virtual
 from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.uuid import uuid
 
-from broker_config import sqlite_topology
-from broker_config.sqlite_file import BrokerFileError
-from broker_config.sqlite_message import Outgoing
+from broker_config.sqlite import topology
+from broker_config.sqlite.file import BrokerFileError
+from broker_config.sqlite.message import Outgoing
 
 if TYPE_CHECKING:
-    from broker_config.sqlite_transport import Transport
+    from broker_config.sqlite.transport import Transport
 
 
 class QoS(virtual.QoS):
@@ -100,13 +100,13 @@ class Channel(virtual.Channel):
     def exchange_declare(self, exchange: str, type: str = "direct", passive: bool = False, **_: Any) -> None:
         """Make or check an exchange; passive: only ask for it."""
         if passive:
-            self.session.change(sqlite_topology.require_exchange, exchange)
+            self.session.change(topology.require_exchange, exchange)
         else:
-            self.session.change(sqlite_topology.declare_exchange, exchange, type or "direct")
+            self.session.change(topology.declare_exchange, exchange, type or "direct")
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
         """Remove an exchange and its bindings."""
-        self.session.change(sqlite_topology.delete_exchange, exchange)
+        self.session.change(topology.delete_exchange, exchange)
 
     def queue_declare(
         self,
@@ -122,7 +122,7 @@ class Channel(virtual.Channel):
         name = queue or f"amq.gen-{uuid()}"
         if passive:
             self.session.reap_if_due()  # the dead count no more, even when nobody else is there to notice
-            self.session.change(sqlite_topology.require_queue, name)
+            self.session.change(topology.require_queue, name)
         else:
             self.session.declare_queue(
                 name, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments or {}
@@ -143,15 +143,15 @@ class Channel(virtual.Channel):
                 "Queue.delete",
                 406,
             )
-        self.session.change(sqlite_topology.delete_queue, queue)
+        self.session.change(topology.delete_queue, queue)
 
     def queue_bind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:
         """Bind a queue to an exchange."""
-        self.session.change(sqlite_topology.bind, queue, exchange, routing_key or "")
+        self.session.change(topology.bind, queue, exchange, routing_key or "")
 
     def queue_unbind(self, queue: str, exchange: str = "", routing_key: str = "", **_: Any) -> None:
         """Remove a binding."""
-        self.session.change(sqlite_topology.unbind, queue, exchange, routing_key or "")
+        self.session.change(topology.unbind, queue, exchange, routing_key or "")
 
     def list_bindings(self) -> Iterable[tuple[str, str, str]]:
         """Every (queue, exchange, routing key)."""

@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from broker_config.rabbitmq import consumer_timeout_ms
+from broker_config.rabbitmq.definitions import consumer_timeout_ms
+from broker_config.rabbitmq.site import UP, Site, hub_definitions, site_definitions, site_news_queue, site_queue
+from broker_config.rabbitmq.users import new_password
 from broker_config.rights import Role, user_of
 from broker_config.settings import load_settings
-from broker_config.site import UP, Site, hub_definitions, site_definitions, site_news_queue, site_queue
-from broker_config.users import new_password
 
 SHOVEL_PLUGIN = "rabbitmq_shovel"
 SECRET_MODE = 0o600

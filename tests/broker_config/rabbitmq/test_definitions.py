@@ -10,8 +10,8 @@ import yaml
 from click.testing import CliRunner
 from kombu import Connection, Producer
 
-from broker_config import rabbitmq
 from broker_config.consumer import death_of
+from broker_config.rabbitmq import definitions as rabbitmq
 from broker_config.settings import Settings
 from broker_config.topology import (
     DEAD_QUEUE,
@@ -135,7 +135,7 @@ def test_a_message_that_is_given_back_four_times_lies_in_dead(private_rabbitmq, 
 
 @pytest.mark.rabbitmq
 def test_the_user_of_compose_yaml_can_log_in(private_rabbitmq, tmp_path) -> None:
-    compose = yaml.safe_load((Path(__file__).parents[2] / "compose.yaml").read_text())
+    compose = yaml.safe_load((Path(__file__).parents[3] / "compose.yaml").read_text())
     content = compose["configs"]["rabbitmq-user"]["content"]
     user = tmp_path / "user.json"
     user.write_text(re.sub(r"\$\{LADLE_RABBITMQ_PASSWORD:\?[^}]*\}", "s3cret", content))

@@ -2,7 +2,7 @@
 
 A message row is free (no owner) or claimed (its owner holds a lease). It is deleted when acknowledged. When the
 owner gives it back, or dies, it is free again in its old place, and ``deliveries`` has counted the attempt.
-Leaves out kombu (``sqlite_transport``) and what is declared (``sqlite_topology``).
+Leaves out kombu (``transport``) and what is declared (``topology``).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 
 from amqp.exceptions import ChannelError, NotFound, ResourceLocked
 
-from broker_config import sqlite_topology
-from broker_config.sqlite_file import BrokerFile, BrokerFileBusy
-from broker_config.sqlite_lease import Lease, forget, is_held, lease_folder
-from broker_config.sqlite_message import Claimed, Outgoing, certify
+from broker_config.sqlite import topology
+from broker_config.sqlite.file import BrokerFile, BrokerFileBusy
+from broker_config.sqlite.lease import Lease, forget, is_held, lease_folder
+from broker_config.sqlite.message import Claimed, Outgoing, certify
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class QueueSession:
         self._delivery_limits = [*(delivery_limits or {}).items(), ("", delivery_limit)]
         self._dead_letter_exchange = dead_letter_exchange
         self._lease: Lease | None = None
-        self._topology: sqlite_topology.Topology | None = None
+        self._topology: topology.Topology | None = None
         self._consumers = 0
         self._next_reap = 0.0
         self._closed = False
@@ -75,14 +75,14 @@ class QueueSession:
             return self._lease.owner
 
     def change(self, operation: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """Run one function of ``sqlite_topology`` in a transaction of its own."""
+        """Run one function of ``topology`` in a transaction of its own."""
         with self.file.write() as db:
             return operation(db, *arguments, **options)
 
     def declare_queue(
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Mapping[str, Any]
     ) -> None:
-        """Make or check a queue; see ``sqlite_topology.declare_queue`` for the errors."""
+        """Make or check a queue; see ``topology.declare_queue`` for the errors."""
         owner = self.owner if exclusive or auto_delete else None
         options = {
             "owner": owner,
@@ -92,10 +92,10 @@ class QueueSession:
             "arguments": arguments,
         }
         try:
-            self.change(sqlite_topology.declare_queue, name, **options)
+            self.change(topology.declare_queue, name, **options)
         except ResourceLocked:
             self.reap()  # the other connection may have died a moment ago
-            self.change(sqlite_topology.declare_queue, name, **options)
+            self.change(topology.declare_queue, name, **options)
 
     def counts(self, queue: str) -> tuple[int, int]:
         """Messages ready and consumers of a queue."""
@@ -114,12 +114,12 @@ class QueueSession:
     def consume(self, queue: str, tag: str) -> None:
         """Say that this connection reads a queue."""
         self.reap()
-        self.change(sqlite_topology.add_consumer, queue, self.owner, tag)
+        self.change(topology.add_consumer, queue, self.owner, tag)
         self._consumers += 1
 
     def cancel(self, tag: str) -> None:
         """Say that this connection reads a queue no more."""
-        self.change(sqlite_topology.remove_consumers, self.owner, tag)
+        self.change(topology.remove_consumers, self.owner, tag)
         self._consumers -= 1
 
     def consumers_are_known(self) -> bool:
@@ -150,7 +150,7 @@ class QueueSession:
                 self._store(db, limits_s, message.envelope, message.body)
 
     @staticmethod
-    def _queues_for(known: sqlite_topology.Topology, message: Outgoing) -> set[str]:
+    def _queues_for(known: topology.Topology, message: Outgoing) -> set[str]:
         queues = known.route(message.exchange, message.routing_key)
         if not queues and message.mandatory:
             raise ChannelError(
@@ -161,9 +161,9 @@ class QueueSession:
             )
         return queues
 
-    def _known(self) -> sqlite_topology.Topology:
+    def _known(self) -> topology.Topology:
         with self.file.snapshot():  # or a binding may be read whose exchange was made after the exchanges were
-            self._topology = sqlite_topology.load(self.file.read, self._topology)
+            self._topology = topology.load(self.file.read, self._topology)
             return self._topology
 
     @staticmethod
@@ -288,20 +288,20 @@ class QueueSession:
         now = time.time()
         stale = "owner IS NULL AND expires_s <= ?"
         expired = self.file.read(f"SELECT 1 FROM message WHERE {stale} LIMIT 1", (now,))
-        idle = self.file.read(sqlite_topology.IDLE_QUEUES, (now,))
+        idle = self.file.read(topology.IDLE_QUEUES, (now,))
         if not (dead or expired or idle):
             return
         with self.file.write() as db:
             for owner in dead:
                 self._retire(db, owner)
             db.execute(f"DELETE FROM message WHERE {stale}", (now,))
-            for (queue,) in db.execute(sqlite_topology.IDLE_QUEUES, (now,)).fetchall():
-                sqlite_topology.delete_queue(db, queue)
+            for (queue,) in db.execute(topology.IDLE_QUEUES, (now,)).fetchall():
+                topology.delete_queue(db, queue)
         for owner in dead:
             forget(self._leases, owner)
 
     def _retire(self, db: sqlite3.Connection, owner: str) -> None:
-        sqlite_topology.remove_owned(db, owner)
+        topology.remove_owned(db, owner)
         claims = db.execute("SELECT id FROM message WHERE owner = ? ORDER BY id", (owner,)).fetchall()
         self._free(db, [message for (message,) in claims], owner)
 
