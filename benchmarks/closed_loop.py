@@ -30,7 +30,7 @@ from planner.cli.processes import retrain_command
 from planner.cli.report_figure import draw
 from planner.ledger import Ledger
 from planner.report_data import read_report
-from rl_agent.policy_registry import policies
+from rl_agent.policy.registry import policies
 from rl_agent.retraining.gate import compare
 
 RETRAINED = "retrained"

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rl_agent.estimates import Estimates
-from rl_agent.learned_placer import LearnedPlacer, shipped_policy
-from rl_agent.node_policy import NodePolicy
-from rl_agent.observation import JobView, NodeView, Observation, observe
-from rl_agent.policy_file import load_policy
-from rl_agent.policy_input import COLUMN
+from rl_agent.placing.estimates import Estimates
+from rl_agent.placing.observation import JobView, NodeView, Observation, observe
+from rl_agent.policy.file import load_policy
+from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
+from rl_agent.policy.node_policy import NodePolicy
+from rl_agent.policy.rows import COLUMN
 
 NODES = (3, 20, 50, 200, 1000)
 BATCHES = (1, 20, 500)
@@ -108,7 +108,7 @@ def main() -> None:
     for nodes, jobs, room in ((20, 1, 2), (20, 32, 2), (20, 500, 2), (1000, 1, 2), (1000, 32, 2)):
         seen = observation(jobs, nodes, room)
         print(f"| {nodes} | {jobs} | {nodes * room} | {shortest_s(lambda s=seen: placer.place(s)) * 1e3:.3f} |")  # type: ignore[misc]
-    code = f"import rl_agent.learned_placer as p; p.LearnedPlacer(); print(open('{STATUS}').read())"
+    code = f"import rl_agent.policy.learned_placer as p; p.LearnedPlacer(); print(open('{STATUS}').read())"
     serving = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     print(f"\npeak memory of a process that serves: {peak_mib(serving):.0f} MiB; ", end="")
     print(f"of this one, with torch: {peak_mib(Path(STATUS).read_text()):.0f} MiB")

@@ -23,8 +23,8 @@ from stable_baselines3.common.utils import polyak_update
 
 from rl_agent.edge_offloading.scenario import Scenario
 from rl_agent.ladts.networks import FlatNetwork
-from rl_agent.learners import LEARNERS
-from rl_agent.node_policy import TIME_EMBEDDING_SIZE, variance_schedule
+from rl_agent.policy.node_policy import TIME_EMBEDDING_SIZE, variance_schedule
+from rl_agent.reproduction.learners import LEARNERS
 
 Transition = tuple[np.ndarray, int, float, np.ndarray, th.Tensor, th.Tensor]
 

@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Any
 
 from broker_config.messages import NodeReport
-from rl_agent.backlog import AttemptView, backlog_s
-from rl_agent.drift import Drift
-from rl_agent.estimates import Estimates
-from rl_agent.observation import NodeView
-from rl_agent.residency import resident_after
+from rl_agent.placing.backlog import AttemptView, backlog_s
+from rl_agent.placing.drift import Drift
+from rl_agent.placing.estimates import Estimates
+from rl_agent.placing.observation import NodeView
+from rl_agent.placing.residency import resident_after
 
 OVERDUE_FACTOR = 3.0
 OVERDUE_SLACK_S = 5.0

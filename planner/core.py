@@ -40,9 +40,9 @@ from planner.placer import ServedPolicy
 from planner.probation import Probation
 from planner.tables import AttemptState
 from planner.turn import Turn, attempt_row
-from rl_agent.observation import JobView, Observation, observe
-from rl_agent.ordering import order_key
-from rl_agent.placers import Placement, Placer
+from rl_agent.placing.observation import JobView, Observation, observe
+from rl_agent.placing.ordering import order_key
+from rl_agent.placing.rules import Placement, Placer
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 from planner.cluster import LiveAttempt, Node
 from planner.eta import Eta
 from planner.jobs import LiveJob
-from rl_agent.experience import Decision, decisions, encode
-from rl_agent.observation import JobView, Observation
-from rl_agent.placers import Placement
+from rl_agent.experience.decision import Decision, decisions, encode
+from rl_agent.placing.observation import JobView, Observation
+from rl_agent.placing.rules import Placement
 
 Beside = Callable[[Decision], Mapping[str, Any]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from planner.cluster import LiveAttempt, Node
-from rl_agent.drift import Drift
-from rl_agent.estimates import ModelEstimate
+from rl_agent.placing.drift import Drift
+from rl_agent.placing.estimates import ModelEstimate
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from planner.cluster import Cluster, Node
 from planner.jobs import LiveJob, WaitingJobs
-from rl_agent.estimates import NORMAL_P90
-from rl_agent.observation import Observation
+from rl_agent.placing.estimates import NORMAL_P90
+from rl_agent.placing.observation import Observation
 
 WAITING_SPREAD_LOG = 0.5
 LEAST_SPREAD_LOG = 0.05  # however alike the last few were, no machine repeats itself better than that

@@ -11,9 +11,9 @@ from typing import Any
 
 from broker_config.messages import ImageRequest, JobState, Priority, Submission
 from planner.fair_shares import FairShares
-from rl_agent.estimates import work_units
-from rl_agent.observation import JobView
-from rl_agent.ordering import OrderKey
+from rl_agent.placing.estimates import work_units
+from rl_agent.placing.observation import JobView
+from rl_agent.placing.ordering import OrderKey
 
 MBIT_PER_BASE64_CHARACTER = 6e-6
 OUTPUT_MBIT_PER_MEGAPIXEL = 12.0

@@ -21,7 +21,7 @@ from broker_config.messages import JobState
 from planner.errors import DatabaseUnavailableError
 from planner.tables import AttemptRow, AttemptState, DeadLetterRow, EstimateRow, JobRow, NodeRow, PlannerRow
 from rl_agent.database import for_reading, open_database
-from rl_agent.estimates import Estimates, ModelEstimate, RunningLogMean
+from rl_agent.placing.estimates import Estimates, ModelEstimate, RunningLogMean
 
 Row = Mapping[str, Any]
 

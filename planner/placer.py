@@ -11,12 +11,12 @@ from sqlalchemy import Connection
 
 from broker_config.settings import Settings
 from rl_agent.errors import PolicyError
-from rl_agent.experience import Decision
-from rl_agent.learned_placer import LearnedPlacer, PolicyOf, place_each
-from rl_agent.observation import Observation
-from rl_agent.placers import RULES, EarliestCompletionPlacer, Placement, Placer
-from rl_agent.policy_file import parse_policy
-from rl_agent.policy_registry import PolicyState, policy_files, serving_policies
+from rl_agent.experience.decision import Decision
+from rl_agent.placing.observation import Observation
+from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, Placement, Placer
+from rl_agent.policy.file import parse_policy
+from rl_agent.policy.learned_placer import LearnedPlacer, PolicyOf, place_each
+from rl_agent.policy.registry import PolicyState, policy_files, serving_policies
 
 logger = logging.getLogger(__name__)
 

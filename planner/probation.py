@@ -25,8 +25,8 @@ from sqlmodel import col
 
 from broker_config.messages import Delays, JobState
 from planner.tables import JobRow
-from rl_agent.estimates import FloatArray
-from rl_agent.policy_registry import policy, promoted_policy, rollback
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.policy.registry import policy, promoted_policy, rollback
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from sqlmodel import col
 
 from broker_config.messages import Delays, JobState
 from planner.tables import JobRow
-from rl_agent.estimates import FloatArray
-from rl_agent.experience_log import ExperienceRow
-from rl_agent.policy_registry import policies
+from rl_agent.experience.log import ExperienceRow
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.policy.registry import policies
 
 PARTS = tuple(Delays.model_fields)
 MOST_SPANS = 60

@@ -65,7 +65,7 @@ class JobRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One placement of a job; what it was decided from is in the experience log (`rl_agent.experience_log`)."""
+    """One placement of a job; what it was decided from is in the experience log (`rl_agent.experience.log`)."""
 
     __tablename__ = "attempt"
     __table_args__ = (_index_of_open("ix_attempt_open", "closed_at"),)
@@ -100,7 +100,7 @@ class NodeRow(SQLModel, table=True):
 
 
 class EstimateRow(SQLModel, table=True):
-    """Running estimate of one node for one model (`rl_agent.estimates`), so that a restart forgets nothing."""
+    """Running estimate of one node for one model (`rl_agent.placing.estimates`), so that a restart forgets nothing."""
 
     __tablename__ = "estimate"
 

@@ -20,8 +20,8 @@ from planner.cluster import LiveAttempt
 from planner.jobs import LiveJob
 from planner.ledger import Ledger
 from planner.tables import AttemptState
-from rl_agent.estimates import Estimates
-from rl_agent.experience_log import finish_experience, insert_experience
+from rl_agent.experience.log import finish_experience, insert_experience
+from rl_agent.placing.estimates import Estimates
 
 EVENTS_PER_MESSAGE = 200
 CONTROL_EXPIRY_S = 60.0

@@ -14,7 +14,7 @@ from broker_config.topology import check_node_name
 from planner.cluster import Node, NodeState
 from planner.core import Planner, lose_node, node_row
 from planner.turn import Turn
-from rl_agent.experience_log import prune_experience
+from rl_agent.experience.log import prune_experience
 
 logger = logging.getLogger(__name__)
 

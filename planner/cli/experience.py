@@ -10,7 +10,7 @@ from rich.console import Console
 from broker_config.settings import load_settings
 from planner.cli.tables import open_ledger
 from planner.cli.terminal import plain
-from rl_agent.experience_log import count_experience
+from rl_agent.experience.log import count_experience
 
 console = Console()
 
@@ -36,7 +36,7 @@ def count() -> None:
 @click.option("--after", default=0, help="Only rows with a greater id.")
 def export(out: Path, after: int) -> None:
     """Write the log as a Parquet file: matrices as lists, each row with the next observation of its ingress."""
-    from rl_agent.experience_export import export_parquet
+    from rl_agent.experience.export import export_parquet
 
     with open_ledger() as ledger:
         ledger.migrate()

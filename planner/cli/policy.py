@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 from planner.cli.tables import ago, open_ledger
 from planner.cli.terminal import plain
-from rl_agent import policy_registry as registry
-from rl_agent.policy_file import parse_policy, read_policy, write_policy
-from rl_agent.policy_registry import PolicyState
+from rl_agent.policy import registry
+from rl_agent.policy.file import parse_policy, read_policy, write_policy
+from rl_agent.policy.registry import PolicyState
 
 console = Console()
 

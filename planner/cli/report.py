@@ -18,7 +18,7 @@ from planner.cli.retrain import Duration
 from planner.cli.tables import open_ledger
 from planner.cli.terminal import plain
 from planner.report_data import ReportData, read_report
-from rl_agent.estimates import FloatArray
+from rl_agent.placing.estimates import FloatArray
 
 console = Console()
 

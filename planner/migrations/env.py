@@ -6,7 +6,8 @@ from alembic import context
 from sqlmodel import SQLModel
 
 from planner import tables
-from rl_agent import experience_log, policy_registry
+from rl_agent.experience import log as experience_log
+from rl_agent.policy import registry as policy_registry
 
 target_metadata = SQLModel.metadata if (tables, experience_log, policy_registry) else None
 

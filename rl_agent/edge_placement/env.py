@@ -14,9 +14,9 @@ from rl_agent.edge_placement.foresight import Foresight
 from rl_agent.edge_placement.scenario import Arrivals, Scenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.layout import ObservationLayout
-from rl_agent.observation import Observation
-from rl_agent.placers import WAITING, Placement
-from rl_agent.policy_input import COLUMN, JOB_COLUMNS, NODE_COLUMNS, STANDARD_GENERATION, PolicyInput
+from rl_agent.placing.observation import Observation
+from rl_agent.placing.rules import WAITING, Placement
+from rl_agent.policy.rows import COLUMN, JOB_COLUMNS, NODE_COLUMNS, STANDARD_GENERATION, PolicyInput
 
 Reward = Literal["delay", "foresight"]
 
@@ -34,10 +34,10 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     **Nodes**: speeds 1:5, 2-4 models with loads of 2-30 s, one or two resident models (the least recently used is
     dropped), links of 5-500 Mbit/s to each ingress; speeds throttle by 1.5-4 for a while; nodes leave and return, and
-    what they held waits again. The placer knows only running estimates (`rl_agent.estimates`).
+    what they held waits again. The placer knows only running estimates (`rl_agent.placing.estimates`).
 
     **Observation**: Box of shape (max_nodes, columns), float32, one row per node, see
-    `rl_agent.policy_input.PolicyInput` for the columns; rows beyond the fleet are zero.
+    `rl_agent.policy.rows.PolicyInput` for the columns; rows beyond the fleet are zero.
 
     | column | unit | low | high |
     |---|---|---|---|
@@ -54,7 +54,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
     the rewards of an episode add up to minus the sum of all service delays. `foresight`: minus the growth of those
     seconds and of the predicted seconds left (`rl_agent.edge_placement.foresight`), not counting what the arrival of a
     job itself adds: how much later than foreseen everything will be because of this decision. For training, therefore
-    in standard seconds (`rl_agent.policy_input`), so that slow and fast fleets teach alike.
+    in standard seconds (`rl_agent.policy.rows`), so that slow and fast fleets teach alike.
 
     **End**: terminated when every job is done; never truncated.
 

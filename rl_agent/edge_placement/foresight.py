@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from rl_agent.edge_placement.simulator import Simulator
-from rl_agent.observation import Observation
+from rl_agent.placing.observation import Observation
 
 FUTURE_JOBS = 0.3
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from rl_agent.estimates import FloatArray, work_units
+from rl_agent.placing.estimates import FloatArray, work_units
 
 Arrivals = Literal["poisson", "bursty"]
 

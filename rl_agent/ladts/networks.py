@@ -14,7 +14,7 @@ import torch as th
 from torch import nn
 
 from rl_agent.ladts.diffusion import Denoiser
-from rl_agent.node_policy import TIME_EMBEDDING_SIZE, NodePolicyWeights, time_embedding
+from rl_agent.policy.node_policy import TIME_EMBEDDING_SIZE, NodePolicyWeights, time_embedding
 
 PARAMETERS = {
     "row_weight": "network.row.weight",

@@ -17,8 +17,8 @@ import numpy as np
 
 from rl_agent.edge_placement.scenario import Scenario
 from rl_agent.edge_placement.simulator import Simulator
-from rl_agent.estimates import Estimates, FloatArray
-from rl_agent.placers import EarliestCompletionPlacer, LeastBacklogPlacer, Placer, PricedCompletionPlacer
+from rl_agent.placing.estimates import Estimates, FloatArray
+from rl_agent.placing.rules import EarliestCompletionPlacer, LeastBacklogPlacer, Placer, PricedCompletionPlacer
 
 RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
 BLOCK_JOBS = 20

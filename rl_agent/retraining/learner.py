@@ -21,13 +21,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl_agent.edge_placement.env import KEY_COLUMN, EdgePlacementEnv
 from rl_agent.edge_placement.scenario import Scenario
-from rl_agent.experience import Decision
+from rl_agent.experience.decision import Decision
 from rl_agent.ladts.buffers import LatentReplayBuffer
 from rl_agent.ladts.ladts import LADTS
-from rl_agent.node_policy import NodePolicyWeights, start_of
-from rl_agent.policy_export import load_weights, served_weights
-from rl_agent.policy_file import PolicyCard
-from rl_agent.policy_input import COLUMN, STANDARD_GENERATION, scored_by
+from rl_agent.policy.export import load_weights, served_weights
+from rl_agent.policy.file import PolicyCard
+from rl_agent.policy.node_policy import NodePolicyWeights, start_of
+from rl_agent.policy.rows import COLUMN, STANDARD_GENERATION, scored_by
 from rl_agent.retraining.gate import Rules
 from rl_agent.retraining.samples import Samples
 

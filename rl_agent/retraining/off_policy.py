@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rl_agent.estimates import FloatArray
-from rl_agent.experience import Decision
-from rl_agent.learned_placer import LearnedPlacer
-from rl_agent.policy_input import COLUMN
+from rl_agent.experience.decision import Decision
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.policy.rows import COLUMN
 from rl_agent.retraining.samples import Sample
 
 LARGEST_WEIGHT = 20.0

@@ -16,11 +16,11 @@ import numpy as np
 import torch as th
 
 from rl_agent.edge_placement.scenario import Scenario
-from rl_agent.learned_placer import LearnedPlacer
-from rl_agent.node_policy import NodePolicyWeights
-from rl_agent.policy_export import reset_actor
-from rl_agent.policy_file import PolicyCard
-from rl_agent.policy_input import RULES
+from rl_agent.policy.export import reset_actor
+from rl_agent.policy.file import PolicyCard
+from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.policy.node_policy import NodePolicyWeights
+from rl_agent.policy.rows import RULES
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import Rules, play
 from rl_agent.retraining.learner import Learner

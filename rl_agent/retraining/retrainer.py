@@ -22,11 +22,11 @@ from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from broker_config.settings import Settings
 from rl_agent.database import for_reading, open_database
 from rl_agent.errors import PolicyFileError, RetrainingError
-from rl_agent.experience_log import read_experience
-from rl_agent.learned_placer import LearnedPlacer, shipped_policy
-from rl_agent.placers import EarliestCompletionPlacer, Placer
-from rl_agent.policy_file import PolicyFiles, dump_policy, load_policy, parse_policy
-from rl_agent.policy_registry import (
+from rl_agent.experience.log import read_experience
+from rl_agent.placing.rules import EarliestCompletionPlacer, Placer
+from rl_agent.policy.file import PolicyFiles, dump_policy, load_policy, parse_policy
+from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
+from rl_agent.policy.registry import (
     add_policy,
     policy_files,
     promote,

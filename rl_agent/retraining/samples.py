@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rl_agent.errors import ExperienceFormatError
-from rl_agent.experience import Decision, decode
+from rl_agent.experience.decision import Decision, decode
 
 PARTS = ("transfer_in_s", "waiting_s", "load_s", "generation_s", "transfer_out_s")
 LONGEST_S = 86_400.0

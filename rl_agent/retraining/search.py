@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from rl_agent.estimates import FloatArray
-from rl_agent.node_policy import Float32, NodePolicyWeights
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.policy.node_policy import Float32, NodePolicyWeights
 
 SPREAD = 0.3
 LEAST_SPREAD = 0.01

@@ -1,8 +1,8 @@
 """The digital twin: `EdgePlacement-v1` fitted to one installation's log.
 
 Speeds, load times and links are medians of the newest outcomes, so that a few absurd ones change nothing; pairs of node
-and model that never met are borrowed as the planner borrows them (`rl_agent.estimates`). Nodes that have left, and
-those that have finished nothing yet, are not in it. Arrivals are not modelled: the real jobs are played again.
+and model that never met are borrowed as the planner borrows them (`rl_agent.placing.estimates`). Nodes that have left,
+and those that have finished nothing yet, are not in it. Arrivals are not modelled: the real jobs are played again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from rl_agent.edge_placement.scenario import Job, Node, Scenario
-from rl_agent.estimates import Estimates
-from rl_agent.observation import DEFAULT_LINK_MBIT_S
-from rl_agent.residency import resident_after
+from rl_agent.placing.estimates import Estimates
+from rl_agent.placing.observation import DEFAULT_LINK_MBIT_S
+from rl_agent.placing.residency import resident_after
 from rl_agent.retraining.samples import Sample
 
 NEWEST = 15

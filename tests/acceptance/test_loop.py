@@ -13,10 +13,10 @@ from ladle_site import PATIENCE_S, delete_queues, wait_until
 from policies import policy_files
 
 from broker_config.settings import environment
-from rl_agent.experience import decode
-from rl_agent.experience_log import read_experience
-from rl_agent.policy_file import write_policy
-from rl_agent.policy_registry import PolicyState, policies
+from rl_agent.experience.decision import decode
+from rl_agent.experience.log import read_experience
+from rl_agent.policy.file import write_policy
+from rl_agent.policy.registry import PolicyState, policies
 from rl_agent.retraining.retrainer import LEAST_SAMPLES
 
 JOBS = LEAST_SAMPLES + 10

@@ -16,8 +16,8 @@ from severable_link import SeverableLink
 from broker_config.settings import environment
 from planner.cli.processes import planner_command
 from planner.ledger import Ledger
-from rl_agent.policy_file import write_policy
-from rl_agent.policy_registry import add_policy, promote
+from rl_agent.policy.file import write_policy
+from rl_agent.policy.registry import add_policy, promote
 
 MEDIUM = {"prompt": "x", "num_inference_steps": 250}  # 1 s
 SHORT = {"prompt": "x", "num_inference_steps": 25}

@@ -11,7 +11,7 @@ from planner.cli import experience as experience_command
 from planner.cli import tables
 from planner.cli.main import main
 from planner.ledger import Ledger
-from rl_agent.policy_file import load_policy, write_policy
+from rl_agent.policy.file import load_policy, write_policy
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_log_is_exported_with_the_next_decision_of_the_ingress(ladle, tmp_pa
     from planner_world import World
 
     from planner.ledger import Ledger
-    from rl_agent.policy_input import COLUMN
+    from rl_agent.policy.rows import COLUMN
 
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     world = World(ledger=ledger)

@@ -10,7 +10,7 @@ from planner import watch
 from planner.errors import DatabaseUnavailableError
 from planner.jobs import LiveJob
 from planner.ledger import Ledger
-from rl_agent.placers import RoundRobinPlacer
+from rl_agent.placing.rules import RoundRobinPlacer
 
 
 def submit_many(world, count, **fields):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from planner_world import World
 
-from rl_agent.experience import decode
-from rl_agent.experience_log import read_experience
-from rl_agent.placers import RULES
+from rl_agent.experience.decision import decode
+from rl_agent.experience.log import read_experience
+from rl_agent.placing.rules import RULES
 
 
 def experience(world):

@@ -12,7 +12,7 @@ from planner_world import World
 
 from broker_config.messages import TERMINAL_STATES, FailureKind
 from planner.core import PLACEMENTS_PER_FAILURE
-from rl_agent.placers import RULES
+from rl_agent.placing.rules import RULES
 
 NODES = ("a", "b", "c")
 TERMINAL_KINDS = {"done", "failed", "cancelled", "expired"}

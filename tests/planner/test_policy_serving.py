@@ -8,10 +8,10 @@ from sqlalchemy import update
 
 from planner.placer import ServedPolicy, is_in_share
 from planner.probation import BATCH, LEAST_BATCHES, worse
-from rl_agent import policy_registry as registry
-from rl_agent.experience_log import read_experience
-from rl_agent.policy_file import write_policy
-from rl_agent.policy_registry import PolicyRow, PolicyState
+from rl_agent.experience.log import read_experience
+from rl_agent.policy import registry
+from rl_agent.policy.file import write_policy
+from rl_agent.policy.registry import PolicyRow, PolicyState
 
 
 @pytest.fixture

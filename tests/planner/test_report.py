@@ -11,7 +11,7 @@ from planner.cli import tables
 from planner.cli.main import main
 from planner.ledger import Ledger
 from planner.report_data import PARTS, read_report
-from rl_agent import policy_registry as registry
+from rl_agent.policy import registry
 
 
 @pytest.fixture

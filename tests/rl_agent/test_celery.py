@@ -11,7 +11,7 @@ from logged_site import log_of, write_log
 from broker_config.settings import Settings, environment
 from planner.cli.processes import retrain_command
 from rl_agent.edge_placement.scenario import ScenarioSpec
-from rl_agent.placers import RandomPlacer
+from rl_agent.placing.rules import RandomPlacer
 
 STOPPED_WITHIN_S = 60.0
 

@@ -11,10 +11,10 @@ from sqlmodel import SQLModel
 from rl_agent.database import open_database
 from rl_agent.edge_placement.scenario import Scenario
 from rl_agent.edge_placement.simulator import Simulator
-from rl_agent.experience import decisions, encode
-from rl_agent.experience_log import ExperienceRow, insert_experience
-from rl_agent.placers import WAITING, Placer
-from rl_agent.policy_registry import PolicyRow
+from rl_agent.experience.decision import decisions, encode
+from rl_agent.experience.log import ExperienceRow, insert_experience
+from rl_agent.placing.rules import WAITING, Placer
+from rl_agent.policy.registry import PolicyRow
 
 EPOCH_S = 1_700_000_000.0
 

@@ -22,7 +22,7 @@ from planner.ledger import Ledger
 from planner.placer import make_placer
 from planner.store import Store
 from planner.turn import task_id_of
-from rl_agent.placers import Placer
+from rl_agent.placing.rules import Placer
 
 _worlds = count()
 

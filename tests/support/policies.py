@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_agent.node_policy import NodePolicyWeights
-from rl_agent.policy_file import PolicyFiles, dump_policy
-from rl_agent.policy_input import JOB_COLUMNS, NODE_COLUMNS, PRICED
+from rl_agent.policy.file import PolicyFiles, dump_policy
+from rl_agent.policy.node_policy import NodePolicyWeights
+from rl_agent.policy.rows import JOB_COLUMNS, NODE_COLUMNS, PRICED
 
 HIDDEN = 8
 

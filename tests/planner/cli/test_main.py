@@ -10,7 +10,7 @@ import pytest
 
 from broker_config.settings import PLACERS, load_settings
 from planner.cli.main import EXTRA_OF_PACKAGE, OWN_COMMANDS, main
-from rl_agent.placers import RULES
+from rl_agent.placing.rules import RULES
 
 COMMANDS = main.list_commands(click.Context(main))
 

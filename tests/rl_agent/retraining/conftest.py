@@ -4,7 +4,7 @@ import pytest
 from logged_site import log_of
 
 from rl_agent.edge_placement.scenario import ScenarioSpec
-from rl_agent.placers import RandomPlacer
+from rl_agent.placing.rules import RandomPlacer
 
 
 def site(jobs_per_node=30, n_nodes=4, load=0.7, seed=3, n_models=2):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from policies import policy_files
 
-from rl_agent.learned_placer import LearnedPlacer
-from rl_agent.policy_file import parse_policy
+from rl_agent.policy.file import parse_policy
+from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.retraining.off_policy import estimate, predicted_delay_s
 from rl_agent.retraining.samples import check_rows
 

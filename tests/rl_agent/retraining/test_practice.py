@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from policies import policy_files
 
-from rl_agent.experience import Decision, decode, encode
-from rl_agent.policy_file import parse_policy
+from rl_agent.experience.decision import Decision, decode, encode
+from rl_agent.policy.file import parse_policy
 from rl_agent.retraining.gate import Rules
 from rl_agent.retraining.practice import TRIALS_PER_SAVE, Plan, Practice
 from rl_agent.retraining.samples import check_rows

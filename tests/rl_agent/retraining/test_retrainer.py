@@ -18,12 +18,12 @@ from broker_config.settings import Settings
 from rl_agent.database import open_database
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.errors import RetrainingError
-from rl_agent.experience_log import insert_experience
-from rl_agent.learned_placer import LearnedPlacer
-from rl_agent.placers import RandomPlacer
-from rl_agent.policy_file import parse_policy, write_policy
-from rl_agent.policy_registry import PolicyRow, PolicyState, add_policy, policies, promote, promoted_policy
-from rl_agent.policy_registry import policy_files as files_of
+from rl_agent.experience.log import insert_experience
+from rl_agent.placing.rules import RandomPlacer
+from rl_agent.policy.file import parse_policy, write_policy
+from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.policy.registry import PolicyRow, PolicyState, add_policy, policies, promote, promoted_policy
+from rl_agent.policy.registry import policy_files as files_of
 from rl_agent.retraining.retrainer import Retrainer
 
 BAD = {"perverse": True}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from policies import policy_files
 
-from rl_agent.policy_file import parse_policy
+from rl_agent.policy.file import parse_policy
 from rl_agent.retraining.search import Search
 
 

@@ -1,0 +1,211 @@
+"""What a placer sees: one function builds it, for the live planner and for the simulator alike.
+
+All durations are seconds. J jobs are listed in the planner's order, N nodes in a fixed order by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_agent.placing.estimates import Estimates, FloatArray
+
+OBSERVATION_VERSION = 2
+DEFAULT_LINK_MBIT_S = 1000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobView:
+    """What is known of one WAITING job.
+
+    Attributes:
+        units: its work in megapixel steps (`estimates.work_units`).
+        latent_action: probabilities by node name from its last time before the placer; None at the first time.
+    """
+
+    job: str
+    model: str
+    units: float
+    ingress: str | None = None
+    input_mbit: float = 0.0
+    output_mbit: float = 0.0
+    waited_s: float = 0.0
+    latent_action: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeView:
+    """What is known of one node.
+
+    Attributes:
+        backlog_s: predicted seconds until all its unfinished attempts are done.
+        room: how many more attempts its window takes now.
+        resident: models that will be in memory once its backlog is done, least recently used first.
+        resident_limit: how many models it keeps in memory at once.
+        models: models it can serve; None means any.
+        link_mbit_s: rate from each ingress; an ingress that is not listed has `DEFAULT_LINK_MBIT_S`.
+    """
+
+    node: str
+    backlog_s: float
+    room: int
+    resident: tuple[str, ...] = ()
+    resident_limit: int = 1
+    models: frozenset[str] | None = None
+    accepts_jobs: bool = True
+    link_mbit_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """Arrays over J jobs, N nodes and M models; a placer reads nothing else.
+
+    Attributes:
+        jobs: J job ids. nodes: N node names. models: M models, those of the jobs and those resident on a node.
+        transfer_in_s: (J, N) moving the input from the job's ingress; 0 at the ingress itself.
+        load_s: (J, N) loading the model; 0 where it will be resident.
+        generation_s: (J, N) predicted median.
+        generation_log_std: (J, N) spread of its logarithm: how unsure the estimate is.
+        transfer_out_s: (J, N) moving the result back.
+        backlog_s: (N,) predicted seconds of work a node still has.
+        room: (N,) free places in the node's window.
+        eligible: (J, N) the node is up, not draining, and can serve the job's model.
+        is_ingress: (J, N) the job's input is already there.
+        waited_s: (J,) since the job was accepted.
+        latent_action: (J, N) last action probabilities of each job, rows of NaN at the first time.
+        model: (J,) index of each job's model.
+        cold_load_s: (M, N) loading a model where it is not resident.
+        resident: for each node the indices of the models that will be in memory, least recently used first.
+        resident_limit: (N,) how many models a node keeps in memory.
+        waiting: how many jobs wait, those included that are not listed because they are too far behind.
+        typical_generation_s: what the last jobs done took; before there are any, what is predicted of those listed.
+    """
+
+    jobs: tuple[str, ...]
+    nodes: tuple[str, ...]
+    models: tuple[str, ...]
+    transfer_in_s: FloatArray
+    load_s: FloatArray
+    generation_s: FloatArray
+    generation_log_std: FloatArray
+    transfer_out_s: FloatArray
+    backlog_s: FloatArray
+    room: NDArray[np.int64]
+    eligible: NDArray[np.bool_]
+    is_ingress: NDArray[np.bool_]
+    waited_s: FloatArray
+    latent_action: FloatArray
+    model: NDArray[np.int64]
+    cold_load_s: FloatArray
+    resident: tuple[tuple[int, ...], ...]
+    resident_limit: NDArray[np.int64]
+    waiting: int
+    typical_generation_s: float
+
+    @property
+    def service_s(self) -> FloatArray:
+        """(J, N) predicted seconds a node is kept busy by a job: load and generation."""
+        return self.load_s + self.generation_s
+
+    @property
+    def delay_s(self) -> FloatArray:
+        """(J, N) predicted seconds from now to the result if the job were placed on an idle place of the node."""
+        arrival = np.maximum(self.transfer_in_s, self.backlog_s[None, :])
+        return arrival + self.service_s + self.transfer_out_s
+
+
+def observe(
+    jobs: Sequence[JobView], nodes: Sequence[NodeView], estimates: Estimates, *, waiting: int | None = None
+) -> Observation:
+    """Build the observation of `jobs` (in the planner's order) over `nodes`.
+
+    Args:
+        jobs: the first WAITING jobs.
+        nodes: the nodes, by name.
+        estimates: what is known of them.
+        waiting: how many jobs wait in all; None: those listed.
+
+    Cost: O(models x N) look-ups when an estimate has changed and O(J x N) vectorised arithmetic.
+    """
+    models = sorted({job.model for job in jobs}.union(*(node.resident for node in nodes)))
+    index = {model: m for m, model in enumerate(models)}
+    model = np.array([index[job.model] for job in jobs], dtype=np.int64)
+    units = np.array([job.units for job in jobs], dtype=np.float64)[:, None]
+    resident = tuple(tuple(index[name] for name in node.resident) for node in nodes)
+    table = estimates.table(models, [node.node for node in nodes])
+    transfer_in_s, transfer_out_s, is_ingress = _transfers(jobs, nodes)
+    serves = np.array(
+        [[node.accepts_jobs and (node.models is None or name in node.models) for node in nodes] for name in models],
+        dtype=bool,
+    ).reshape(len(models), len(nodes))
+    generation_s = table.s_per_unit[model] * (units + table.overhead_units[model])
+    return Observation(
+        jobs=tuple(job.job for job in jobs),
+        nodes=tuple(node.node for node in nodes),
+        models=tuple(models),
+        transfer_in_s=transfer_in_s,
+        load_s=np.where(held(resident, len(models))[model], 0.0, table.load_s[model]),
+        generation_s=generation_s,
+        generation_log_std=table.log_std[model],
+        transfer_out_s=transfer_out_s,
+        backlog_s=np.array([node.backlog_s for node in nodes], dtype=np.float64),
+        room=np.array([node.room for node in nodes], dtype=np.int64),
+        eligible=serves[model],
+        is_ingress=is_ingress,
+        waited_s=np.array([job.waited_s for job in jobs], dtype=np.float64),
+        latent_action=_latent_actions(jobs, nodes),
+        model=model,
+        cold_load_s=table.load_s,
+        resident=resident,
+        resident_limit=np.array([node.resident_limit for node in nodes], dtype=np.int64),
+        waiting=len(jobs) if waiting is None else waiting,
+        typical_generation_s=_typical_generation_s(estimates, generation_s),
+    )
+
+
+def _typical_generation_s(estimates: Estimates, predicted_s: FloatArray) -> float:
+    if estimates.typical_generation.count:
+        return estimates.typical_generation.median
+    return float(np.median(predicted_s)) if predicted_s.size else 1.0
+
+
+def held(resident: Sequence[Sequence[int]], models: int) -> NDArray[np.bool_]:
+    """(M, N) whether each of `models` models is among the resident ones of each node."""
+    mask = np.zeros((models, len(resident)), dtype=bool)
+    for node, indices in enumerate(resident):
+        mask[list(indices), node] = True
+    return mask
+
+
+def _transfers(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """(J, N) seconds of moving each job's input and result between its ingress and each node; whether it is there."""
+    ingresses = sorted({job.ingress or "" for job in jobs})
+    row_of = {ingress: row for row, ingress in enumerate(ingresses)}
+    shape = (len(ingresses), len(nodes))
+    rate = np.array(
+        [[node.link_mbit_s.get(ingress, DEFAULT_LINK_MBIT_S) for node in nodes] for ingress in ingresses],
+        dtype=np.float64,
+    ).reshape(shape)
+    is_ingress = np.array([[ingress == node.node for node in nodes] for ingress in ingresses], dtype=bool)
+    is_ingress = is_ingress.reshape(shape)
+    rows = np.array([row_of[job.ingress or ""] for job in jobs], dtype=np.int64)
+    s_per_mbit = np.where(is_ingress, 0.0, 1.0 / rate)[rows]
+    input_mbit = np.array([job.input_mbit for job in jobs], dtype=np.float64)[:, None]
+    output_mbit = np.array([job.output_mbit for job in jobs], dtype=np.float64)[:, None]
+    return input_mbit * s_per_mbit, output_mbit * s_per_mbit, is_ingress[rows]
+
+
+def _latent_actions(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> FloatArray:
+    """(J, N) last probabilities; a node unknown to a job's last decision gets 0, a job never asked about NaN."""
+    latent = np.full((len(jobs), len(nodes)), np.nan)
+    column = {node.node: k for k, node in enumerate(nodes)}
+    for row, job in enumerate(jobs):
+        if job.latent_action is not None and any(job.latent_action.values()):
+            latent[row] = 0.0
+            for name, probability in job.latent_action.items():
+                if name in column:
+                    latent[row, column[name]] = probability
+    return latent

@@ -1,0 +1,92 @@
+"""What the nodes will look like once the jobs placed so far in a batch are done.
+
+A placer answers for a whole batch of WAITING jobs, one after another; each must see what the ones before it took.
+The planner's own record of backlogs is elsewhere (`backlog`); an outlook lives as long as one batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.observation import Observation, held
+from rl_agent.placing.residency import resident_after
+
+
+class Outlook:
+    """Backlog, room and resident models of N nodes, kept up to date while a batch is placed.
+
+    Attributes:
+        observation: what the batch started from.
+        backlog_s: (N,) predicted seconds of work, jobs that wait for a busy node included.
+        room: (N,) free places left.
+        held: (M, N) whether a model will be in memory.
+    """
+
+    def __init__(self, observation: Observation) -> None:
+        self.observation = observation
+        self.backlog_s = observation.backlog_s.copy()
+        self.room = observation.room.copy()
+        self.held = held(observation.resident, len(observation.models))
+        self._resident = list(observation.resident)
+        self._next_out = np.array(
+            [
+                models[0] if models and len(models) >= limit else -1
+                for models, limit in zip(observation.resident, observation.resident_limit, strict=True)
+            ],
+            dtype=np.int64,
+        )
+
+    def load_s(self, job: int) -> FloatArray:
+        """(N,) seconds each node needs to load the job's model."""
+        model = self.observation.model[job]
+        load_s: FloatArray = np.where(self.held[model], 0.0, self.observation.cold_load_s[model])
+        return load_s
+
+    def service_s(self, job: int) -> FloatArray:
+        """(N,) seconds each node is kept busy by the job: load and generation."""
+        service_s: FloatArray = self.load_s(job) + self.observation.generation_s[job]
+        return service_s
+
+    def delay_s(self, job: int) -> FloatArray:
+        """(N,) predicted seconds from now to the job's result on each node."""
+        observation = self.observation
+        arrival_s = np.maximum(observation.transfer_in_s[job], self.backlog_s)
+        delay_s: FloatArray = arrival_s + self.service_s(job) + observation.transfer_out_s[job]
+        return delay_s
+
+    def eviction(self, job: int) -> tuple[FloatArray, NDArray[np.int64]]:
+        """What loading the job's model would push out of each node's memory.
+
+        Returns:
+            (N,) seconds it takes to load that again, 0 where nothing is pushed out; (N,) which model it is.
+        """
+        evicts = ~self.held[self.observation.model[job]] & (self._next_out >= 0)
+        out = np.maximum(self._next_out, 0)
+        return np.where(evicts, self.observation.cold_load_s[out, np.arange(len(out))], 0.0), out
+
+    def take(self, job: int, node: int) -> bool:
+        """Give the job to the node, or let it wait for the node when that has no room.
+
+        Returns:
+            Whether there was room, so that the job is placed now.
+        """
+        observation = self.observation
+        model = int(observation.model[job])
+        arrival_s = max(float(observation.transfer_in_s[job, node]), float(self.backlog_s[node]))
+        load_s = 0.0 if self.held[model, node] else float(observation.cold_load_s[model, node])
+        self.backlog_s[node] = arrival_s + load_s + observation.generation_s[job, node]
+        self._keep(model, node)
+        if self.room[node] <= 0:
+            return False
+        self.room[node] -= 1
+        return True
+
+    def _keep(self, model: int, node: int) -> None:
+        limit = int(self.observation.resident_limit[node])
+        kept = resident_after(self._resident[node], [model], limit)
+        self._resident[node] = kept
+        self._next_out[node] = kept[0] if len(kept) >= limit else -1
+        self.held[:, node] = False
+        self.held[list(kept), node] = True

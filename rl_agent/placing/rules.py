@@ -1,0 +1,268 @@
+"""The rules that choose a node: the `Placer` seam and every rule that needs no learning.
+
+A placer sees one `Observation` and answers for each job: a node, or WAITING. It never gives a node more attempts than
+it has room for. Only `earliest-completion` (and the learned placer) may let a job wait although some node has room,
+because a fast node that is busy can still finish it sooner than a slow idle one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.observation import Observation
+from rl_agent.placing.outlook import Outlook
+from rl_agent.placing.prices import priced_delay_s
+
+if TYPE_CHECKING:
+    from rl_agent.policy.learned_placer import LearnedPlacer as LearnedPlacer
+
+WAITING = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """A placer's answer for the J jobs of an observation over N nodes.
+
+    Attributes:
+        node: (J,) index of the chosen node, or `WAITING`.
+        probabilities: (J, N) propensities of the choice; a deterministic rule puts 1 on the node it aims at, which
+            is a busy one when the job waits for it.
+        propensity: (J,) how likely each chosen node was to be chosen, where that is not what `probabilities` say: a
+            policy that takes its most probable node is certain of it.
+        rows: what a learned policy read of each job it placed, by row.
+        versions: of the policy that placed each of them.
+    """
+
+    node: NDArray[np.int64]
+    probabilities: FloatArray
+    propensity: FloatArray | None = None
+    rows: Mapping[int, NDArray[np.float32]] | None = None
+    versions: Mapping[int, str | None] = field(default_factory=dict)
+
+    def propensity_of(self, job: int) -> float:
+        """Return how likely row `job`'s node was to be chosen; for a job that was placed."""
+        return float(self.probabilities[job, self.node[job]] if self.propensity is None else self.propensity[job])
+
+
+class Placer(Protocol):
+    """Chooses a node for every WAITING job, or leaves it WAITING."""
+
+    @property
+    def name(self) -> str:
+        """Return the name it is chosen by (`LADLE_PLACER`)."""
+        ...
+
+    @property
+    def policy_version(self) -> str | None:
+        """Return the version of the learned policy, None for a rule."""
+        ...
+
+    def place(self, observation: Observation) -> Placement:
+        """Answer for all jobs of `observation`, in their order."""
+        ...
+
+
+class Rule:
+    """A placer that handles jobs one after another, seeing what it has placed before in the same batch."""
+
+    name = ""
+    policy_version: str | None = None
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.generator = np.random.default_rng(seed)
+
+    def place(self, observation: Observation) -> Placement:
+        """Place each job by `probabilities`; once no node has room the remaining jobs are not asked about."""
+        jobs, nodes = observation.eligible.shape
+        chosen = np.full(jobs, WAITING, dtype=np.int64)
+        probabilities = np.zeros((jobs, nodes))
+        outlook = Outlook(observation)
+        room = int(outlook.room.sum())
+        for job in range(jobs):
+            if room <= 0:
+                break
+            candidates = observation.eligible[job] & self.considers(outlook.room)
+            if not candidates.any():
+                continue
+            probabilities[job] = self.probabilities(outlook, job, candidates)
+            node = self._draw(probabilities[job])
+            if node != WAITING and outlook.take(job, node):
+                chosen[job] = node
+                room -= 1
+        return Placement(node=chosen, probabilities=probabilities)
+
+    def considers(self, room: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N,) nodes the rule looks at: those with room, unless it is worth waiting for a busy one."""
+        return room > 0
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) how likely the rule is to choose each node for row `job`; all zero leaves the job WAITING."""
+        raise NotImplementedError
+
+    def _draw(self, probabilities: FloatArray) -> int:
+        support = np.flatnonzero(probabilities)
+        if len(support) == 0:
+            return WAITING
+        if len(support) == 1:
+            return int(support[0])
+        return int(self.generator.choice(len(probabilities), p=probabilities / probabilities.sum()))
+
+
+def _uniform(candidates: NDArray[np.bool_]) -> FloatArray:
+    shares: FloatArray = candidates / candidates.sum()
+    return shares
+
+
+def _one_hot(index: int, size: int) -> FloatArray:
+    row = np.zeros(size)
+    row[index] = 1.0
+    return row
+
+
+class RandomPlacer(Rule):
+    """Any eligible node with room, uniformly."""
+
+    name = "random"
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) uniform over the candidates."""
+        return _uniform(candidates)
+
+
+class RoundRobinPlacer(Rule):
+    """The node with room that was chosen longest ago."""
+
+    name = "round-robin"
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self._turn: dict[str, int] = {}
+        self._count = 0
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) one on the node whose turn it is."""
+        nodes = outlook.observation.nodes
+        turns = np.array([self._turn.get(name, 0) for name in nodes], dtype=np.float64)
+        node = int(np.argmin(np.where(candidates, turns, np.inf)))
+        self._count += 1
+        self._turn[nodes[node]] = self._count
+        return _one_hot(node, len(turns))
+
+
+class WeightedRoundRobinPlacer(Rule):
+    """Round robin in proportion to speed: the node whose share of work given so far is furthest behind its speed.
+
+    The counter is work divided by speed, so that a node twice as fast gets twice as much work in the long run.
+    """
+
+    name = "weighted-round-robin"
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self._given_s: dict[str, float] = {}
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) one on the node that would be least served, in its own seconds, after taking the job."""
+        observation = outlook.observation
+        newcomer = min((self._given_s.get(node, np.inf) for node in observation.nodes), default=np.inf)
+        floor = 0.0 if np.isinf(newcomer) else newcomer
+        given_s = np.array([self._given_s.setdefault(node, floor) for node in observation.nodes])
+        after_s = given_s + observation.generation_s[job]
+        node = int(np.argmin(np.where(candidates, after_s, np.inf)))
+        self._given_s[observation.nodes[node]] = float(after_s[node])
+        return _one_hot(node, len(after_s))
+
+
+class LocalOnlyPlacer(Rule):
+    """The node where the job arrived; a job that arrived elsewhere goes to a random node."""
+
+    name = "local-only"
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) one on the ingress; nothing while the ingress is a busy node."""
+        local = outlook.observation.is_ingress[job]
+        if local.any():
+            return np.asarray(local & candidates, dtype=np.float64)
+        return _uniform(candidates)
+
+
+class LeastBacklogPlacer(Rule):
+    """The node with the fewest predicted seconds of work left."""
+
+    name = "least-backlog"
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) one on the least backlog."""
+        return _one_hot(int(np.argmin(np.where(candidates, outlook.backlog_s, np.inf))), len(candidates))
+
+
+class TwoChoicesPlacer(Rule):
+    """The shorter backlog of two nodes drawn at random (power of two choices)."""
+
+    name = "two-choices"
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) chance that a node is the better one of a uniform pair, ties to the lower index."""
+        order = np.flatnonzero(candidates)[np.argsort(outlook.backlog_s[candidates], kind="stable")]
+        probabilities = np.zeros(len(candidates))
+        if len(order) == 1:
+            probabilities[order] = 1.0
+        else:
+            probabilities[order] = np.arange(len(order) - 1, -1, -1) * 2.0 / (len(order) * (len(order) - 1))
+        return probabilities
+
+
+class EarliestCompletionPlacer(Rule):
+    """The node that is predicted to return the result first, waiting for a busy one where that is sooner."""
+
+    name = "earliest-completion"
+
+    def considers(self, room: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N,) every node: a busy fast node can beat an idle slow one."""
+        return np.ones(len(room), dtype=bool)
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) one on the least predicted delay."""
+        delay_s = outlook.delay_s(job)
+        return _one_hot(int(np.argmin(np.where(candidates, delay_s, np.inf))), len(delay_s))
+
+
+class PricedCompletionPlacer(EarliestCompletionPlacer):
+    """Earliest completion that also pays for what a model load costs the other jobs (`rl_agent.placing.prices`)."""
+
+    name = "priced-completion"
+
+    def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
+        """(N,) one on the least predicted delay plus prices."""
+        cost_s = priced_delay_s(outlook, job)
+        return _one_hot(int(np.argmin(np.where(candidates, cost_s, np.inf))), len(cost_s))
+
+
+RULES: dict[str, Callable[..., Rule]] = {
+    rule.name: rule
+    for rule in (
+        RandomPlacer,
+        RoundRobinPlacer,
+        WeightedRoundRobinPlacer,
+        LocalOnlyPlacer,
+        LeastBacklogPlacer,
+        TwoChoicesPlacer,
+        EarliestCompletionPlacer,
+        PricedCompletionPlacer,
+    )
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return `LearnedPlacer`, which is built on this module and so imported only when asked for."""
+    if name == "LearnedPlacer":
+        from rl_agent.policy.learned_placer import LearnedPlacer
+
+        return LearnedPlacer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

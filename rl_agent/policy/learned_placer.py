@@ -1,0 +1,118 @@
+"""The placer that serves a learned policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from rl_agent.errors import PolicyAnswerError
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.observation import Observation
+from rl_agent.placing.rules import WAITING, Placement
+from rl_agent.policy.file import PolicyCard, load_policy
+from rl_agent.policy.node_policy import NodePolicy, NodePolicyWeights, softmax
+from rl_agent.policy.rows import PolicyInput, Rows, scored_by
+
+
+def shipped_policy() -> Path:
+    """Return the folder of the policy that ships with the package."""
+    return Path(str(files("rl_agent.policy") / "shipped"))
+
+
+class LearnedPlacer:
+    """Chooses the most probable node of a served policy for each job, seeing what it placed before in the batch.
+
+    A job whose node is full waits for it, and starts its next chain from the probabilities it got now.
+
+    Args:
+        folder: a policy folder; None is the one that ships with the package.
+        policy: what a folder was read to, in the place of `folder`.
+        exploration: share of the decisions that draw a node by its probability instead of taking the most probable;
+            what was never tried cannot be evaluated from the log.
+        seed: of these draws.
+
+    Raises:
+        PolicyFileError: the folder cannot be loaded.
+    """
+
+    name = "lad-ts"
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        policy: tuple[PolicyCard, NodePolicyWeights] | None = None,
+        exploration: float = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        card, weights = policy or load_policy(shipped_policy() if folder is None else folder)
+        self.card = card
+        self.exploration = exploration
+        self._generator = np.random.default_rng(seed)
+        self._policy = NodePolicy(weights, card.n_denoising_steps)
+
+    @property
+    def policy_version(self) -> str | None:
+        """Return the version the policy's card names."""
+        return self.card.version
+
+    def place(self, observation: Observation) -> Placement:
+        """Answer for all jobs, in their order; once no node has room the remaining jobs are not asked about.
+
+        Raises:
+            PolicyAnswerError: the policy answered NaN or infinity; nothing is placed.
+        """
+        return place_each(observation, lambda _job: self)
+
+    def probabilities(self, rows: Rows, latent_action: FloatArray) -> FloatArray:
+        """(N,) of one job from its rows (N, columns) and latent action (N,); NaN where the policy answers NaN."""
+        rows = scored_by(self.card.rule, rows)
+        logits = self._policy.logits(rows[None], latent_action[None].astype(np.float32))[0]
+        return softmax(logits.astype(np.float64))
+
+    def choose(self, probabilities: FloatArray) -> tuple[int, float]:
+        """Return the node to take by (N,) probabilities, and how likely it was to be returned."""
+        node = int(probabilities.argmax())
+        if self.exploration <= 0.0:
+            return node, 1.0
+        most_probable = node
+        if self._generator.random() < self.exploration:
+            node = int(self._generator.choice(len(probabilities), p=probabilities))
+        certain = (1.0 - self.exploration) * (node == most_probable)
+        return node, certain + self.exploration * float(probabilities[node])
+
+
+PolicyOf = Callable[[str], LearnedPlacer]
+"""Returns the policy that decides about the job of this id."""
+
+
+def place_each(observation: Observation, policy_of: PolicyOf) -> Placement:
+    """Answer for all jobs, in their order, each by its own policy, which sees what those before it took.
+
+    Args:
+        observation: the jobs and nodes.
+        policy_of: says which policy decides about a job.
+
+    Raises:
+        PolicyAnswerError: a policy answered NaN or infinity; nothing is placed.
+    """
+    jobs, nodes = observation.eligible.shape
+    chosen = np.full(jobs, WAITING, dtype=np.int64)
+    probabilities = np.zeros((jobs, nodes))
+    propensity = np.ones(jobs)
+    read: dict[int, Rows] = {}
+    versions: dict[int, str | None] = {}
+    policy_input = PolicyInput(observation)
+    for job in policy_input.jobs():
+        rows = policy_input.rows(job)
+        policy = policy_of(observation.jobs[job])
+        probabilities[job] = policy.probabilities(rows, observation.latent_action[job])
+        if not np.isfinite(probabilities[job]).all():
+            raise PolicyAnswerError(policy.card.version, observation.jobs[job])
+        node, propensity[job] = policy.choose(probabilities[job])
+        if policy_input.outlook.take(job, node):
+            chosen[job], read[job], versions[job] = node, rows, policy.policy_version
+    return Placement(node=chosen, probabilities=probabilities, propensity=propensity, rows=read, versions=versions)

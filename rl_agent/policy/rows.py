@@ -1,0 +1,173 @@
+"""What the learned policy reads of one job: a matrix with one row per node.
+
+Every column is a number of ordinary size whatever the fleet: logarithms of durations, ratios, shares. Nothing in it
+depends on how many nodes there are, in which order, or on whether jobs take a tenth of a second or an hour, so that
+one policy serves any fleet: durations are in *standard seconds*, of which the generation of a typical job takes
+`STANDARD_GENERATION`. The training environment and the live planner build it here; only numpy is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.observation import Observation
+from rl_agent.placing.outlook import Outlook
+from rl_agent.placing.prices import priced_delay_s
+
+Rows = NDArray[np.float32]
+
+NODE_COLUMNS = (
+    "excess_cost",
+    "excess_delay",
+    "backlog",
+    "load",
+    "evicted",
+    "load_pressure",
+    "evicted_pressure",
+    "service_pressure",
+    "evicted_demand",
+    "has_room",
+    "is_idle",
+    "transfer_in",
+    "generation",
+    "transfer_out",
+    "relative_generation",
+    "generation_log_std",
+)
+JOB_COLUMNS = ("least_delay", "holders", "waited", "pressure", "same_model")
+COLUMN = {name: column for column, name in enumerate((*NODE_COLUMNS, *JOB_COLUMNS, "eligible", "score"))}
+N_LOG_DURATIONS = NODE_COLUMNS.index("evicted_demand")
+
+PRICED, UNPRICED = "priced-completion", "earliest-completion"
+RULES = (PRICED, UNPRICED)
+"""Rules whose score a policy may correct: that of the rows, and that of `scored_by`."""
+
+STANDARD_GENERATION = 4.0
+MAX_PRESSURE = 8.0
+SCORE_SHARE = 0.05
+SCORE_FLOOR_S = 0.25  # standard seconds
+MAX_SCORE = 10.0
+
+
+class PolicyInput:
+    """Builds the rows of each job of one batch, seeing what was placed before in the batch.
+
+    Durations are standard seconds (see the module) and enter as log(1 + s). A cost is a duration times the pressure:
+    what it costs the jobs that wait.
+
+    | column | meaning |
+    |---|---|
+    | excess_cost | predicted delay with prices (`prices`) on the node beyond that on the best node |
+    | excess_delay | the same without prices |
+    | backlog, transfer_in, load, generation, transfer_out | parts of the predicted delay |
+    | relative_generation | log of generation over the median of the eligible nodes |
+    | generation_log_std | how unsure the estimate is |
+    | has_room, is_idle | 1 or 0 |
+    | evicted | loading again what would be pushed out of memory |
+    | evicted_demand | share of the batch's jobs that need what would be pushed out |
+    | load_pressure, evicted_pressure, service_pressure | those durations times `pressure` |
+    | waited | since the job was accepted |
+    | pressure | log(1 + WAITING jobs per node); times a duration it is taken plain |
+    | least_delay | least predicted delay |
+    | same_model | share of the batch's jobs that need the job's model |
+    | holders | share of the nodes that hold it |
+    | eligible | 1 where the job may be placed |
+    | score | logits of priced completion, 0 on its node |
+
+    Attributes:
+        standard_s: how many seconds a standard second has.
+        outlook: what the nodes will look like, in standard seconds; `outlook.take` after each decision.
+    """
+
+    def __init__(self, observation: Observation) -> None:
+        jobs, nodes = observation.eligible.shape
+        self.standard_s = standard_s(observation)
+        observation = _in_unit_of(self.standard_s, observation)
+        self.outlook = Outlook(observation)
+        self._observation = observation
+        self._present = observation.eligible.any(axis=0)
+        self._pressure = min(observation.waiting / max(int(self._present.sum()), 1), MAX_PRESSURE)
+        self._demand = np.bincount(observation.model, minlength=len(observation.models)) / max(jobs, 1)
+        generation_s = np.maximum(observation.generation_s, 1e-6)
+        middle_s = (
+            np.median(generation_s[:, self._present], axis=1, keepdims=True) if self._present.any() else generation_s
+        )
+        self._fixed = np.zeros((jobs, nodes, len(COLUMN)), dtype=np.float32)
+        for name, values in {
+            "transfer_in": np.log1p(observation.transfer_in_s),
+            "generation": np.log1p(generation_s),
+            "transfer_out": np.log1p(observation.transfer_out_s),
+            "relative_generation": np.log(generation_s / middle_s),
+            "generation_log_std": observation.generation_log_std,
+            "waited": np.log1p(observation.waited_s)[:, None],
+            "pressure": np.log1p(self._pressure),
+            "same_model": self._demand[observation.model][:, None],
+            "eligible": observation.eligible,
+        }.items():
+            self._fixed[:, :, COLUMN[name]] = values
+
+    def jobs(self) -> Iterator[int]:
+        """Yield the jobs to decide about, in order, until no node has room; `outlook.take` follows each."""
+        for job, mask in enumerate(self._observation.eligible):
+            if not self.outlook.room.any():
+                return
+            if mask.any():
+                yield job
+
+    def rows(self, job: int) -> Rows:
+        """Return the (N, columns) matrix of row `job` as things stand after what was taken so far.
+
+        Raises:
+            ValueError: no node is eligible.
+        """
+        outlook, observation = self.outlook, self._observation
+        load_s = outlook.load_s(job)
+        evicted_s, evicted_model = outlook.eviction(job)
+        delay_s = outlook.delay_s(job)
+        least_s = float(delay_s[observation.eligible[job]].min())
+        cost_s = priced_delay_s(outlook, job)
+        excess_s = np.maximum(delay_s - least_s, 0.0)
+        excess_cost_s = np.maximum(cost_s - cost_s[observation.eligible[job]].min(), 0.0)
+        busy_s = np.stack([load_s, evicted_s, load_s + observation.generation_s[job]])
+        rows: Rows = self._fixed[job].copy()
+        rows[:, :N_LOG_DURATIONS] = np.log1p(
+            np.vstack([excess_cost_s, excess_s, outlook.backlog_s, busy_s[:2], self._pressure * busy_s])
+        ).T
+        rows[:, COLUMN["evicted_demand"]] = np.where(evicted_s > 0.0, self._demand[evicted_model], 0.0)
+        rows[:, COLUMN["has_room"]] = outlook.room > 0
+        rows[:, COLUMN["is_idle"]] = outlook.backlog_s <= 0.0
+        rows[:, COLUMN["least_delay"]] = np.log1p(least_s)
+        rows[:, COLUMN["holders"]] = outlook.held[observation.model[job], self._present].mean()
+        rows[:, COLUMN["score"]] = score(excess_cost_s, least_s)
+        return rows
+
+
+def score(excess_s: FloatArray, least_s: float | FloatArray) -> FloatArray:
+    """(N,) logits of a rule from the seconds by which each node is worse than the best, at `least_s`."""
+    return np.maximum(-excess_s / (SCORE_SHARE * least_s + SCORE_FLOOR_S), -MAX_SCORE)
+
+
+def scored_by(rule: str, rows: Rows) -> Rows:
+    """Return rows (..., N, columns) with the score of one of `RULES`; without prices it follows from the delays."""
+    if rule == PRICED:
+        return rows
+    scored = rows.copy()
+    excess, least = (np.expm1(rows[..., COLUMN[name]]) for name in ("excess_delay", "least_delay"))
+    scored[..., COLUMN["score"]] = score(excess, least)
+    return scored
+
+
+def standard_s(observation: Observation) -> float:
+    """Return how many seconds a standard second has."""
+    return max(observation.typical_generation_s, 1e-6) / STANDARD_GENERATION
+
+
+def _in_unit_of(unit_s: float, observation: Observation) -> Observation:
+    """Return the observation with all durations in another unit than seconds."""
+    durations = ("transfer_in_s", "load_s", "generation_s", "transfer_out_s", "backlog_s", "waited_s", "cold_load_s")
+    return replace(observation, **{name: getattr(observation, name) / unit_s for name in durations})

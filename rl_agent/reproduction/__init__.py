@@ -1,0 +1,1 @@
+"""The paper's experiments: learners, sweeps, evaluation, and the figures made of them."""

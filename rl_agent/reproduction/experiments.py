@@ -1,0 +1,129 @@
+"""The figures of the reproduction: which settings and learners each compares, and how much is run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.reproduction.learners import LEARNERS
+
+COMPARED = ("LAD-TS", "D2SAC-TS", "SAC-TS", "DQN-TS")
+EVALUATION_SEED = 7_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One point of a figure.
+
+    Attributes:
+        x: position on the x axis.
+        scenario: parameters of the model.
+        changes: fields of the learners that this point changes.
+    """
+
+    x: float
+    scenario: Scenario
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One figure: settings, and which learners run in them.
+
+    Attributes:
+        name: of files and on the command line.
+        title, x_label: of the figure.
+        settings: its points; a curve has one.
+        learners: names in ``LEARNERS``.
+        is_curve: x is the number of episodes.
+        log_x: draw x on a logarithmic axis.
+        order: also show the trained LAD-TS under the planner's order.
+    """
+
+    name: str
+    title: str
+    x_label: str
+    settings: tuple[Setting, ...]
+    learners: tuple[str, ...] = COMPARED
+    is_curve: bool = False
+    log_x: bool = False
+    order: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How much to run.
+
+    Attributes:
+        base: the scenario that experiments vary.
+        seeds: training seeds.
+        episodes: training episodes per run; every parallel episode counts.
+        every: evaluate after so many.
+        evaluation_episodes: fresh episodes per evaluation.
+        evaluation_seed: of their arrivals.
+    """
+
+    base: Scenario = field(default_factory=Scenario)
+    seeds: tuple[int, ...] = (1, 2, 3)
+    episodes: int = 60
+    every: int = 20
+    evaluation_episodes: int = 10
+    evaluation_seed: int = EVALUATION_SEED
+
+
+def quick_plan(seed: int) -> Plan:
+    """Return a plan of a minute or two: everything is small, so its numbers mean little."""
+    base = Scenario(n_servers=6, n_tasks=10, n_slots=10)
+    return Plan(base=base, seeds=(seed, seed + 1), episodes=20, every=10, evaluation_episodes=4)
+
+
+def experiments(base: Scenario) -> list[Experiment]:
+    """Return all figures around the scenario ``base``."""
+
+    def sweep(name: str, values: Sequence[int], title: str, x_label: str) -> Experiment:
+        changes: list[dict[str, Any]] = [{name: v} for v in values]
+        points = tuple(Setting(x=v, scenario=replace(base, **c)) for v, c in zip(values, changes, strict=True))
+        return Experiment(name=name.replace("_", "-"), title=title, x_label=x_label, settings=points)
+
+    n, b = base.n_tasks, base.n_servers
+    found = [
+        Experiment(
+            name=f"curve-{tasks}",
+            title=f"Learning, N = {tasks}, load {replace(base, n_tasks=tasks).load:.2f}",
+            x_label="training episodes",
+            settings=(Setting(x=tasks, scenario=replace(base, n_tasks=tasks)),),
+            learners=tuple(LEARNERS),
+            is_curve=True,
+            order=True,
+        )
+        for tasks in (n, n * 4 // 5, n * 3 // 5)
+    ]
+    capacity = tuple(
+        Setting(x=high, scenario=replace(base, n_tasks=n * 4 // 5, capacity_gcycles_s=(10, high)))
+        for high in (40, 50, 60, 70)
+    )
+    changed = replace(base, n_tasks=n * 4 // 5)
+    found += [
+        sweep("n_servers", [b // 2, b * 3 // 4, b, b * 5 // 4], "Number of edge servers", "edge servers"),
+        sweep("n_tasks", [n * 2 // 5, n * 3 // 5, n * 4 // 5, n], "Most tasks per server and slot", "N"),
+        Experiment(name="capacity", title="Highest capacity", x_label="Gcycles/s", settings=capacity),
+        sweep("max_image_steps", [8, 11, 15, 18], "Image steps", "image steps below"),
+        Experiment(
+            name="denoising-steps",
+            title="Denoising steps",
+            x_label="I",
+            settings=tuple(Setting(x=i, scenario=changed, changes={"n_denoising_steps": i}) for i in (1, 3, 5, 8)),
+            learners=("LAD-TS", "D2SAC-TS"),
+        ),
+        Experiment(
+            name="ent-coef",
+            title="Entropy coefficient, fixed",
+            x_label="alpha",
+            log_x=True,
+            settings=tuple(Setting(x=a, scenario=changed, changes={"ent_coef": a}) for a in (0.0001, 0.001, 0.01, 0.1)),
+            learners=("LAD-TS", "D2SAC-TS", "SAC-TS"),
+        ),
+    ]
+    return found

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rl_agent.placing.estimates import PRIOR_LOAD_S, PRIOR_S_PER_UNIT, Estimates, RunningLogMean, work_units
+
+
+def test_work_is_image_steps_times_megapixels_times_images():
+    assert work_units(num_inference_steps=28, width_px=1024, height_px=1024, n=2) == pytest.approx(58.720256)
+
+
+def test_first_observations_are_averaged_evenly_in_logarithms():
+    mean = RunningLogMean(mean_log=0.0)
+    mean.observe(2.0)
+    assert mean.median == pytest.approx(2.0)
+    mean.observe(2.2)
+    assert mean.median == pytest.approx(math.sqrt(2.0 * 2.2))
+
+
+def test_a_node_ten_times_slower_is_believed_within_three_jobs():
+    mean = RunningLogMean(mean_log=0.0)
+    for _ in range(20):
+        mean.observe(1.0)
+    for _ in range(3):
+        mean.observe(10.0)
+    assert mean.median > 5.0
+
+
+def test_what_nobody_measured_is_the_prior():
+    estimate = Estimates().of("a", "m")
+    assert estimate.s_per_unit.median == pytest.approx(PRIOR_S_PER_UNIT)
+    assert estimate.load_s.median == pytest.approx(PRIOR_LOAD_S)
+
+
+def test_an_unseen_pair_borrows_the_model_from_other_nodes_and_the_node_from_other_models():
+    # Given node b twice as slow as a on model m
+    estimates = Estimates()
+    estimates.observe_outcome("a", "m", units=10.0, generation_s=1.0, load_s=4.0)
+    estimates.observe_outcome("b", "m", units=10.0, generation_s=2.0, load_s=0.0)
+    # When a runs another model k at 0.3 s a unit, being sqrt(2) times faster than the median of a and b
+    estimates.observe_outcome("a", "k", units=10.0, generation_s=3.0, load_s=0.0)
+    # Then b is expected to be slower on k than the one node that ran it, by its own gap on m
+    assert estimates.of("b", "k").s_per_unit.median == pytest.approx(0.3 * math.sqrt(2.0))
+    assert estimates.of("c", "m").load_s.median == pytest.approx(4.0)
+
+
+def test_a_borrowed_estimate_follows_its_kin_until_it_is_measured():
+    estimates = Estimates()
+    assert estimates.table(["m"], ["a", "b"]).s_per_unit.tolist() == [[1.0, 1.0]]
+    estimates.observe_outcome("a", "m", units=1.0, generation_s=0.2, load_s=0.0)
+    assert estimates.table(["m"], ["a", "b"]).s_per_unit[0] == pytest.approx([0.2, 0.2])
+    estimates.observe_outcome("b", "m", units=1.0, generation_s=0.8, load_s=0.0)
+    assert estimates.table(["m"], ["a", "b"]).s_per_unit[0] == pytest.approx([0.2, 0.8])
+
+
+def test_the_fleet_measure_of_a_job_is_its_time_on_the_median_node():
+    estimates = Estimates()
+    for node, seconds in {"a": 1.0, "b": 2.0, "c": 8.0}.items():
+        estimates.observe_outcome(node, "m", units=1.0, generation_s=seconds, load_s=0.0)
+    assert estimates.fleet_generation_s("m", 3.0) == pytest.approx(6.0)
+
+
+def test_a_warm_up_counts_once_and_outcomes_take_over():
+    estimates = Estimates()
+    estimates.observe_warm_up("a", "m", load_s=5.0, s_per_unit=0.5, overhead_units=2.0)
+    estimates.observe_warm_up("a", "m", load_s=7.0, s_per_unit=9.0, overhead_units=9.0)
+    estimate = estimates.of("a", "m")
+    assert estimate.generation_s(10.0) == pytest.approx(6.0)
+    assert estimate.load_s.count == 2
