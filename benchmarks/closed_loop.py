@@ -24,12 +24,12 @@ import numpy as np
 
 from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.settings import Settings, load_settings
-from planner.cli.bench_load import Arrival, EmulatedNode, arrivals, emulated_nodes
-from planner.cli.bench_run import Measured, run
+from planner.cli.bench.load import Arrival, EmulatedNode, arrivals, emulated_nodes
+from planner.cli.bench.run import Measured, run
 from planner.cli.processes import retrain_command
-from planner.cli.report_figure import draw
-from planner.ledger import Ledger
-from planner.report_data import read_report
+from planner.cli.report.figure import draw
+from planner.ledger.ledger import Ledger
+from planner.ledger.report_data import read_report
 from rl_agent.policy.registry import policies
 from rl_agent.retraining.gate import compare
 

@@ -20,11 +20,11 @@ from typing import Any
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import ImageRequest, ModelSpeed, NodeReport, Outcome, StoredImage, Submission, Timings
 from broker_config.settings import Settings
-from planner import intake, recorder, watch
-from planner.core import Planner
-from planner.ledger import Ledger
-from planner.placer import make_placer
+from planner.ledger.ledger import Ledger
+from planner.serving.served_policy import make_placer
 from planner.store import Store
+from planner.turns import intake, recorder, watch
+from planner.turns.core import Planner
 
 WAITING = (10, 100, 1_000, 10_000)
 NODES = (3, 10, 30, 100, 300)

@@ -28,11 +28,11 @@ from sqlalchemy.exc import DatabaseError
 
 from broker_config.settings import Settings
 from planner import Client
-from planner.cli.bench_load import EmulatedNode
-from planner.cli.bench_run import clear_broker
+from planner.cli.bench.load import EmulatedNode
+from planner.cli.bench.run import clear_broker
 from planner.cli.processes import CELERY, POOL, Processes, planner_command, worker_command
 from planner.cli.tables import read_nodes
-from planner.ledger import Ledger
+from planner.ledger.ledger import Ledger
 
 NODES = ("one", "two", "three")
 SAME = "plain Celery, results in the same database"

@@ -38,7 +38,7 @@ from planner import AsyncClient
 from planner.cli.processes import Processes, planner_command, worker_command
 from planner.cli.tables import read_nodes
 from planner.errors import JobFailedError
-from planner.ledger import Ledger
+from planner.ledger.ledger import Ledger
 
 WORKERS = (STEADY, "two", "three")
 JOBS_AT_ONCE = 40

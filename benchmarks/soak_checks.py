@@ -16,9 +16,9 @@ from benchmarks.soak_watch import Watch
 from broker_config.messages import JobState
 from broker_config.settings import Settings
 from planner.cli.processes import Service
-from planner.core import PLACEMENTS_PER_FAILURE
-from planner.ledger import Ledger
-from planner.tables import AttemptRow, JobRow
+from planner.ledger.ledger import Ledger
+from planner.ledger.tables import AttemptRow, JobRow
+from planner.turns.core import PLACEMENTS_PER_FAILURE
 
 STATE_OF_ANSWER = {
     "DONE": JobState.DONE,

@@ -15,12 +15,12 @@ from broker_config.errors import LadleError
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import PLANNER_QUEUES
-from planner import intake, recorder, watch
-from planner.batch import BatchTask
-from planner.core import Planner
-from planner.ledger import Ledger
-from planner.placer import make_placer
+from planner.inbox.batch import BatchTask
+from planner.ledger.ledger import Ledger
+from planner.serving.served_policy import make_placer
 from planner.store import Store
+from planner.turns import intake, recorder, watch
+from planner.turns.core import Planner
 
 logger = logging.getLogger(__name__)
 

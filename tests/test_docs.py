@@ -15,8 +15,8 @@ from broker_config.settings import Settings
 from broker_config.settings_table import settings_table, with_table
 from broker_config.topology import EXCHANGES, PLANNER_QUEUES, TRAIN_QUEUE
 from planner.cli.main import main
-from planner.cluster import NodeState
-from planner.tables import AttemptState
+from planner.ledger.tables import AttemptState
+from planner.state.cluster import NodeState
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}

@@ -16,8 +16,8 @@ from broker_config.publisher import Publisher
 from broker_config.settings import load_settings
 from planner.cli.tables import Row, ago, open_ledger
 from planner.cli.terminal import plain
-from planner.dead_letters import body_text, jobs_of, post_of, queue_of
-from planner.ledger import Ledger
+from planner.ledger.ledger import Ledger
+from planner.turns.dead_letters import body_text, jobs_of, post_of, queue_of
 
 console = Console()
 

@@ -18,15 +18,15 @@ from rich.table import Table
 from broker_config.errors import LadleError
 from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
 from broker_config.settings import Settings, load_settings
-from planner.async_client import AsyncClient, AsyncJobHandle
 from planner.cli.contact_sheet import Picture, draw_contact_sheet
 from planner.cli.delay_table import delay_table
 from planner.cli.processes import Processes, planner_command, worker_command
 from planner.cli.tables import read_nodes
 from planner.cli.terminal import plain
-from planner.ledger import Ledger
-from planner.request import JobFields
-from planner.result import Result
+from planner.client.async_client import AsyncClient, AsyncJobHandle
+from planner.client.request import JobFields
+from planner.client.result import Result
+from planner.ledger.ledger import Ledger
 
 console = Console()
 

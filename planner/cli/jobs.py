@@ -9,9 +9,9 @@ from rich.table import Table
 from broker_config.messages import Delays, Event, EventKind, JobState
 from planner.cli.tables import Row, ago, job_table, open_ledger, service_delay_s
 from planner.cli.terminal import plain
-from planner.client import ANSWER_TIMEOUT_S, Client, JobHandle
+from planner.client.client import ANSWER_TIMEOUT_S, Client, JobHandle
+from planner.client.request import check_job_id
 from planner.errors import JobFailedError, JobUnknownError, ResultTimeoutError
-from planner.request import check_job_id
 
 console = Console()
 

@@ -19,7 +19,7 @@ from broker_config.errors import LadleError
 from planner.foreign_text import visible
 
 OWN_COMMANDS = {
-    "bench": "planner.cli.bench:command",
+    "bench": "planner.cli.bench.command:command",
     "cancel": "planner.cli.jobs:cancel",
     "dead": "planner.cli.dead:command",
     "demo": "planner.cli.demo:command",
@@ -30,7 +30,7 @@ OWN_COMMANDS = {
     "nodes": "planner.cli.nodes:nodes",
     "planner": "planner.cli.services:planner",
     "policy": "planner.cli.policy:command",
-    "report": "planner.cli.report:command",
+    "report": "planner.cli.report.command:command",
     "retrain": "planner.cli.retrain:command",
     "submit": "planner.cli.submit:command",
     "up": "planner.cli.services:up",

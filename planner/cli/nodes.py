@@ -7,7 +7,7 @@ from rich.console import Console
 
 from broker_config.errors import LadleError
 from planner.cli.tables import node_table, open_ledger, read_nodes
-from planner.client import Client
+from planner.client.client import Client
 
 console = Console()
 

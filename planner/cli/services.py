@@ -15,8 +15,8 @@ from planner.cli.processes import Processes, planner_command, replace_this_proce
 from planner.cli.retrain import Duration
 from planner.cli.tables import node_table, read_nodes
 from planner.cli.terminal import plain
-from planner.ledger import Ledger
-from planner.placer import LEARNED
+from planner.ledger.ledger import Ledger
+from planner.serving.served_policy import LEARNED
 
 console = Console()
 

@@ -14,11 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from broker_config.errors import LadleError
 from broker_config.messages import Event, EventKind
 from planner.cli.terminal import plain
-from planner.client import ANSWER_TIMEOUT_S, Client, JobHandle
+from planner.client.client import ANSWER_TIMEOUT_S, Client, JobHandle
+from planner.client.request import JobFields
+from planner.client.result import Result
 from planner.errors import PlannerSilentError
 from planner.foreign_text import visible
-from planner.request import JobFields
-from planner.result import Result
 
 console = Console()
 

@@ -13,7 +13,7 @@ from broker_config.messages import Delays, JobState
 from broker_config.settings import load_settings
 from planner.cli.terminal import plain
 from planner.errors import NoLedgerYetError
-from planner.ledger import Ledger
+from planner.ledger.ledger import Ledger
 
 STATE_STYLE = {
     JobState.WAITING: "yellow",

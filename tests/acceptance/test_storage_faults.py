@@ -15,7 +15,7 @@ from severable_link import SeverableLink
 
 from broker_config.settings import environment
 from planner.cli.processes import planner_command
-from planner.ledger import Ledger
+from planner.ledger.ledger import Ledger
 from rl_agent.policy.file import write_policy
 from rl_agent.policy.registry import add_policy, promote
 

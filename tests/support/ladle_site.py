@@ -17,7 +17,7 @@ from broker_config.sqlite import transport as sqlite_transport
 from broker_config.topology import node_key
 from planner import AsyncClient, Client
 from planner.cli.processes import planner_command, retrain_command, worker_command
-from planner.ledger import Ledger
+from planner.ledger.ledger import Ledger
 
 PATIENCE_S = 120.0  # a test that passes never waits that long, however busy the machine
 REPOSITORY = Path(__file__).parents[2]

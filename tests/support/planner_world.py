@@ -16,12 +16,12 @@ from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import Assignment, Event, FailureKind
 from broker_config.settings import Settings
 from broker_config.topology import node_key
-from planner import intake, recorder, watch
-from planner.core import Planner
-from planner.ledger import Ledger
-from planner.placer import make_placer
+from planner.ledger.ledger import Ledger
+from planner.serving.served_policy import make_placer
 from planner.store import Store
-from planner.turn import task_id_of
+from planner.turns import intake, recorder, watch
+from planner.turns.core import Planner
+from planner.turns.turn import task_id_of
 from rl_agent.placing.rules import Placer
 
 _worlds = count()

@@ -6,7 +6,7 @@ from planner_world import World
 
 from broker_config.settings import load_settings
 from planner.cli.main import main
-from planner.ledger import Ledger
+from planner.ledger.ledger import Ledger
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from PIL import Image
 from rich.console import Console
 
 from broker_config.messages import Delays
-from planner.cli.bench_load import FASTEST_S_PER_STEP, SPEED_RATIO, arrivals, emulated_nodes
+from planner.cli.bench.load import FASTEST_S_PER_STEP, SPEED_RATIO, arrivals, emulated_nodes
 from planner.cli.contact_sheet import Picture, draw_contact_sheet
 from planner.cli.delay_table import delay_table
 

@@ -1,0 +1,1 @@
+"""`ladle bench`: placers side by side on emulated nodes, over real queues."""

@@ -1,0 +1,1 @@
+"""`ladle report`: what happened, from the ledger, as tables and a picture."""

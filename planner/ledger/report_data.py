@@ -1,0 +1,145 @@
+"""What `ladle report` shows, read from the ledger and put into equal spans of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, select
+from sqlmodel import col
+
+from broker_config.messages import Delays, JobState
+from planner.ledger.tables import JobRow
+from rl_agent.experience.log import ExperienceRow
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.policy.registry import policies
+
+PARTS = tuple(Delays.model_fields)
+MOST_SPANS = 60
+LEAST_JOBS_PER_SPAN = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportData:
+    """J finished jobs, E placements of finished jobs, P promotions, S spans of time.
+
+    Attributes:
+        finished_at: (J,) Unix seconds, ascending. parts_s: (J, 5) delay parts in the order of `PARTS`.
+        node, placer, version: of each job; the version is "" for a rule.
+        edges: (S + 1,) Unix seconds.
+        error_at: (E,) Unix seconds. error: (E,) seconds from placement to result over those predicted.
+        promotions: when each version was promoted.
+    """
+
+    finished_at: FloatArray
+    parts_s: FloatArray
+    node: Sequence[str]
+    placer: Sequence[str]
+    version: Sequence[str]
+    edges: FloatArray
+    error_at: FloatArray
+    error: FloatArray
+    promotions: Mapping[str, float]
+
+    @property
+    def nodes(self) -> list[str]:
+        """Return the names of all nodes that made images."""
+        return sorted(set(self.node))
+
+    @property
+    def delay_s(self) -> FloatArray:
+        """(J,) service delays."""
+        total: FloatArray = self.parts_s.sum(axis=1)
+        return total
+
+    @property
+    def middles(self) -> FloatArray:
+        """(S,) middles of the spans."""
+        middles: FloatArray = (self.edges[:-1] + self.edges[1:]) / 2
+        return middles
+
+    def spans(self, at: FloatArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the index of the span each time lies in."""
+        return np.clip(np.searchsorted(self.edges, at, side="right") - 1, 0, len(self.edges) - 2)
+
+    def mean_parts_s(self) -> FloatArray:
+        """(S, 5) mean delay parts of the jobs that ended in each span, NaN where none did."""
+        span = self.spans(self.finished_at)
+        return np.array([_mean(self.parts_s[span == n]) for n in range(len(self.edges) - 1)])
+
+    def shares(self) -> FloatArray:
+        """(N, S) share of each node in the jobs that ended in each span."""
+        span, node = self.spans(self.finished_at), np.array(self.node)
+        counts = np.array([[np.sum((span == n) & (node == k)) for n in range(len(self.edges) - 1)] for k in self.nodes])
+        shares: FloatArray = counts / np.maximum(counts.sum(axis=0), 1)
+        return shares
+
+    def utilisation(self) -> FloatArray:
+        """(N, S) share of each span that a node spent loading and generating for jobs that are done."""
+        node = np.array(self.node)
+        out_s, on_node_s = self.parts_s[:, PARTS.index("transfer_out_s")], self.busy_s()
+        end = self.finished_at - out_s
+        begin = end - on_node_s
+        width = np.diff(self.edges)
+        return np.array(
+            [
+                [
+                    np.clip(np.minimum(end[node == k], right) - np.maximum(begin[node == k], left), 0.0, None).sum()
+                    for left, right in zip(self.edges[:-1], self.edges[1:], strict=True)
+                ]
+                / width
+                for k in self.nodes
+            ]
+        )
+
+    def busy_s(self) -> FloatArray:
+        """(J,) seconds of load and generation."""
+        busy: FloatArray = self.parts_s[:, [PARTS.index("load_s"), PARTS.index("generation_s")]].sum(axis=1)
+        return busy
+
+    def error_quantiles(self, shares: Sequence[float]) -> FloatArray:
+        """(S, shares) quantiles of the prediction error in each span, NaN where there is none."""
+        span = self.spans(self.error_at)
+        found = [self.error[span == n] for n in range(len(self.edges) - 1)]
+        return np.array([np.quantile(e, shares) if len(e) else np.full(len(shares), np.nan) for e in found])
+
+
+def read_report(connection: Connection, since: float) -> ReportData | None:
+    """Read what ended after `since` (Unix seconds); None if nothing did."""
+    names = ("finished_at", "node", "placer", "policy_version", *PARTS)
+    columns = [col(getattr(JobRow, name)) for name in names]
+    chosen = select(*columns).where(col(JobRow.state) == JobState.DONE, col(JobRow.finished_at) >= since)
+    rows = connection.execute(chosen.order_by(col(JobRow.finished_at))).all()
+    if not rows:
+        return None
+    errors = connection.execute(
+        select(
+            col(ExperienceRow.finished_at),
+            (col(ExperienceRow.finished_at) - col(ExperienceRow.decided_at)) / col(ExperienceRow.eta_p50_s),
+        ).where(
+            col(ExperienceRow.result) == "done",
+            col(ExperienceRow.finished_at) >= since,
+            col(ExperienceRow.eta_p50_s) > 0.0,
+        )
+    ).all()
+    finished_at = np.array([row[0] for row in rows], dtype=np.float64)
+    spans = int(np.clip(len(rows) // LEAST_JOBS_PER_SPAN, 1, MOST_SPANS))
+    promotions = {row["version"]: row["promoted_at"] for row in policies(connection) if row["promoted_at"] is not None}
+    return ReportData(
+        finished_at=finished_at,
+        parts_s=np.array([row[4:] for row in rows], dtype=np.float64),
+        node=[row[1] for row in rows],
+        placer=[row[2] or "" for row in rows],
+        version=[row[3] or "" for row in rows],
+        edges=np.linspace(finished_at[0], max(finished_at[-1], finished_at[0] + 1.0), spans + 1),
+        error_at=np.array([row[0] for row in errors], dtype=np.float64),
+        error=np.array([row[1] for row in errors], dtype=np.float64),
+        promotions={version: at for version, at in promotions.items() if at >= finished_at[0]},
+    )
+
+
+def _mean(parts_s: FloatArray) -> FloatArray:
+    means: FloatArray = parts_s.mean(axis=0) if len(parts_s) else np.full(len(PARTS), np.nan)
+    return means

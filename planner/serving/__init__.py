@@ -1,0 +1,1 @@
+"""The learned policy in service: which version decides, and whether it stays."""

@@ -1,0 +1,1 @@
+"""What the planner holds in memory: jobs, who waits, nodes and their attempts, predictions."""

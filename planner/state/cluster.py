@@ -1,0 +1,196 @@
+"""The planner's picture of its nodes: what each holds, how long that will take, whether it still answers.
+
+It lives in memory and is rebuilt from the ledger (`planner.turns.core`); nothing here is the only copy of anything. Times are seconds
+of the planner's own clock (`Clock`); no time of another machine enters.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from broker_config.messages import NodeReport
+from rl_agent.placing.backlog import AttemptView, backlog_s
+from rl_agent.placing.drift import Drift
+from rl_agent.placing.estimates import Estimates
+from rl_agent.placing.observation import NodeView
+from rl_agent.placing.residency import resident_after
+
+OVERDUE_FACTOR = 3.0
+OVERDUE_SLACK_S = 5.0
+
+
+AttemptKey = tuple[str, int]
+
+
+class Clock:
+    """Unix seconds that never jump: the wall clock at start plus the monotonic clock since."""
+
+    def __init__(self) -> None:
+        self._offset_s = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Return seconds since 1970."""
+        return self._offset_s + time.monotonic()
+
+
+class NodeState(StrEnum):
+    """Whether a node gets jobs."""
+
+    READY = "READY"  #: reports, and takes jobs
+    DRAINING = "DRAINING"  #: reports, finishes what it holds, takes nothing new
+    UNFIT = "UNFIT"  #: reports that it cannot serve (a model is missing, say)
+    GONE = "GONE"  #: has not reported for too long, or said goodbye
+
+
+@dataclass(kw_only=True)
+class LiveAttempt:
+    """One attempt that a node has not finished.
+
+    Attributes:
+        begins_at: when the node turned to it, as far as the planner can tell; None while others are before it.
+        resent: how often its message was sent again to a node that stays idle in front of it.
+        withdrawn: the job was taken back or cancelled; the place stays taken until the node says so.
+    """
+
+    job: str
+    number: int
+    model: str
+    units: float
+    predicted_s: float
+    spread_log: float
+    placed_at: float
+    placer: str
+    policy_version: str | None
+    begins_at: float | None = None
+    published: bool = False
+    resent: int = 0
+    withdrawn: bool = False
+
+    @property
+    def key(self) -> AttemptKey:
+        """Return job id and attempt number."""
+        return self.job, self.number
+
+
+@dataclass(kw_only=True)
+class Node:
+    """One node: its last report, and the attempts it holds in the order it will take them.
+
+    Attributes:
+        idle_at: the attempt in front of which it has reported itself idle, and since when.
+        drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
+            `factor` and `since`.
+    """
+
+    name: str
+    state: NodeState
+    seen_at: float
+    report: NodeReport
+    draining: bool = False
+    attempts: dict[AttemptKey, LiveAttempt] = field(default_factory=dict)
+    idle_at: tuple[AttemptKey | None, float] = (None, 0.0)
+    drifts: dict[str, Drift] = field(default_factory=dict)
+    drift_alarms: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def accepts_jobs(self) -> bool:
+        """True when the placer may choose it."""
+        return self.state is NodeState.READY
+
+    @property
+    def head(self) -> LiveAttempt | None:
+        """Return the attempt the node works on now, or would take next."""
+        return next(iter(self.attempts.values()), None)
+
+    def room(self, window: float, now: float) -> float:
+        """Return how many more attempts the window takes; an overdue node gets none, or would be given them in vain."""
+        return max(window - len(self.attempts), 0.0) if self.accepts_jobs and not self.is_overdue(now) else 0.0
+
+    def add(self, attempt: LiveAttempt, now: float) -> None:
+        """Put one more attempt at the end of what the node holds."""
+        if not self.attempts:
+            attempt.begins_at = now
+        self.attempts[attempt.key] = attempt
+
+    def remove(self, key: AttemptKey, now: float) -> LiveAttempt | None:
+        """Take an attempt away; the next one begins now if it was the first."""
+        attempt = self.attempts.pop(key, None)
+        head = self.head
+        if head is not None and head.begins_at is None:
+            head.begins_at = now
+        return attempt
+
+    def backlog_s(self, now: float) -> float:
+        """Return the predicted seconds of work the node still has."""
+        return backlog_s(
+            [
+                AttemptView(
+                    model=attempt.model,
+                    predicted_s=attempt.predicted_s,
+                    running_s=None if attempt.begins_at is None else max(now - attempt.begins_at, 0.0),
+                )
+                for attempt in self.attempts.values()
+            ]
+        )
+
+    def backlog_std_s(self) -> float:
+        """Return the standard deviation of `backlog_s`, attempts taken as independent."""
+        variance = sum((attempt.predicted_s * attempt.spread_log) ** 2 for attempt in self.attempts.values())
+        return float(variance**0.5)
+
+    def is_overdue(self, now: float) -> bool:
+        """True when the head attempt has taken far longer than predicted."""
+        head = self.head
+        if head is None or head.begins_at is None:
+            return False
+        return now - head.begins_at > OVERDUE_FACTOR * head.predicted_s + OVERDUE_SLACK_S
+
+    def view(self, window: float, now: float) -> NodeView:
+        """Return what a placer sees of the node."""
+        room = self.room(window, now)
+        return NodeView(
+            node=self.name,
+            backlog_s=self.backlog_s(now),
+            room=int(min(room, 2**31)),
+            resident=resident_after(
+                self.report.resident, (a.model for a in self.attempts.values()), self.report.resident_limit
+            ),
+            resident_limit=self.report.resident_limit,
+            models=None if self.report.models is None else frozenset(self.report.models),
+            accepts_jobs=self.accepts_jobs,
+        )
+
+
+@dataclass(kw_only=True)
+class Cluster:
+    """All nodes by name, and the running estimates of what they need for a job."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    estimates: Estimates = field(default_factory=Estimates)
+
+    def ready(self) -> list[Node]:
+        """Return the nodes a placer may choose, by name."""
+        return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]
+
+    def models(self) -> frozenset[str] | None:
+        """Return the models that a ready node serves; None means any."""
+        served: set[str] = set()
+        for node in self.ready():
+            if node.report.models is None:
+                return None
+            served.update(node.report.models)
+        return frozenset(served)
+
+    def room(self, window: float, now: float) -> float:
+        """Return the free places of all nodes together."""
+        return sum(node.room(window, now) for node in self.nodes.values())
+
+    def attempts(self) -> Iterator[tuple[Node, LiveAttempt]]:
+        """Yield every unfinished attempt with its node."""
+        for node in self.nodes.values():
+            for attempt in list(node.attempts.values()):
+                yield node, attempt

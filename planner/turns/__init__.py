@@ -1,0 +1,1 @@
+"""One turn of the planner: what messages change, what is placed, written and published."""

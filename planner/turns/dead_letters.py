@@ -1,0 +1,134 @@
+"""Dead letters: messages that nobody could take, as rows of the ledger, as text for a person, as messages again.
+
+What they hold is foreign: it is shown with its control characters made visible, decoded as JSON at most, and never
+unpickled.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from broker_config.publisher import Post
+from broker_config.topology import (
+    DEAD_QUEUE,
+    JOBS,
+    NODES,
+    OUTCOMES,
+    OUTCOMES_QUEUE,
+    PLANNER_QUEUE,
+    node_key,
+    outcome_key,
+)
+from planner.errors import DeadLetterError
+from planner.foreign_text import visible
+from planner.turns.turn import GENERATE_TASK, attempt_of
+
+Row = Mapping[str, Any]
+
+BROKERS_OWN_HEADERS = "x-"  # of a broker: deaths and delivery counts
+SHOWN_CHARACTERS = 20_000
+_EXCHANGES = {PLANNER_QUEUE.name: JOBS.name, OUTCOMES_QUEUE.name: OUTCOMES.name}
+
+
+def letter_row(letter: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return the ledger's row of a dead letter (`broker_config.consumer.dead_letter`) that came `now`."""
+    names = ("reason", "queue", "routing_key", "content_type", "content_encoding")
+    headers = letter.get("headers")
+    return {
+        "received_at": now,
+        **{name: visible(str(letter.get(name) or "")) for name in names},  # PostgreSQL takes no NUL
+        "headers": headers if isinstance(headers, dict) else {},
+        "body": str(letter.get("body", "")),
+        "body_bytes": int(letter.get("body_bytes", 0)),
+    }
+
+
+def letter_of_outcome(outcome: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """Return the dead letter of one outcome that came with others in a batch: its call, made anew."""
+    body = json.dumps([[], {"outcome": outcome}, {}]).encode()
+    return {
+        "reason": reason,
+        "queue": OUTCOMES_QUEUE.name,
+        "routing_key": outcome_key(str(outcome.get("node")), str(outcome.get("result"))),
+        "headers": {"task": "planner.record", "id": f"outcome of {outcome.get('job')}"},
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "body": base64.b64encode(body).decode(),
+        "body_bytes": len(body),
+    }
+
+
+def queue_of(row: Row) -> str:
+    """Return the queue that a letter was in before it was dead, as far as its routing key tells."""
+    if row["queue"] != DEAD_QUEUE.name:
+        return str(row["queue"])
+    key = row["routing_key"] or ""
+    if key.startswith(node_key("")):
+        return str(key)
+    return {"outcome": OUTCOMES_QUEUE.name, "dead": DEAD_QUEUE.name, "": DEAD_QUEUE.name}.get(
+        key.split(".")[0], PLANNER_QUEUE.name
+    )
+
+
+def body_of(row: Row) -> bytes:
+    """Return what was kept of the body."""
+    try:
+        return base64.b64decode(row["body"], validate=True)
+    except (binascii.Error, ValueError):  # an older Ladle kept some as text
+        return str(row["body"]).encode()
+
+
+def body_text(row: Row) -> str:
+    """Return the body for the terminal: text where it is text, else as Python writes bytes; cut where it is long."""
+    body = body_of(row)
+    try:
+        text = visible(body.decode())
+    except UnicodeDecodeError:
+        text = repr(body)
+    is_cut = row["body_bytes"] > len(body) or len(text) > SHOWN_CHARACTERS
+    return text[:SHOWN_CHARACTERS] + (f" ... ({row['body_bytes']} bytes in all)" if is_cut else "")
+
+
+def jobs_of(row: Row) -> list[str]:
+    """Return the jobs that a letter is about, as it says."""
+    headers = row["headers"]
+    if headers.get("task") == GENERATE_TASK:
+        return [job for job, _ in [attempt_of(str(headers.get("id")))] if job]
+    try:
+        _args, kwargs, _embed = json.loads(body_of(row))
+        found = [kwargs.get("outcome"), *kwargs.get("jobs", ())]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return []
+    named = [item.get("job") if isinstance(item, dict) else item for item in found]
+    return [visible(job) for job in named if isinstance(job, str)]
+
+
+def post_of(row: Row) -> Post:
+    """Return the message that a letter was, for the queue it came from.
+
+    The exchange follows from that queue, and a node's letter goes to that node only: what somebody else wrote into a
+    letter leads nowhere else.
+
+    Raises:
+        DeadLetterError: the ledger has not all of it.
+    """
+    queue, key, body = queue_of(row), row["routing_key"], body_of(row)
+    if key is None:
+        raise DeadLetterError(row["id"], "an older Ladle kept it, without its routing key")
+    if len(body) < row["body_bytes"] or set(row["headers"]) == {"cut"}:
+        raise DeadLetterError(row["id"], f"of its {row['body_bytes']} bytes only the beginning was kept")
+    is_nodes = queue.startswith(node_key(""))
+    if not is_nodes and queue not in _EXCHANGES:
+        raise DeadLetterError(row["id"], f"it came from queue {visible(queue)!r}, which takes no jobs or outcomes")
+    return Post(
+        exchange=NODES.name if is_nodes else _EXCHANGES[queue],
+        routing_key=queue if is_nodes else key,
+        body=body,
+        headers={name: value for name, value in row["headers"].items() if not name.startswith(BROKERS_OWN_HEADERS)},
+        content_type=(row["content_type"], row["content_encoding"]),
+        mandatory=True,
+    )

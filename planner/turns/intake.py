@@ -1,0 +1,174 @@
+"""What clients ask for: submit, cancel, and where a job is (reconcile)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from broker_config.errors import RequestRefusedError
+from broker_config.messages import (
+    ID,
+    Delays,
+    Event,
+    EventKind,
+    Failure,
+    FailureKind,
+    JobState,
+    StoredImage,
+    Submission,
+    check_limits,
+    refusal,
+)
+from planner.client.handles import KEY_REUSED
+from planner.state.jobs import LiveJob
+from planner.store import Store
+from planner.turns.core import Planner
+from planner.turns.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADLE_BROKER_URL names the right broker"
+
+
+def submit(planner: Planner, store: Store, submissions: Sequence[Mapping[str, Any]]) -> None:
+    """Accept new jobs; a job id that is known already gives the same job, told to whoever asks now."""
+    checked = [_checked(planner, submission) for submission in submissions]
+    with planner.turn() as turn:
+        known = planner.ledger.jobs(turn.connection, [s.job for s in checked if isinstance(s, Submission)])
+        for submission in checked:
+            if isinstance(submission, Submission):
+                _submit_one(planner, store, turn, submission, known)
+            elif submission is not None:
+                client, event = submission
+                turn.tell(client, event)
+
+
+def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str, Event] | None:
+    """Return the submission, or the refusal to send to its client (None when its names are no names).
+
+    The client checks too, but is not trusted.
+    """
+    try:
+        submission = Submission(**raw)
+        check_limits(submission.request, planner.settings)
+    except (ValidationError, RequestRefusedError) as exc:
+        reason = str(refusal(exc) if isinstance(exc, ValidationError) else exc)
+        logger.warning("refused job %.60s of client %.60s: %s", raw.get("job"), raw.get("client"), reason)
+        job, client = str(raw.get("job")), str(raw.get("client"))
+        return (client, _refused(job, reason)) if ID.fullmatch(job) and ID.fullmatch(client) else None
+    return submission
+
+
+def _refused(job: str, reason: str) -> Event:
+    failure = Failure(kind=FailureKind.BAD_REQUEST, message=reason)
+    return Event(job=job, kind=EventKind.REFUSED, failure=failure, reason=reason)
+
+
+def _submit_one(
+    planner: Planner, store: Store, turn: Turn, submission: Submission, known: Mapping[str, Mapping[str, Any]]
+) -> None:
+    live = planner.jobs.get(submission.job)
+    row = known.get(submission.job)
+    same = live.request if live else row and row["request"]
+    if same is None:
+        job = LiveJob.of(submission, turn.now)
+        reason = _too_many_wait(planner, job.owner)
+        if reason is None:
+            planner.accept(turn, job)
+        else:
+            turn.tell(submission.client, _refused(job.id, reason))
+    elif same not in (submission.request, submission.request.to_wire()):
+        turn.tell(submission.client, _refused(submission.job, KEY_REUSED))
+    elif live is not None:
+        live.hand_over_to(submission.client)
+        turn.moved_jobs[live.id] = live
+        planner.tell(turn, live, EventKind.STATUS, only=submission.client)
+    elif row is not None:
+        turn.tell(submission.client, terminal_event(row, store))
+
+
+def _too_many_wait(planner: Planner, owner: str) -> str | None:
+    """Say which limit keeps `owner` from having one more job WAITING, if any."""
+    limits = planner.settings
+    waiting, own = len(planner.waiting), planner.waiting.count_of(owner)
+    if waiting >= limits.max_waiting:
+        return f"{waiting} jobs wait already (LADLE_MAX_WAITING): try again later"
+    if limits.max_waiting_per_client and own >= limits.max_waiting_per_client:
+        return f"{own} jobs of this client wait already (LADLE_MAX_WAITING_PER_CLIENT): try again later"
+    return None
+
+
+def cancel(planner: Planner, jobs: Sequence[str]) -> None:
+    """Cancel jobs that have not ended; a node that runs one is told to stop at its next image step."""
+    with planner.turn() as turn:
+        for job_id in jobs:
+            job = planner.jobs.get(job_id)
+            if job is None:
+                continue
+            node = planner.cluster.nodes.get(job.node or "")
+            attempt = node.attempts.get((job.id, job.attempts)) if node else None
+            if node is not None and attempt is not None:
+                planner.withdraw(turn, node, attempt, "cancelled")
+            planner.finish(turn, job, JobState.CANCELLED)
+
+
+def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) -> None:
+    """Tell `client` where each of `jobs` is, and send their events to `client`, too, from now on."""
+    if not ID.fullmatch(client):
+        raise RequestRefusedError(f"client: {client[:60]!r} is no name", "client")
+    with planner.turn() as turn:
+        rows = planner.ledger.jobs(turn.connection, [job for job in jobs if job not in planner.jobs])
+        for job_id in jobs:
+            live, row = planner.jobs.get(job_id), rows.get(job_id)
+            if live is not None:
+                live.add_listener(client)
+                planner.tell(turn, live, EventKind.STATUS, only=client, reason=why_waiting(planner, live))
+            elif row is not None:
+                turn.tell(client, terminal_event(row, store))
+            else:
+                turn.tell(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
+
+
+def why_waiting(planner: Planner, job: LiveJob) -> str | None:
+    """Say why a job waits, for the person who waits too."""
+    if job.state is not JobState.WAITING:
+        return None
+    ready = planner.cluster.ready()
+    if not ready:
+        return "no node is ready: start a worker with `ladle worker --node NAME`"
+    model = job.request.model
+    if not any(node.report.models is None or model in node.report.models for node in ready):
+        return f"no ready node serves model {model!r}"
+    return f"{len(planner.waiting)} jobs wait for {len(ready)} nodes"
+
+
+def terminal_event(row: Mapping[str, Any], store: Store) -> Event:
+    """Return the last event of a job that has ended, from its ledger row, images included."""
+    state = JobState(row["state"])
+    failure = None if row["failure"] is None else Failure(**row["failure"])
+    images = tuple(store.inline(StoredImage(**image)) for image in row["images"] or ())
+    return Event(
+        job=row["id"],
+        kind=EventKind(state.lower()),
+        state=state,
+        attempt=row["attempts"],
+        node=row["node"],
+        failure=failure,
+        reason=failure.message if failure else None,
+        images=images,
+        delays=delays_of(row),
+        warnings=tuple(row["warnings"] or ()),
+        model=row["model"],
+        placer=row["placer"],
+        policy_version=row["policy_version"],
+    )
+
+
+def delays_of(row: Mapping[str, Any]) -> Delays | None:
+    """Return the measured delay parts of a DONE job's row."""
+    if row["waiting_s"] is None:
+        return None
+    return Delays(**{name: row[name] for name in Delays.model_fields})

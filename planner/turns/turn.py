@@ -1,0 +1,170 @@
+"""One turn of the planner: everything a batch of messages changes, written in one transaction, then published.
+
+Nothing is published before the transaction that justifies it is committed; what was committed but could not be
+published is published again later (the outbox), with the same attempt number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker_config.messages import Assignment, Delays, Event, EventKind, Failure
+from broker_config.publisher import Post
+from broker_config.topology import CONTROL, EVENTS, NODES, node_key
+from planner.ledger.ledger import Ledger
+from planner.ledger.tables import AttemptState
+from planner.state.cluster import LiveAttempt
+from planner.state.jobs import LiveJob
+from rl_agent.experience.log import finish_experience, insert_experience
+from rl_agent.placing.estimates import Estimates
+
+EVENTS_PER_MESSAGE = 200
+CONTROL_EXPIRY_S = 60.0
+GENERATE_TASK = "workers.generate"
+
+
+@dataclass(kw_only=True)
+class Turn:
+    """Rows to write and messages to send, collected while a batch is handled."""
+
+    connection: Connection
+    now: float
+    new_jobs: dict[str, LiveJob] = field(default_factory=dict)
+    moved_jobs: dict[str, LiveJob] = field(default_factory=dict)
+    finished_jobs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    new_attempts: list[Mapping[str, Any]] = field(default_factory=list)
+    closed_attempts: list[Mapping[str, Any]] = field(default_factory=list)
+    decisions: list[Mapping[str, Any]] = field(default_factory=list)
+    outcomes: list[Mapping[str, Any]] = field(default_factory=list)
+    nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    recorded: set[tuple[str, int]] = field(default_factory=set)
+    learned: set[tuple[str, str]] = field(default_factory=set)
+    dead_letters: list[Mapping[str, Any]] = field(default_factory=list)
+    assignments: list[tuple[str, LiveAttempt, Post]] = field(default_factory=list)
+    withdrawals: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    events: dict[tuple[str, EventKind], list[Event]] = field(default_factory=lambda: defaultdict(list))
+
+    def tell(self, client: str, event: Event) -> None:
+        """Send `event` to `client` after the commit."""
+        self.events[client, event.kind].append(event)
+
+    def assign(self, node: str, attempt: LiveAttempt, assignment: Assignment) -> None:
+        """Send an attempt to its node after the commit."""
+        post = Post(
+            exchange=NODES.name,
+            routing_key=node_key(node),
+            task=GENERATE_TASK,
+            task_id=task_id_of(*attempt.key),
+            body={"assignment": assignment.to_wire()},
+            mandatory=True,
+        )
+        self.assignments.append((node, attempt, post))
+
+    def withdraw(self, node: str, attempt: LiveAttempt) -> None:
+        """Tell a node's worker to drop an attempt, running or queued."""
+        self.withdrawals[node].append(attempt.key)
+
+    def close_attempt(
+        self, attempt: LiveAttempt, result: str, failure: Failure | None = None, delays: Delays | None = None
+    ) -> None:
+        """Write down how an attempt ended, and the delay parts if its job is done."""
+        learnt = {} if delays is None else {**delays.model_dump(), "reward": -delays.service_delay_s}
+        self.outcomes.append(
+            {
+                "of_job": attempt.job,
+                "of_number": attempt.number,
+                "finished_at": self.now,
+                "result": result,
+                **learnt,
+            }
+        )
+        self.closed_attempts.append(
+            {
+                "of_job": attempt.job,
+                "of_number": attempt.number,
+                "closed_at": self.now,
+                "result": result,
+                "failure": None if failure is None else failure.to_wire(),
+            }
+        )
+
+    def write(self, ledger: Ledger, estimates: Estimates) -> None:
+        """Write all rows; the caller commits."""
+        ledger.insert_jobs(self.connection, [job.row() for job in self.new_jobs.values()])
+        ledger.insert_attempts(self.connection, self.new_attempts)
+        ledger.close_attempts(self.connection, self.closed_attempts)
+        insert_experience(self.connection, self.decisions)
+        finish_experience(self.connection, self.outcomes)
+        moved = [
+            {
+                "of_job": job.id,
+                "state": job.state,
+                "node": job.node,
+                "attempts": job.attempts,
+                "failures": job.failures,
+                "client": job.client,
+            }
+            for job in self.moved_jobs.values()
+            if job.id not in self.new_jobs
+        ]
+        ledger.move_jobs(self.connection, moved)
+        ledger.finish_jobs(self.connection, list(self.finished_jobs.values()))
+        ledger.save_nodes(self.connection, list(self.nodes.values()))
+        ledger.save_estimates(self.connection, estimates, sorted(self.learned))
+        ledger.insert_dead_letters(self.connection, self.dead_letters)
+
+    def posts(self) -> list[Post]:
+        """Return what to publish after the commit, apart from the assignments."""
+        posts = [
+            Post(
+                exchange=CONTROL.name,
+                routing_key=node_key(node),
+                body={"withdraw": [list(key) for key in keys]},
+                durable=False,
+                expires_s=CONTROL_EXPIRY_S,
+            )
+            for node, keys in self.withdrawals.items()
+        ]
+        for (client, kind), events in self.events.items():
+            size = 1 if kind is EventKind.DONE else EVENTS_PER_MESSAGE
+            posts += [event_post(client, kind, events[start : start + size]) for start in range(0, len(events), size)]
+        return posts
+
+
+def task_id_of(job: str, number: int) -> str:
+    """Return the Celery id of an attempt's task, which survives in the headers of a dead letter."""
+    return f"{job}/{number}"
+
+
+def attempt_of(task_id: str) -> tuple[str, int]:
+    """Return job and number of the attempt whose task has this id; ("", 0) when it is no attempt's."""
+    job, _, number = task_id.rpartition("/")
+    return (job, int(number)) if number.isascii() and number.isdigit() and len(number) < 10 else ("", 0)
+
+
+def event_post(client: str, kind: EventKind, events: list[Event]) -> Post:
+    """Return the message that carries `events` to `client`."""
+    return Post(
+        exchange=EVENTS.name,
+        routing_key=f"job.{client}.{kind}",
+        body={"events": [event.to_wire() for event in events]},
+        durable=False,
+    )
+
+
+def attempt_row(attempt: LiveAttempt, *, node: str, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ledger row of a new attempt and the decision behind it."""
+    return {
+        "job": attempt.job,
+        "number": attempt.number,
+        "node": node,
+        "state": AttemptState.WRITTEN,
+        "created_at": attempt.placed_at,
+        "predicted_service_s": attempt.predicted_s,
+        **decision,
+    }

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from policies import policy_files
+
+from broker_config.settings import Settings
+from planner.cli import experience as experience_command
+from planner.cli import tables
+from planner.cli.main import main
+from planner.ledger.ledger import Ledger
+from rl_agent.policy.file import load_policy, write_policy
+
+
+@pytest.fixture
+def ladle(tmp_path, monkeypatch):
+    settings = Settings(_env_file=None, data_dir=tmp_path)
+    for module in (tables, experience_command):
+        monkeypatch.setattr(module, "load_settings", lambda: settings)
+    ledger = Ledger(settings.database)
+    ledger.migrate()
+    ledger.close()
+
+    def run(*arguments):
+        result = CliRunner().invoke(main, arguments, env={"COLUMNS": "200"})
+        return result.exit_code, result.output
+
+    return run
+
+
+def test_a_policy_is_added_promoted_rolled_back_and_listed(ladle, tmp_path):
+    for version in ("v1", "v2"):
+        write_policy(tmp_path / version, policy_files(version))
+        assert ladle("policy", "add", str(tmp_path / version))[0] == 0
+        assert ladle("policy", "promote", version)[0] == 0
+    assert "v1 decides" in ladle("policy", "rollback")[1]
+    listed = ladle("policy", "list")[1]
+    assert "PROMOTED" in listed
+    assert "rolled back by hand" in listed
+
+
+def test_shadow_and_canary_are_set_and_ended(ladle, tmp_path):
+    write_policy(tmp_path / "v1", policy_files("v1"))
+    ladle("policy", "add", str(tmp_path / "v1"))
+    assert ladle("policy", "shadow", "v1")[0] == 0
+    assert "SHADOW" in ladle("policy", "list")[1]
+    assert ladle("policy", "canary", "v1", "--share", "0.25")[0] == 0
+    assert "CANARY 25%" in ladle("policy", "list")[1]
+    assert ladle("policy", "canary", "--off")[0] == 0
+    assert "CANDIDATE" in ladle("policy", "list")[1]
+    assert ladle("policy", "canary")[0] == 2
+
+
+def test_a_policy_goes_out_as_the_folder_it_came_in_as(ladle, tmp_path):
+    write_policy(tmp_path / "v1", policy_files("v1"))
+    ladle("policy", "add", str(tmp_path / "v1"))
+    assert ladle("policy", "export", "v1", "--out", str(tmp_path / "again"))[0] == 0
+    assert load_policy(tmp_path / "again")[0] == load_policy(tmp_path / "v1")[0]
+    assert json.loads(ladle("policy", "show", "v1")[1])["card"]["version"] == "v1"
+
+
+def test_an_unknown_version_is_one_sentence(ladle):
+    code, output = ladle("policy", "promote", "nobody")
+    assert code == 1
+    assert "there is no policy 'nobody'" in output
+    assert "Traceback" not in output
+
+
+def test_the_log_is_exported_with_the_next_decision_of_the_ingress(ladle, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    from planner_world import World
+
+    from planner.ledger.ledger import Ledger
+    from rl_agent.policy.rows import COLUMN
+
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    world = World(ledger=ledger)
+    world.up("a")
+    for number, ingress in enumerate(("x", "y", "x")):
+        world.submit(f"job-{number}", ingress=ingress)
+        world.draw("a")
+    ledger.close()
+    assert "3 decisions, 3 with a reward" in ladle("experience", "count")[1]
+    out = tmp_path / "log.parquet"
+    assert ladle("experience", "export", "--out", str(out))[0] == 0
+    table = pq.read_table(out)
+    assert table["next_id"].to_pylist() == [table["id"][2].as_py(), None, None]
+    assert len(table["observation"][0]) == len(COLUMN)
+    assert table.schema.metadata[b"ladle.columns"].decode().split(",") == list(COLUMN)

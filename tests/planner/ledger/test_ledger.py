@@ -1,0 +1,142 @@
+"""Transactions, outages and migrations of the ledger, on both databases."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from planner_world import World
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+import planner
+from broker_config.errors import ConfigurationError
+from planner.errors import DatabaseUnavailableError, DeadLetterError
+from planner.ledger.ledger import Ledger, job_counts
+from planner.turns.dead_letters import post_of
+
+
+@pytest.fixture
+def ledger(database_url):
+    ledger = Ledger(database_url)
+    ledger.migrate()
+    yield ledger
+    ledger.close()
+
+
+def test_a_whole_job_on_each_database(ledger):
+    world = World(ledger=ledger)
+    world.up("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 2.0}})
+    world.submit("one", request={"prompt": "Zwölf Boxkämpfer ✓ \U0001f3a8"})
+    world.submit("two")
+    world.draw("a")
+    world.restart()
+    world.report("a")
+    world.draw("a")
+    assert world.row("one")["request"]["prompt"].startswith("Zwölf")
+    assert {world.state("one"), world.state("two")} == {"DONE"}
+    with ledger.transaction() as connection:
+        counts = ledger.count_by_state(connection)
+        assert [row["id"] for row in ledger.recent_jobs(connection, 1)] == ["two"]
+        assert ledger.recent_jobs(connection, 5, ["WAITING"]) == []
+    assert job_counts(counts) == (0, 2)
+
+
+def test_migrating_again_changes_nothing(ledger):
+    ledger.migrate()
+
+
+def test_the_ledger_of_an_older_ladle_is_brought_up_to_date(database_url):
+    ledger, config = Ledger(database_url), Config()
+    config.set_main_option("script_location", str(Path(planner.__file__).parent / "ledger" / "migrations"))
+    columns = "received_at, reason, queue, headers, body, body_bytes"
+    with ledger.transaction() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text(f"INSERT INTO dead_letter ({columns}) VALUES (0, 'r', 'planner', '{{}}', '', 0)"))
+    ledger.migrate()
+    with ledger.transaction() as connection:
+        (letter,) = ledger.dead_letters(connection)
+    ledger.close()
+    assert letter["routing_key"] is None
+    with pytest.raises(DeadLetterError, match="older Ladle"):
+        post_of(letter)
+
+
+def test_the_tables_are_what_the_migrations_make(ledger):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlmodel import SQLModel
+
+    with ledger.transaction() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+
+
+LETTER = {"received_at": 0.0, "reason": "r", "queue": "q", "headers": {}, "body": "", "body_bytes": 0}
+
+
+def test_the_id_of_a_dropped_letter_is_not_used_again(ledger):
+    with ledger.transaction() as connection:
+        ledger.insert_dead_letters(connection, [LETTER])
+        (dropped,) = ledger.dead_letters(connection)
+        ledger.drop_dead_letters(connection, [dropped["id"]])
+        ledger.insert_dead_letters(connection, [LETTER])
+        assert ledger.dead_letters(connection, [dropped["id"]]) == []
+        assert len(ledger.dead_letters(connection)) == 1
+
+
+def test_an_error_rolls_the_transaction_back(ledger):
+    def fail():
+        with ledger.transaction() as connection:
+            ledger.insert_dead_letters(connection, [LETTER])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with ledger.transaction() as connection:
+        assert ledger.dead_letters(connection) == []
+
+
+def test_a_refused_statement_is_no_outage(ledger):
+    def violate():
+        with ledger.transaction() as connection:
+            for _ in range(2):
+                connection.execute(text("INSERT INTO planner (id, holder, beats) VALUES (1, 'x', 0)"))
+
+    with pytest.raises(DBAPIError):
+        violate()
+
+
+def test_a_damaged_file_is_an_outage_with_its_setting(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"this is no database at all, " * 100)
+    with pytest.raises(DatabaseUnavailableError, match="LADLE_DATABASE_URL"):
+        Ledger(f"sqlite:///{tmp_path}/ledger.db").migrate()
+
+
+def test_a_database_that_is_away_is_an_outage_without_its_password():
+    with pytest.raises(DatabaseUnavailableError) as error:
+        Ledger("postgresql+psycopg://ladle:secret@127.0.0.1:9/ladle").migrate()
+    assert "secret" not in str(error.value)
+    assert "ladle:***@127.0.0.1:9" in str(error.value)
+
+
+def test_a_malformed_url_is_refused():
+    with pytest.raises(ConfigurationError, match="LADLE_DATABASE_URL"):
+        Ledger("postgresql+psycopg://host:port/x")
+
+
+@pytest.mark.fault(13, "B")
+def test_a_locked_file_is_waited_for(tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    ledger.migrate()
+    lock = "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+    lock += "c.execute('BEGIN EXCLUSIVE'); print('locked', flush=True); time.sleep(0.5)"
+    with subprocess.Popen([sys.executable, "-c", lock, f"{tmp_path}/ledger.db"], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        with ledger.transaction() as connection:
+            assert ledger.pulse(connection) is None
+    ledger.close()

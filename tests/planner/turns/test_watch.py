@@ -1,0 +1,223 @@
+"""Nodes that report, fall silent, drain and lag; deadlines."""
+
+from __future__ import annotations
+
+import pytest
+from planner_world import World
+
+from planner.turns import watch
+
+
+def test_a_silent_node_is_gone_and_its_jobs_go_elsewhere(world):
+    world.up("a")
+    world.submit("one")
+    world.submit("two")
+    world.up("b")
+    world.start("a")
+    world.report("a")
+    for _ in range(11):
+        world.tick()
+        world.report("b")
+    assert sorted(world.placed_on("b")) == ["one", "two"]
+    assert world.row("one")["failures"] == 1  # it may have killed the node
+    assert world.row("two")["failures"] == 0  # it had not begun
+
+
+def test_a_silent_node_that_reports_again_is_ready_again(world):
+    world.up("a")
+    world.tick(11)
+    assert not world.planner.cluster.ready()
+    world.report("a")
+    world.submit()
+    assert world.placed_on("a") == ["job-1"]
+
+
+def test_a_restarted_planner_gives_every_node_a_whole_timeout(world):
+    world.up("a")
+    world.submit()
+    world.clock.time_s += 1000
+    world.restart()
+    world.tick(9)
+    assert world.state() == "PLACED"
+
+
+def test_a_node_that_says_goodbye_is_gone_at_once(world):
+    world.up("a")
+    world.submit()
+    world.report("a", state="stopped")
+    assert world.state() == "WAITING"
+    assert world.events[-1].reason == "node a: its worker was stopped"
+
+
+def test_a_drained_node_keeps_its_first_job_and_gives_the_others_away(world):
+    world.up("a")
+    world.submit("one")
+    world.submit("two")
+    world.up("b")
+    world.start("a")
+    world.drain("a")
+    assert world.placed_on("b") == ["two"]
+    assert world.start("a").job == "one"
+    world.finish("a")
+    world.record()
+    assert world.state("one") == "DONE"
+    world.submit("three")
+    assert world.row("three")["node"] == "b"
+
+
+def test_a_drain_outlives_a_restart_of_planner_and_worker_and_ends_when_told(world):
+    world.up("a")
+    world.drain("a")
+    world.restart()
+    world.up("a")
+    world.submit()
+    assert world.state() == "WAITING"
+    world.drain("a", on=False)
+    assert world.placed_on("a") == ["job-1"]
+
+
+def test_draining_an_unknown_node_changes_nothing(world):
+    world.drain("nobody")
+    assert world.planner.cluster.nodes == {}
+
+
+def test_an_unfit_node_gets_no_jobs_and_its_reason_is_kept(world):
+    world.up("a", state="unfit", reason="model 'x' cannot be loaded")
+    world.submit()
+    assert world.state() == "WAITING"
+    with world.ledger.transaction() as connection:
+        (row,) = world.ledger.nodes(connection)
+    assert (row["state"], row["reason"]) == ("UNFIT", "model 'x' cannot be loaded")
+
+
+def test_a_job_whose_deadline_passes_while_it_waits_is_expired(world):
+    world.submit(deadline_s=5)
+    world.tick(4)
+    assert world.state() == "WAITING"
+    world.tick(2)
+    assert world.state() == "EXPIRED"
+    assert world.kinds() == ["accepted", "expired"]
+
+
+def test_a_job_that_a_node_has_begun_does_not_expire(world):
+    world.up("a")
+    world.submit(deadline_s=5)
+    world.start("a")
+    for _ in range(8):
+        world.report("a")
+        world.tick()
+    world.finish("a")
+    world.record()
+    assert world.state() == "DONE"
+
+
+def test_waiting_work_moves_away_from_a_node_far_behind_its_prediction(world):
+    world.up("a")
+    world.submit("one")
+    world.submit("two")
+    world.start("a")
+    predicted_s = world.attempts("one")[0]["predicted_service_s"]
+    for _ in range(int(3 * predicted_s) + 7):
+        world.report("a")
+        world.tick()
+    assert world.state("two") == "WAITING"
+    assert len(world.attempts("two")) == 1  # and it is not given to the same node again and again
+    world.up("b")
+    assert world.row("two")["node"] == "b"
+    world.finish("a")
+    world.record()
+    assert world.state("one") == "DONE"
+
+
+def test_an_attempt_that_a_node_works_on_for_nothing_is_withdrawn_again(world):
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.cancel("job-1")
+    world.node("a").withdrawn.clear()  # the broker lost the first word
+    world.report("a")
+    assert ("job-1", 1) in world.node("a").withdrawn
+
+
+def test_attempts_are_sent_again_to_a_node_that_stays_idle_in_front_of_them(world):
+    world.up("a")
+    world.submit()
+    world.node("a").queue.clear()  # the queue was deleted, and its messages with it
+    for _ in range(4):
+        world.report("a")
+        world.tick(2.0)
+    assert [(a.job, a.attempt) for a in world.node("a").queue] == [("job-1", 1)]
+
+
+def test_many_old_reports_at_once_do_not_make_a_node_idle(world):
+    world.up("a")
+    world.submit()
+    world.node("a").queue.clear()
+    for _ in range(100):
+        world.report("a")
+    world.tick()
+    assert not world.node("a").queue
+
+
+def test_a_node_is_not_idle_between_the_end_of_an_attempt_and_its_outcome(world):
+    world.up("a")
+    world.submit()
+    world.report("a")
+    for _ in range(10):
+        world.report("a", running=("job-1", 1))
+        world.tick()
+    world.node("a").queue.clear()
+    world.report("a")
+    assert not world.node("a").queue
+
+
+def test_an_attempt_that_vanishes_again_and_again_is_failed_in_the_end():
+    world = World(max_attempts=1)
+    world.up("a")
+    world.submit()
+    for _ in range(30):
+        world.node("a").queue.clear()
+        world.report("a")
+        world.tick()
+    assert world.state() == "FAILED"
+    assert "does not begin it" in world.row()["failure"]["message"]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {},
+        {"node": "A B"},
+        {"node": "a.b"},
+        {"node": 5},
+        {"node": "a", "instance": "1", "hostname": "h", "state": "asleep", "interval_s": 1},
+        {"node": "a", "instance": "1", "hostname": "h", "state": "ready", "interval_s": float("nan")},
+    ],
+)
+def test_a_malformed_report_is_ignored(world, report):
+    watch.report(world.planner, [report])
+    assert world.planner.cluster.nodes == {}
+
+
+def test_a_restarted_worker_teaches_its_speed_once(world):
+    world.up("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 50.0}})
+    for _ in range(5):
+        world.report("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 50.0}})
+    estimate = world.planner.cluster.estimates.of("a", "tiny")
+    assert estimate.s_per_unit.count == 1
+    assert estimate.s_per_unit.median == pytest.approx(50.0)
+
+
+def test_a_removed_node_is_gone_at_once_and_its_jobs_go_elsewhere(world):
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.up("b")
+    watch.remove(world.planner, "no-such-node")
+    world.remove("a")
+    assert world.placed_on("b") == ["job-1"]
+    assert [attempt["result"] for attempt in world.attempts()] == ["lost", None]
+    assert "removed" in world.attempts()[0]["failure"]["message"]
+    world.finish("a")
+    world.record()
+    assert world.state() == "PLACED"
