@@ -1,7 +1,7 @@
 """The planner's picture of its nodes: what each holds, how long that will take, whether it still answers.
 
-It lives in memory and is rebuilt from the ledger (`planner.turns.core`); nothing here is the only copy of anything. Times are seconds
-of the planner's own clock (`Clock`); no time of another machine enters.
+It lives in memory and is rebuilt from the ledger (`planner.turns.core`); nothing here is the only copy of anything.
+Times are seconds of the planner's own clock (`Clock`); no time of another machine enters.
 """
 
 from __future__ import annotations
