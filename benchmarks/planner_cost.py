@@ -60,7 +60,7 @@ def measure(*, waiting: int, nodes: int, jobs: int, batch: int, placer: str, cli
 
 def running(planner: Planner, batch: int) -> list[tuple[str, int, str]]:
     """Return job, attempt and node of the first attempts that nodes hold, at most `batch`."""
-    heads = [(node.head, node.name) for node in planner.cluster.nodes.values()]
+    heads = [(node.head, node.name) for node in planner.book.cluster.nodes.values()]
     return [(head.job, head.number, node) for head, node in heads if head is not None][:batch]
 
 

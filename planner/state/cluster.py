@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from broker_config.messages import NodeReport
+from planner.ledger.tables import AttemptState
 from rl_agent.placing.backlog import AttemptView, backlog_s
 from rl_agent.placing.drift import Drift
 from rl_agent.placing.estimates import Estimates
@@ -70,14 +71,35 @@ class LiveAttempt:
     resent: int = 0
     withdrawn: bool = False
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float, spread_log: float) -> LiveAttempt:
+        """Return the attempt of a ledger row that is not closed; the arguments are not in the row."""
+        return cls(
+            job=row["job"],
+            number=row["number"],
+            model=model,
+            units=units,
+            predicted_s=row["predicted_service_s"],
+            spread_log=spread_log,
+            placed_at=row["created_at"],
+            placer=row["placer"],
+            policy_version=row["policy_version"],
+            published=row["state"] == AttemptState.PUBLISHED,
+        )
+
     @property
     def key(self) -> AttemptKey:
         """Return job id and attempt number."""
         return self.job, self.number
 
+    def send_again(self) -> None:
+        """Put the attempt back into the outbox."""
+        self.published = False
+        self.resent += 1
+
 
 @dataclass(kw_only=True)
-class Node:
+class LiveNode:
     """One node: its last report, and the attempts it holds in the order it will take them.
 
     Attributes:
@@ -95,6 +117,39 @@ class Node:
     idle_at: tuple[AttemptKey | None, float] = (None, 0.0)
     drifts: dict[str, Drift] = field(default_factory=dict)
     drift_alarms: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], now: float) -> LiveNode:
+        """Return the node of a ledger row; it gets one whole timeout from `now` to report."""
+        return cls(
+            name=row["name"],
+            state=NodeState(row["state"]),
+            draining=row["draining"],
+            seen_at=now,
+            report=NodeReport(**row["report"]),
+            drift_alarms=row["drift"],
+        )
+
+    def row(self, now: float, reason: str = "") -> dict[str, Any]:
+        """Return the ledger row of the node; `reason` says why it is in its state."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "draining": self.draining,
+            "reason": reason,
+            "report": self.report.to_wire(),
+            "drift": dict(self.drift_alarms),
+            "seen_at": now,
+        }
+
+    def update_state(self) -> None:
+        """Follow the last report and whether the node is drained; for a node that reports."""
+        if self.report.state == "unfit":
+            self.state = NodeState.UNFIT
+        elif self.draining or self.report.state == "draining":
+            self.state = NodeState.DRAINING
+        else:
+            self.state = NodeState.READY
 
     @property
     def accepts_jobs(self) -> bool:
@@ -169,10 +224,10 @@ class Node:
 class Cluster:
     """All nodes by name, and the running estimates of what they need for a job."""
 
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, LiveNode] = field(default_factory=dict)
     estimates: Estimates = field(default_factory=Estimates)
 
-    def ready(self) -> list[Node]:
+    def ready(self) -> list[LiveNode]:
         """Return the nodes a placer may choose, by name."""
         return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]
 
@@ -189,7 +244,7 @@ class Cluster:
         """Return the free places of all nodes together."""
         return sum(node.room(window, now) for node in self.nodes.values())
 
-    def attempts(self) -> Iterator[tuple[Node, LiveAttempt]]:
+    def attempts(self) -> Iterator[tuple[LiveNode, LiveAttempt]]:
         """Yield every unfinished attempt with its node."""
         for node in self.nodes.values():
             for attempt in list(node.attempts.values()):

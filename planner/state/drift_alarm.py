@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from planner.state.cluster import LiveAttempt, Node
+from planner.state.cluster import LiveAttempt, LiveNode
 from rl_agent.placing.drift import Drift
 from rl_agent.placing.estimates import ModelEstimate
 
@@ -14,7 +14,7 @@ LEAST_OUTCOMES = 3
 """Before so many the prediction was borrowed from other nodes, and no reproach to this one."""
 
 
-def watch_drift(node: Node, attempt: LiveAttempt, generation_s: float, estimate: ModelEstimate, now: float) -> bool:
+def watch_drift(node: LiveNode, attempt: LiveAttempt, generation_s: float, estimate: ModelEstimate, now: float) -> bool:
     """Compare what an attempt took with what was known before; return whether the node's alarm changed.
 
     Args:

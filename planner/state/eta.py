@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from planner.state.cluster import Cluster, Node
+from planner.state.cluster import Cluster, LiveNode
 from planner.state.jobs import LiveJob, WaitingJobs
 from rl_agent.placing.estimates import NORMAL_P90
 from rl_agent.placing.observation import Observation
@@ -22,7 +22,7 @@ class Eta:
     p90_s: float
 
 
-def eta_when_placed(observation: Observation, node: Node, row: int, chosen: int, now: float) -> Eta:
+def eta_when_placed(observation: Observation, node: LiveNode, row: int, chosen: int, now: float) -> Eta:
     """Return the prediction for the job in `row`, about to be given to `node` (column `chosen`).
 
     The 90th percentile takes the spread of what the node holds already and of the job's own generation as independent

@@ -25,6 +25,7 @@ from broker_config.messages import (
 from planner.client.handles import KEY_REUSED
 from planner.state.jobs import LiveJob
 from planner.store import Store
+from planner.turns.book import Book
 from planner.turns.core import Planner
 from planner.turns.turn import Turn
 
@@ -70,22 +71,20 @@ def _refused(job: str, reason: str) -> Event:
 def _submit_one(
     planner: Planner, store: Store, turn: Turn, submission: Submission, known: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    live = planner.jobs.get(submission.job)
+    live = planner.book.jobs.get(submission.job)
     row = known.get(submission.job)
     same = live.request if live else row and row["request"]
     if same is None:
         job = LiveJob.of(submission, turn.now)
         reason = _too_many_wait(planner, job.owner)
         if reason is None:
-            planner.accept(turn, job)
+            planner.book.accept(turn, job)
         else:
             turn.tell(submission.client, _refused(job.id, reason))
     elif same not in (submission.request, submission.request.to_wire()):
         turn.tell(submission.client, _refused(submission.job, KEY_REUSED))
     elif live is not None:
-        live.hand_over_to(submission.client)
-        turn.moved_jobs[live.id] = live
-        planner.tell(turn, live, EventKind.STATUS, only=submission.client)
+        planner.book.hand_over(turn, live, submission.client)
     elif row is not None:
         turn.tell(submission.client, terminal_event(row, store))
 
@@ -93,7 +92,7 @@ def _submit_one(
 def _too_many_wait(planner: Planner, owner: str) -> str | None:
     """Say which limit keeps `owner` from having one more job WAITING, if any."""
     limits = planner.settings
-    waiting, own = len(planner.waiting), planner.waiting.count_of(owner)
+    waiting, own = len(planner.book.waiting), planner.book.waiting.count_of(owner)
     if waiting >= limits.max_waiting:
         return f"{waiting} jobs wait already (LADLE_MAX_WAITING): try again later"
     if limits.max_waiting_per_client and own >= limits.max_waiting_per_client:
@@ -105,14 +104,9 @@ def cancel(planner: Planner, jobs: Sequence[str]) -> None:
     """Cancel jobs that have not ended; a node that runs one is told to stop at its next image step."""
     with planner.turn() as turn:
         for job_id in jobs:
-            job = planner.jobs.get(job_id)
-            if job is None:
-                continue
-            node = planner.cluster.nodes.get(job.node or "")
-            attempt = node.attempts.get((job.id, job.attempts)) if node else None
-            if node is not None and attempt is not None:
-                planner.withdraw(turn, node, attempt, "cancelled")
-            planner.finish(turn, job, JobState.CANCELLED)
+            job = planner.book.jobs.get(job_id)
+            if job is not None:
+                planner.book.cancel(turn, job)
 
 
 def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) -> None:
@@ -120,29 +114,29 @@ def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) 
     if not ID.fullmatch(client):
         raise RequestRefusedError(f"client: {client[:60]!r} is no name", "client")
     with planner.turn() as turn:
-        rows = planner.ledger.jobs(turn.connection, [job for job in jobs if job not in planner.jobs])
+        rows = planner.ledger.jobs(turn.connection, [job for job in jobs if job not in planner.book.jobs])
         for job_id in jobs:
-            live, row = planner.jobs.get(job_id), rows.get(job_id)
+            live, row = planner.book.jobs.get(job_id), rows.get(job_id)
             if live is not None:
                 live.add_listener(client)
-                planner.tell(turn, live, EventKind.STATUS, only=client, reason=why_waiting(planner, live))
+                planner.book.tell(turn, live, EventKind.STATUS, only=client, reason=why_waiting(planner.book, live))
             elif row is not None:
                 turn.tell(client, terminal_event(row, store))
             else:
                 turn.tell(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
 
 
-def why_waiting(planner: Planner, job: LiveJob) -> str | None:
+def why_waiting(book: Book, job: LiveJob) -> str | None:
     """Say why a job waits, for the person who waits too."""
     if job.state is not JobState.WAITING:
         return None
-    ready = planner.cluster.ready()
+    ready = book.cluster.ready()
     if not ready:
         return "no node is ready: start a worker with `ladle worker --node NAME`"
     model = job.request.model
     if not any(node.report.models is None or model in node.report.models for node in ready):
         return f"no ready node serves model {model!r}"
-    return f"{len(planner.waiting)} jobs wait for {len(ready)} nodes"
+    return f"{len(book.waiting)} jobs wait for {len(ready)} nodes"
 
 
 def terminal_event(row: Mapping[str, Any], store: Store) -> Event:

@@ -7,7 +7,7 @@ published is published again later (the outbox), with the same attempt number.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,10 @@ from broker_config.publisher import Post
 from broker_config.topology import CONTROL, EVENTS, NODES, node_key
 from planner.ledger.ledger import Ledger
 from planner.ledger.tables import AttemptState
-from planner.state.cluster import LiveAttempt
+from planner.state.cluster import AttemptKey, LiveAttempt, LiveNode
+from planner.state.eta import Eta
 from planner.state.jobs import LiveJob
+from planner.turns.drawing import Drawing
 from rl_agent.experience.log import finish_experience, insert_experience
 from rl_agent.placing.estimates import Estimates
 
@@ -42,12 +44,96 @@ class Turn:
     decisions: list[Mapping[str, Any]] = field(default_factory=list)
     outcomes: list[Mapping[str, Any]] = field(default_factory=list)
     nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    recorded: set[tuple[str, int]] = field(default_factory=set)
+    done: set[AttemptKey] = field(default_factory=set)
     learned: set[tuple[str, str]] = field(default_factory=set)
     dead_letters: list[Mapping[str, Any]] = field(default_factory=list)
     assignments: list[tuple[str, LiveAttempt, Post]] = field(default_factory=list)
-    withdrawals: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    withdrawals: dict[str, list[AttemptKey]] = field(default_factory=lambda: defaultdict(list))
     events: dict[tuple[str, EventKind], list[Event]] = field(default_factory=lambda: defaultdict(list))
+
+    # Jobs
+
+    def add_job(self, job: LiveJob) -> None:
+        """Write a new job."""
+        self.new_jobs[job.id] = job
+
+    def move_job(self, job: LiveJob) -> None:
+        """Write where a job is at the end of the turn."""
+        self.moved_jobs[job.id] = job
+
+    def finish_job(self, job: LiveJob, failure: Failure | None, drawing: Drawing | None) -> None:
+        """Write the end of a job, whose state is terminal by now."""
+        self.moved_jobs.pop(job.id, None)
+        self.finished_jobs[job.id] = {
+            "of_job": job.id,
+            "state": job.state,
+            "finished_at": self.now,
+            "failures": job.failures,
+            "failure": None if failure is None else failure.to_wire(),
+            "node": job.node,
+            **({} if drawing is None else drawing.columns()),
+        }
+
+    # Attempts
+
+    def open_attempt(self, attempt: LiveAttempt, node: str, eta: Eta) -> None:
+        """Write a new attempt, and what was predicted of it."""
+        self.new_attempts.append(
+            {
+                "job": attempt.job,
+                "number": attempt.number,
+                "node": node,
+                "state": AttemptState.WRITTEN,
+                "created_at": attempt.placed_at,
+                "predicted_service_s": attempt.predicted_s,
+                "placer": attempt.placer,
+                "policy_version": attempt.policy_version,
+                "eta_p50_s": eta.p50_s,
+                "eta_p90_s": eta.p90_s,
+            }
+        )
+
+    def decide(self, decisions: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows of experience."""
+        self.decisions += decisions
+
+    def close_attempt(
+        self, attempt: LiveAttempt, result: str, failure: Failure | None = None, delays: Delays | None = None
+    ) -> None:
+        """Write how an attempt ended, and the delay parts if its job is done."""
+        learnt = {} if delays is None else {**delays.model_dump(), "reward": -delays.service_delay_s}
+        if result == "done":
+            self.done.add(attempt.key)
+        key = {"of_job": attempt.job, "of_number": attempt.number}
+        self.outcomes.append({**key, "finished_at": self.now, "result": result, **learnt})
+        self.closed_attempts.append(
+            {
+                **key,
+                "closed_at": self.now,
+                "result": result,
+                "failure": None if failure is None else failure.to_wire(),
+            }
+        )
+
+    def has_done(self, key: AttemptKey) -> bool:
+        """True when this turn has closed the attempt as done; the ledger knows of the turns before."""
+        return key in self.done
+
+    # Nodes
+
+    def save_node(self, node: LiveNode, reason: str = "") -> None:
+        """Write a node as it is now; `reason` says why it is in its state."""
+        self.nodes[node.name] = node.row(self.now, reason)
+
+    def save_estimate(self, node: str, model: str) -> None:
+        """Write what is known of a node's speed for a model at the end of the turn."""
+        self.learned.add((node, model))
+
+    # Messages
+
+    def bury(self, letter: Mapping[str, Any]) -> None:
+        """Keep the row of a dead letter."""
+        self.dead_letters.append(letter)
 
     def tell(self, client: str, event: Event) -> None:
         """Send `event` to `client` after the commit."""
@@ -65,33 +151,9 @@ class Turn:
         )
         self.assignments.append((node, attempt, post))
 
-    def withdraw(self, node: str, attempt: LiveAttempt) -> None:
+    def withdraw(self, node: str, key: AttemptKey) -> None:
         """Tell a node's worker to drop an attempt, running or queued."""
-        self.withdrawals[node].append(attempt.key)
-
-    def close_attempt(
-        self, attempt: LiveAttempt, result: str, failure: Failure | None = None, delays: Delays | None = None
-    ) -> None:
-        """Write down how an attempt ended, and the delay parts if its job is done."""
-        learnt = {} if delays is None else {**delays.model_dump(), "reward": -delays.service_delay_s}
-        self.outcomes.append(
-            {
-                "of_job": attempt.job,
-                "of_number": attempt.number,
-                "finished_at": self.now,
-                "result": result,
-                **learnt,
-            }
-        )
-        self.closed_attempts.append(
-            {
-                "of_job": attempt.job,
-                "of_number": attempt.number,
-                "closed_at": self.now,
-                "result": result,
-                "failure": None if failure is None else failure.to_wire(),
-            }
-        )
+        self.withdrawals[node].append(key)
 
     def write(self, ledger: Ledger, estimates: Estimates) -> None:
         """Write all rows; the caller commits."""
@@ -155,16 +217,3 @@ def event_post(client: str, kind: EventKind, events: list[Event]) -> Post:
         body={"events": [event.to_wire() for event in events]},
         durable=False,
     )
-
-
-def attempt_row(attempt: LiveAttempt, *, node: str, decision: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ledger row of a new attempt and the decision behind it."""
-    return {
-        "job": attempt.job,
-        "number": attempt.number,
-        "node": node,
-        "state": AttemptState.WRITTEN,
-        "created_at": attempt.placed_at,
-        "predicted_service_s": attempt.predicted_s,
-        **decision,
-    }

@@ -84,7 +84,7 @@ def test_a_job_that_had_to_wait_starts_its_next_time_from_its_latent_action():
     world = World(RoundRobinPlacer(), window=1)
     world.up("a")
     submit_many(world, 2)
-    assert world.planner.jobs["job-1"].latent_action is None
+    assert world.planner.book.jobs["job-1"].latent_action is None
     seen = []
 
     class Watching(RoundRobinPlacer):
@@ -173,7 +173,7 @@ def test_a_failed_transaction_leaves_memory_as_the_ledger_has_it(world):
 
     def fail():
         with world.planner.turn() as turn:
-            world.planner.accept(turn, job)
+            world.planner.book.accept(turn, job)
             raise ZeroDivisionError
 
     request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
@@ -181,7 +181,7 @@ def test_a_failed_transaction_leaves_memory_as_the_ledger_has_it(world):
     with pytest.raises(ZeroDivisionError):
         fail()
     world.submit("job-2")
-    assert list(world.planner.jobs) == ["job-2"]
+    assert list(world.planner.book.jobs) == ["job-2"]
     assert world.kinds("job-x") == []
 
 
@@ -220,7 +220,7 @@ def test_a_standby_leaves_the_clock_to_the_planner_that_ticks(world):
         watch.tick(standby)
     assert not standby._is_current
     world.tick(5)  # and the silence of the node was noticed all the same
-    assert not world.planner.cluster.ready()
+    assert not world.planner.book.cluster.ready()
 
 
 def test_a_standby_takes_the_clock_when_the_other_has_stopped_ticking(world):

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from planner_world import World
 
 from broker_config.messages import TERMINAL_STATES, FailureKind
-from planner.turns.core import PLACEMENTS_PER_FAILURE
+from planner.turns.book import MAX_PLACEMENTS_PER_FAILURE
 from rl_agent.placing.rules import RULES
 
 NODES = ("a", "b", "c")
@@ -223,7 +223,7 @@ class Events(RuleBasedStateMachine):
     @invariant()
     def attempts_are_bounded(self):
         for job in getattr(self, "accepted", ()):
-            assert len(self.world.attempts(job)) <= self.max_attempts * PLACEMENTS_PER_FAILURE
+            assert len(self.world.attempts(job)) <= self.max_attempts * MAX_PLACEMENTS_PER_FAILURE
 
     @invariant()
     def a_client_is_told_of_one_end_only(self):

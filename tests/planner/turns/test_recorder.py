@@ -182,11 +182,11 @@ def test_the_planner_learns_the_speed_of_a_node_from_its_outcomes(world):
         world.start("a")
         world.finish("a", timings={"generation_s": 5.0}, resident=["tiny"])
         world.record()
-    predicted = world.planner.cluster.estimates.of("a", "tiny").s_per_unit.median
+    predicted = world.planner.book.cluster.estimates.of("a", "tiny").s_per_unit.median
     assert world.attempts("job-7")[0]["predicted_service_s"] == pytest.approx(5.0, rel=0.3)
     world.restart()
     world.report("a")
-    assert world.planner.cluster.estimates.of("a", "tiny").s_per_unit.median == pytest.approx(predicted)
+    assert world.planner.book.cluster.estimates.of("a", "tiny").s_per_unit.median == pytest.approx(predicted)
 
 
 def test_a_dead_lettered_assignment_fails_its_attempt(placed):

@@ -26,7 +26,7 @@ def test_a_silent_node_is_gone_and_its_jobs_go_elsewhere(world):
 def test_a_silent_node_that_reports_again_is_ready_again(world):
     world.up("a")
     world.tick(11)
-    assert not world.planner.cluster.ready()
+    assert not world.planner.book.cluster.ready()
     world.report("a")
     world.submit()
     assert world.placed_on("a") == ["job-1"]
@@ -78,7 +78,7 @@ def test_a_drain_outlives_a_restart_of_planner_and_worker_and_ends_when_told(wor
 
 def test_draining_an_unknown_node_changes_nothing(world):
     world.drain("nobody")
-    assert world.planner.cluster.nodes == {}
+    assert world.planner.book.cluster.nodes == {}
 
 
 def test_an_unfit_node_gets_no_jobs_and_its_reason_is_kept(world):
@@ -196,14 +196,14 @@ def test_an_attempt_that_vanishes_again_and_again_is_failed_in_the_end():
 )
 def test_a_malformed_report_is_ignored(world, report):
     watch.report(world.planner, [report])
-    assert world.planner.cluster.nodes == {}
+    assert world.planner.book.cluster.nodes == {}
 
 
 def test_a_restarted_worker_teaches_its_speed_once(world):
     world.up("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 50.0}})
     for _ in range(5):
         world.report("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 50.0}})
-    estimate = world.planner.cluster.estimates.of("a", "tiny")
+    estimate = world.planner.book.cluster.estimates.of("a", "tiny")
     assert estimate.s_per_unit.count == 1
     assert estimate.s_per_unit.median == pytest.approx(50.0)
 

@@ -1,0 +1,285 @@
+"""Every open job, who waits, and the nodes: whatever changes a job is a verb of `Book`.
+
+A verb changes memory and notes in the `Turn` which rows and messages follow. If the turn's transaction fails, memory is
+thrown away and restored from the ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from broker_config.messages import Assignment, Event, EventKind, Failure, FailureKind, JobState
+from broker_config.settings import Settings
+from planner.ledger.ledger import Ledger
+from planner.state.cluster import Cluster, LiveAttempt, LiveNode, NodeState
+from planner.state.eta import Eta, eta_when_waiting
+from planner.state.jobs import LiveJob, WaitingJobs
+from planner.turns.choice import Choice
+from planner.turns.drawing import Drawing
+from planner.turns.turn import Turn
+from rl_agent.placing.ordering import order_key
+
+logger = logging.getLogger(__name__)
+
+MAX_PLACEMENTS_PER_FAILURE = 10  # so that attempts which never ran (drains, lost queues) end some day, too
+FAULTS_OF_THE_NODE = (FailureKind.MODEL_MISSING, FailureKind.OUT_OF_MEMORY)  # it would fail the same job again
+
+
+class Book:
+    """The planner's memory of jobs and nodes, and the only code that changes a job.
+
+    Args:
+        settings: ageing, fair shares, limits.
+
+    Attributes:
+        jobs: every open job by id.
+        waiting: those of them that are WAITING, in the planner's order.
+        cluster: the nodes, their attempts and the running estimates.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.jobs: dict[str, LiveJob] = {}
+        self.waiting = WaitingJobs(settings.fairness)
+        self.cluster = Cluster()
+
+    # Clients
+
+    def accept(self, turn: Turn, job: LiveJob) -> None:
+        """Take a new job: WAITING."""
+        self.jobs[job.id] = job
+        turn.add_job(job)
+        self._wait(job)
+        eta = eta_when_waiting(self.cluster, self.waiting, job, turn.now)
+        job.foretold_s = None if eta is None else eta.p50_s
+        self.tell(turn, job, EventKind.ACCEPTED, eta=eta)
+
+    def hand_over(self, turn: Turn, job: LiveJob, client: str) -> None:
+        """Make `client` the one whose job it is, and tell it where the job is."""
+        job.hand_over_to(client)
+        turn.move_job(job)
+        self.tell(turn, job, EventKind.STATUS, only=client)
+
+    def cancel(self, turn: Turn, job: LiveJob) -> None:
+        """End a job as CANCELLED; a node that holds it is told to let it go."""
+        node = self.cluster.nodes.get(job.node or "")
+        attempt = node.attempts.get((job.id, job.attempts)) if node else None
+        if node is not None and attempt is not None:
+            self.withdraw(turn, node, attempt, "cancelled")
+        self.finish(turn, job, JobState.CANCELLED)
+
+    # Placement
+
+    def place(self, turn: Turn, choice: Choice) -> LiveAttempt:
+        """Give a job to the node that was chosen for it: PLACED."""
+        job, node = choice.job, choice.node
+        job.attempts += 1
+        job.state, job.node, job.latent_action = JobState.PLACED, node.name, None
+        turn.move_job(job)
+        self.waiting.charge(job)
+        attempt = LiveAttempt(
+            job=job.id,
+            number=job.attempts,
+            model=job.request.model,
+            units=job.units,
+            predicted_s=choice.predicted_s,
+            spread_log=choice.spread_log,
+            placed_at=turn.now,
+            placer=choice.placer,
+            policy_version=choice.policy_version,
+        )
+        node.add(attempt, turn.now)
+        turn.open_attempt(attempt, node.name, choice.eta)
+        self.assign(turn, job, node, attempt)
+        self.tell(turn, job, EventKind.PLACED, eta=choice.eta, placer=choice.placer)
+        return attempt
+
+    def keep_waiting(self, job: LiveJob, latent_action: Mapping[str, float]) -> None:
+        """Let a job that got no node wait on; it goes to the placer again from its `latent_action`."""
+        job.latent_action = latent_action
+        self.waiting.push(job)
+
+    def assign(self, turn: Turn, job: LiveJob, node: LiveNode, attempt: LiveAttempt) -> None:
+        """Send an attempt to its node after the commit, for the first time or again."""
+        assignment = Assignment(
+            job=job.id,
+            attempt=attempt.number,
+            node=node.name,
+            client=job.client,
+            request=job.request,
+            limit_s=self.settings.attempt_limit_s,
+            ingress=job.ingress,
+        )
+        turn.assign(node.name, attempt, assignment)
+
+    # Nodes
+
+    def start_running(self, turn: Turn, job: LiveJob) -> None:
+        """Note that the node works on the job: RUNNING."""
+        if job.state is JobState.PLACED:
+            job.state = JobState.RUNNING
+            turn.move_job(job)
+
+    def withdraw(self, turn: Turn, node: LiveNode, attempt: LiveAttempt, result: str) -> None:
+        """Close an attempt whose node may still run it; its place stays taken until the node says it has let go."""
+        attempt.withdrawn = True
+        turn.close_attempt(attempt, result)
+        turn.withdraw(node.name, attempt.key)
+
+    def fail(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, failure: Failure) -> None:
+        """Close an attempt that failed on its node: its job waits again, or is FAILED when a retry cannot help."""
+        turn.close_attempt(attempt, "failed", failure)
+        if failure.kind is FailureKind.BAD_REQUEST:
+            self.finish(turn, job, JobState.FAILED, failure=failure)
+        else:
+            self.take_back(turn, job, f"{failure.kind} on {job.node}: {failure.message}", failed=failure.kind)
+
+    def lose(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, reason: str, *, counts: bool = True) -> None:
+        """Close an attempt that its node will not answer for: its job waits again.
+
+        Args:
+            turn: of the planner.
+            job: whose current attempt it is.
+            attempt: no node holds it any more.
+            reason: names the node.
+            counts: whether it counts against `max_attempts`; False where the attempt cannot have run.
+        """
+        failure = Failure(kind=FailureKind.NODE_LOST, message=reason)
+        turn.close_attempt(attempt, "lost", failure)
+        self.take_back(turn, job, reason, failed=failure.kind if counts else None)
+
+    def take_back(self, turn: Turn, job: LiveJob, reason: str, *, failed: FailureKind | None) -> None:
+        """Make a placed job WAITING again; a `failed` attempt counts against `max_attempts`.
+
+        When the attempts are used up, the job is FAILED with `reason` and this last kind. Attempts that never ran (a
+        node was drained, a queue was gone) do not count against the job, but they are bounded too.
+        """
+        job.failures += failed is not None
+        if failed in FAULTS_OF_THE_NODE and job.node is not None:
+            job.unfit_nodes |= {job.node}
+        limit = self.settings.max_attempts
+        if job.failures >= limit or job.attempts >= limit * MAX_PLACEMENTS_PER_FAILURE:
+            message = f"gave up after {job.attempts} attempts: {reason}"
+            failure = Failure(kind=failed or FailureKind.INTERNAL, message=message)
+            self.finish(turn, job, JobState.FAILED, failure=failure)
+            return
+        job.state, job.node = JobState.WAITING, None
+        turn.move_job(job)
+        self._wait(job)
+        self.tell(turn, job, EventKind.WAITING, reason=reason)
+
+    def take_back_queued(self, turn: Turn, node: LiveNode, reason: str) -> None:
+        """Make the attempts that `node` has not begun WAITING again."""
+        head = node.head
+        for attempt in list(node.attempts.values()):
+            job = self.jobs.get(attempt.job)
+            if attempt is head or attempt.withdrawn or job is None:
+                continue
+            self.withdraw(turn, node, attempt, "taken back")
+            self.take_back(turn, job, reason, failed=None)
+
+    def lose_node(self, turn: Turn, node: LiveNode, reason: str) -> None:
+        """Mark a node GONE and place elsewhere what it held; only the attempt that it was running counts as failed."""
+        node.state = NodeState.GONE
+        logger.warning("node %s is gone: %s; %d attempts go elsewhere", node.name, reason, len(node.attempts))
+        for attempt in list(node.attempts.values()):
+            node.remove(attempt.key, turn.now)
+            job = self.jobs.get(attempt.job)
+            if attempt.withdrawn or job is None:
+                continue
+            turn.withdraw(node.name, attempt.key)
+            was_running = attempt.key == node.report.running
+            self.lose(turn, job, attempt, f"node {node.name}: {reason}", counts=was_running)
+        turn.save_node(node, reason)
+
+    # The end
+
+    def finish(
+        self,
+        turn: Turn,
+        job: LiveJob,
+        state: JobState,
+        *,
+        failure: Failure | None = None,
+        drawing: Drawing | None = None,
+    ) -> None:
+        """Bring a job to a terminal state, tell its clients, and forget it; a DONE job has a `drawing`."""
+        self.jobs.pop(job.id, None)
+        self.waiting.remove(job.id)
+        job.state = state
+        turn.finish_job(job, failure, drawing)
+        reason = failure.message if failure else None
+        told = {} if drawing is None else drawing.told(job.request.model)
+        self.tell(turn, job, EventKind(state.lower()), failure=failure, reason=reason, **told)
+        if state is not JobState.DONE:
+            logger.info(
+                "job %s %s attempts=%d node=%s%s",
+                job.id,
+                state,
+                job.attempts,
+                job.node,
+                f" {failure.kind}: {failure.message}" if failure else "",
+            )
+
+    def tell(
+        self,
+        turn: Turn,
+        job: LiveJob,
+        kind: EventKind,
+        *,
+        only: str | None = None,
+        eta: Eta | None = None,
+        **more: Any,
+    ) -> None:
+        """Send an event to the job's client and whoever else listens, or to one client `only`."""
+        event = Event(
+            job=job.id,
+            kind=kind,
+            state=job.state,
+            attempt=job.attempts,
+            node=job.node,
+            eta_p50_s=None if eta is None else round(eta.p50_s, 3),
+            eta_p90_s=None if eta is None else round(eta.p90_s, 3),
+            **more,
+        )
+        for client in (job.client, *job.listeners) if only is None else (only,):
+            turn.tell(client, event)
+
+    # Memory from the ledger
+
+    def restore(self, ledger: Ledger, connection: Connection, now: float) -> None:
+        """Forget everything and read it again."""
+        self.cluster = Cluster(
+            nodes={row["name"]: LiveNode.from_row(row, now) for row in ledger.nodes(connection)},
+            estimates=ledger.estimates(connection),
+        )
+        self.jobs = {row["id"]: LiveJob.from_row(row) for row in ledger.open_jobs(connection)}
+        for row in ledger.open_attempts(connection):
+            self._restore_attempt(row, now)
+        self.waiting = WaitingJobs(self.settings.fairness)
+        for job in self.jobs.values():
+            if job.state is JobState.WAITING:
+                self._wait(job)
+
+    def _restore_attempt(self, row: Mapping[str, Any], now: float) -> None:
+        job, node = self.jobs.get(row["job"]), self.cluster.nodes.get(row["node"])
+        if job is None or node is None:
+            return
+        model = job.request.model
+        spread_log = self.cluster.estimates.of(node.name, model).s_per_unit.std_log
+        node.add(LiveAttempt.from_row(row, model=model, units=job.units, spread_log=spread_log), now)
+
+    def _wait(self, job: LiveJob) -> None:
+        job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units)
+        job.order = order_key(
+            job=job.id,
+            priority=int(job.priority),
+            predicted_work_s=job.work_s,
+            arrival_s=job.created_at,
+            ageing=self.settings.ageing,
+        )
+        self.waiting.push(job)

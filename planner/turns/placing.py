@@ -1,0 +1,111 @@
+"""The end of every turn: the first WAITING jobs are put to the placer, and it gives nodes to those it can."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from planner.state.cluster import LiveNode
+from planner.state.eta import eta_when_placed
+from planner.state.jobs import LiveJob
+from planner.turns.book import Book
+from planner.turns.choice import Choice
+from planner.turns.decision_log import Beside, experience_rows
+from planner.turns.turn import Turn
+from rl_agent.placing.observation import JobView, Observation, observe
+from rl_agent.placing.rules import Placement, Placer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What is put to the placer at once.
+
+    Attributes:
+        jobs: taken out of the WAITING ones, in the planner's order: the rows of `observation`.
+        views: what the placer sees of each.
+        nodes: the columns of `observation`.
+    """
+
+    jobs: Sequence[LiveJob]
+    views: Sequence[JobView]
+    nodes: Sequence[LiveNode]
+    observation: Observation
+
+
+def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None = None) -> None:
+    """Place as many WAITING jobs as there is room for; the others go on waiting.
+
+    Args:
+        book: the jobs and nodes.
+        turn: takes the attempts and the experience.
+        placer: chooses the nodes.
+        beside: what else the experience notes of each decision.
+    """
+    batch = _take_batch(book, turn.now)
+    if batch is None:
+        return
+    placement = placer.place(batch.observation)
+    for row in np.flatnonzero(placement.node < 0).tolist():
+        book.keep_waiting(batch.jobs[row], _latent_action(batch.observation, placement, row))
+    placed = []
+    for row in np.flatnonzero(placement.node >= 0).tolist():
+        choice = _choice(batch, placement, row, placer.name, turn.now)  # predicted behind those given before it
+        placed.append((choice, book.place(turn, choice)))
+    if book.settings.experience_kept:
+        turn.decide(experience_rows(batch.observation, placement, placed, beside))
+
+
+def _take_batch(book: Book, now: float) -> Batch | None:
+    """Take the first jobs out of the WAITING ones: as many as there is room for, and some to choose among."""
+    settings, cluster = book.settings, book.cluster
+    room = cluster.room(settings.window, now)
+    if room < 1 or not len(book.waiting):
+        return None
+    nodes = cluster.ready()
+    jobs = book.waiting.take(int(min(room + settings.lookahead, len(book.waiting))), cluster.models())
+    if not jobs:
+        return None
+    views = [job.view(now) for job in jobs]
+    observation = observe(
+        views,
+        [node.view(settings.window, now) for node in nodes],
+        cluster.estimates,
+        waiting=len(jobs) + len(book.waiting),
+    )
+    if any(job.unfit_nodes for job in jobs):
+        observation = _without_unfit(observation, jobs)
+    return Batch(jobs=jobs, views=views, nodes=nodes, observation=observation)
+
+
+def _choice(batch: Batch, placement: Placement, row: int, placer: str, now: float) -> Choice:
+    column = int(placement.node[row])
+    node, observation = batch.nodes[column], batch.observation
+    return Choice(
+        row=row,
+        job=batch.jobs[row],
+        view=batch.views[row],
+        node=node,
+        eta=eta_when_placed(observation, node, row, column, now),
+        predicted_s=float(observation.service_s[row, column]),
+        spread_log=float(observation.generation_log_std[row, column]),
+        placer=placer,
+        policy_version=placement.versions.get(row),
+    )
+
+
+def _without_unfit(observation: Observation, jobs: Sequence[LiveJob]) -> Observation:
+    """Rule out the nodes that are unfit for a job, unless no other node is eligible: then it waits for those."""
+    eligible = observation.eligible.copy()
+    for row, job in enumerate(jobs):
+        fit = eligible[row] & ~np.isin(observation.nodes, list(job.unfit_nodes))
+        if fit.any():
+            eligible[row] = fit
+    return replace(observation, eligible=eligible)
+
+
+def _latent_action(observation: Observation, placement: Placement, row: int) -> Mapping[str, float]:
+    """Return the probabilities of one job by node name, without the zeros."""
+    probabilities = placement.probabilities[row]
+    return {observation.nodes[k]: round(float(probabilities[k]), 6) for k in np.flatnonzero(probabilities)}
