@@ -21,7 +21,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.utils import polyak_update
 
-from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.ladts.networks import FlatNetwork
 from rl_agent.policy.node_policy import TIME_EMBEDDING_SIZE, variance_schedule
 from rl_agent.reproduction.learners import LEARNERS
@@ -119,7 +119,7 @@ class PublishedAgent:
         polyak_update(self.critics.parameters(), self.targets.parameters(), 0.005)
 
 
-def slow_episode(scenario: Scenario, agents: list[PublishedAgent], table: th.Tensor, tasks: Any) -> float:
+def slow_episode(scenario: OffloadingScenario, agents: list[PublishedAgent], table: th.Tensor, tasks: Any) -> float:
     """Play and learn one episode task by task; return its mean service delay."""
     n = scenario.n_servers
     f, r = scenario.capacity, scenario.rate
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=50)
     options = parser.parse_args()
     th.set_num_threads(1)
-    scenario = Scenario(n_slots=options.slots, n_tasks=options.tasks)
+    scenario = OffloadingScenario(n_slots=options.slots, n_tasks=options.tasks)
     rng = np.random.default_rng(0)
 
     agents = [PublishedAgent(scenario.n_servers) for _ in range(scenario.n_servers)]

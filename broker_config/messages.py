@@ -295,6 +295,10 @@ class Delays(Message):
         return self.transfer_in_s + self.waiting_s + self.load_s + self.generation_s + self.transfer_out_s
 
 
+DELAY_PARTS = tuple(Delays.model_fields)
+"""The parts of the service delay in the order in which they pass."""
+
+
 class Event(Message):
     """One thing that happened to a job, for the client that submitted it.
 

@@ -73,10 +73,10 @@ def _end_with_the_worker(**_: Any) -> None:
 @app.task(name="rl_agent.retrain")
 def retrain() -> None:
     """Do one round of retraining."""
-    from rl_agent.retraining.practice import Plan  # torch, only where it is used
+    from rl_agent.retraining.practice import RetrainingPlan  # torch, only where it is used
     from rl_agent.retraining.retrainer import Retrainer
 
-    plan = Plan(seconds=settings.retrain_seconds)
+    plan = RetrainingPlan(seconds=settings.retrain_seconds)
     try:
         outcome = Retrainer(settings, plan, _go_on).run()
     except LadleError as exc:

@@ -66,10 +66,10 @@ def command(every: float | None, seconds: float | None, decisions: int) -> None:
 
 
 def _round(settings: Settings, decisions: int) -> None:
-    from rl_agent.retraining.practice import Plan  # torch, only where it is used
+    from rl_agent.retraining.practice import RetrainingPlan  # torch, only where it is used
     from rl_agent.retraining.retrainer import Retrainer
 
-    plan = Plan(seconds=settings.retrain_seconds, decisions=decisions)
+    plan = RetrainingPlan(seconds=settings.retrain_seconds, decisions=decisions)
     columns = (TextColumn("{task.description:>22}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         bar = progress.add_task("", total=1.0)

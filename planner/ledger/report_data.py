@@ -10,13 +10,12 @@ import numpy as np
 from sqlalchemy import Connection, select
 from sqlmodel import col
 
-from broker_config.messages import Delays, JobState
+from broker_config.messages import DELAY_PARTS, JobState
 from planner.ledger.tables import JobRow
 from rl_agent.experience.log import ExperienceRow
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.policy.registry import policies
 
-PARTS = tuple(Delays.model_fields)
 MOST_SPANS = 60
 LEAST_JOBS_PER_SPAN = 8
 
@@ -26,7 +25,7 @@ class ReportData:
     """J finished jobs, E placements of finished jobs, P promotions, S spans of time.
 
     Attributes:
-        finished_at: (J,) Unix seconds, ascending. parts_s: (J, 5) delay parts in the order of `PARTS`.
+        finished_at: (J,) Unix seconds, ascending. parts_s: (J, 5) delay parts in the order of `DELAY_PARTS`.
         node, placer, version: of each job; the version is "" for a rule.
         edges: (S + 1,) Unix seconds.
         error_at: (E,) Unix seconds. error: (E,) seconds from placement to result over those predicted.
@@ -79,7 +78,7 @@ class ReportData:
     def utilisation(self) -> FloatArray:
         """(N, S) share of each span that a node spent loading and generating for jobs that are done."""
         node = np.array(self.node)
-        out_s, on_node_s = self.parts_s[:, PARTS.index("transfer_out_s")], self.busy_s()
+        out_s, on_node_s = self.parts_s[:, DELAY_PARTS.index("transfer_out_s")], self.busy_s()
         end = self.finished_at - out_s
         begin = end - on_node_s
         width = np.diff(self.edges)
@@ -96,7 +95,7 @@ class ReportData:
 
     def busy_s(self) -> FloatArray:
         """(J,) seconds of load and generation."""
-        busy: FloatArray = self.parts_s[:, [PARTS.index("load_s"), PARTS.index("generation_s")]].sum(axis=1)
+        busy: FloatArray = self.parts_s[:, [DELAY_PARTS.index("load_s"), DELAY_PARTS.index("generation_s")]].sum(axis=1)
         return busy
 
     def error_quantiles(self, shares: Sequence[float]) -> FloatArray:
@@ -108,7 +107,7 @@ class ReportData:
 
 def read_report(connection: Connection, since: float) -> ReportData | None:
     """Read what ended after `since` (Unix seconds); None if nothing did."""
-    names = ("finished_at", "node", "placer", "policy_version", *PARTS)
+    names = ("finished_at", "node", "placer", "policy_version", *DELAY_PARTS)
     columns = [col(getattr(JobRow, name)) for name in names]
     chosen = select(*columns).where(col(JobRow.state) == JobState.DONE, col(JobRow.finished_at) >= since)
     rows = connection.execute(chosen.order_by(col(JobRow.finished_at))).all()
@@ -141,5 +140,5 @@ def read_report(connection: Connection, since: float) -> ReportData | None:
 
 
 def _mean(parts_s: FloatArray) -> FloatArray:
-    means: FloatArray = parts_s.mean(axis=0) if len(parts_s) else np.full(len(PARTS), np.nan)
+    means: FloatArray = parts_s.mean(axis=0) if len(parts_s) else np.full(len(DELAY_PARTS), np.nan)
     return means

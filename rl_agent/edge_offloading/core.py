@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, BoolArray, FloatArray, IntArray, Scenario
+from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, BoolArray, FloatArray, IntArray, OffloadingScenario
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class OffloadingDecision:
     """What is known of the task to place next in each of E episodes; arrays of shape (E,) or (E, B).
 
     Attributes:
@@ -58,7 +58,9 @@ class OffloadingCore:
     Differs: ``ageing_gcycles_per_s`` is ours; a task that waited adds the wait to its delay.
     """
 
-    def __init__(self, scenario: Scenario, n_episodes: int = 1, ageing_gcycles_per_s: float | None = None) -> None:
+    def __init__(
+        self, scenario: OffloadingScenario, n_episodes: int = 1, ageing_gcycles_per_s: float | None = None
+    ) -> None:
         if ageing_gcycles_per_s is not None and not ageing_gcycles_per_s >= 0:
             raise ValueError(f"ageing_gcycles_per_s is {ageing_gcycles_per_s}: use None or a number >= 0")
         self.scenario = scenario
@@ -96,11 +98,11 @@ class OffloadingCore:
         self.tasks.overwrite(e, arrivals)
         self._begin_episode(e)
 
-    def decision(self) -> Decision:
+    def decision(self) -> OffloadingDecision:
         """Return what is known of the task to place next in every episode."""
         tasks, rows = self.tasks, self._rows
         task = self._agenda[rows, self._cursor]
-        return Decision(
+        return OffloadingDecision(
             task=task,
             slot=self.slot,
             waited_s=np.asarray((self.slot - tasks.slot[rows, task]) * SLOT_S, dtype=np.float64),
@@ -185,7 +187,9 @@ class OffloadingCore:
         return task[np.argsort(self.tasks.work[e, task] + c * SLOT_S * self.tasks.slot[e, task], kind="stable")]
 
 
-def service_delay(scenario: Scenario, now: Decision, ahead: FloatArray, server: IntArray) -> FloatArray:
+def service_delay(
+    scenario: OffloadingScenario, now: OffloadingDecision, ahead: FloatArray, server: IntArray
+) -> FloatArray:
     """Return the delays, without past waiting, of placing E tasks behind ``ahead`` Gcycles on ``server``; seconds."""
     capacity, rate = scenario.capacity[server], scenario.rate[server]
     input_s = np.where(server != now.station, now.data_mbit / rate, 0.0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rl_agent.edge_offloading.core import OffloadingCore
 from rl_agent.edge_offloading.features import Features, ObservationKind, bounds, layout
-from rl_agent.edge_offloading.scenario import Scenario, Variant
+from rl_agent.edge_offloading.scenario import OffloadingScenario, Variant
 from rl_agent.ladts.layout import ObservationLayout
 
 
@@ -58,7 +58,8 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
     (``server_seed``) and do not change.
 
     Args:
-        n_servers, n_tasks, n_slots, max_image_steps, capacity_gcycles_s, server_seed, variant: see ``Scenario``.
+        n_servers, n_tasks, n_slots, max_image_steps, capacity_gcycles_s, server_seed, variant: see
+            ``OffloadingScenario``.
         observation: ``slot_start`` (the paper: backlogs as they were when the slot began; scores are the common plan's)
             or ``in_slot`` (with what has been placed in the slot; scores are those of earliest completion).
         ageing_gcycles_per_s: None, or the planner's order, see ``OffloadingCore``.
@@ -77,13 +78,13 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
         n_tasks: int = 50,
         n_slots: int = 59,
         max_image_steps: int = 15,
-        capacity_gcycles_s: tuple[int, int] = Scenario.capacity_gcycles_s,
-        server_seed: int = Scenario.server_seed,
+        capacity_gcycles_s: tuple[int, int] = OffloadingScenario.capacity_gcycles_s,
+        server_seed: int = OffloadingScenario.server_seed,
         variant: Variant = "paper",
         observation: ObservationKind = "slot_start",
         ageing_gcycles_per_s: float | None = None,
     ) -> None:
-        self.scenario = Scenario(
+        self.scenario = OffloadingScenario(
             n_servers=n_servers,
             n_tasks=n_tasks,
             n_slots=n_slots,

@@ -8,15 +8,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_agent.edge_offloading.core import Decision
+from rl_agent.edge_offloading.core import OffloadingDecision
 from rl_agent.edge_offloading.rules import plan_slot
-from rl_agent.edge_offloading.scenario import FloatArray, Scenario
+from rl_agent.edge_offloading.scenario import FloatArray, OffloadingScenario
 from rl_agent.ladts.layout import ObservationLayout
 
 ObservationKind = Literal["slot_start", "in_slot"]
 
 SCORE_S = 0.1
-LOWEST_SCORE = -10.0
+MIN_SCORE = -10.0
 BACKLOG_UNIT_S = 10.0
 
 
@@ -37,7 +37,7 @@ class Column(IntEnum):
     RELATIVE_CAPACITY = 11
 
 
-def layout(scenario: Scenario, kind: ObservationKind) -> ObservationLayout:
+def layout(scenario: OffloadingScenario, kind: ObservationKind) -> ObservationLayout:
     """Return the columns our policies read: seconds and relative capacity; the score too when it is a plan."""
     node = (Column.BACKLOG_10S, Column.EXCESS_S, Column.SERVICE_S, Column.TRANSFER_S, Column.RELATIVE_CAPACITY)
     return ObservationLayout(
@@ -50,7 +50,7 @@ def layout(scenario: Scenario, kind: ObservationKind) -> ObservationLayout:
     )
 
 
-def published_layout(scenario: Scenario) -> ObservationLayout:
+def published_layout(scenario: OffloadingScenario) -> ObservationLayout:
     """Return the columns the published code reads: input size, work, and raw backlogs."""
     return ObservationLayout(
         job=(Column.DATA_MBIT, Column.WORK_GCYCLES),
@@ -74,7 +74,7 @@ class Features:
         ValueError: ``kind`` is unknown.
     """
 
-    def __init__(self, scenario: Scenario, kind: ObservationKind, n_episodes: int) -> None:
+    def __init__(self, scenario: OffloadingScenario, kind: ObservationKind, n_episodes: int) -> None:
         if kind not in get_args(ObservationKind):
             raise ValueError(f"observation {kind!r} is unknown: use one of {get_args(ObservationKind)}")
         self.scenario = scenario
@@ -87,7 +87,7 @@ class Features:
         self._planned_backlog = np.full((n_episodes, scenario.n_servers), -1.0)
         self._plan = np.zeros((n_episodes, scenario.n_servers, scenario.n_tasks), dtype=np.int64)
 
-    def __call__(self, now: Decision) -> NDArray[np.float32]:
+    def __call__(self, now: OffloadingDecision) -> NDArray[np.float32]:
         """Return the observation of every episode's decision."""
         scenario = self.scenario
         backlog = now.backlog if self.kind == "in_slot" else now.backlog_slot_start
@@ -112,30 +112,30 @@ class Features:
         observation[..., Column.RELATIVE_CAPACITY] = self._relative_capacity
         return observation
 
-    def _score(self, now: Decision, excess_s: FloatArray) -> FloatArray:
+    def _score(self, now: OffloadingDecision, excess_s: FloatArray) -> FloatArray:
         if self.kind == "in_slot":
-            return np.maximum(excess_s / -SCORE_S, LOWEST_SCORE)
+            return np.maximum(excess_s / -SCORE_S, MIN_SCORE)
         stale = (now.slot != self._planned_slot) | (now.backlog_slot_start != self._planned_backlog).any(axis=1)
         if stale.any():
             self._plan[stale], _ = plan_slot(self.scenario, now.backlog_slot_start[stale])
             self._planned_slot[stale] = now.slot[stale]
             self._planned_backlog[stale] = now.backlog_slot_start[stale]
         planned = self._plan[self._rows, now.station, now.number]
-        return np.where(planned[:, None] == self._servers, 0.0, LOWEST_SCORE)
+        return np.where(planned[:, None] == self._servers, 0.0, MIN_SCORE)
 
 
-def latent_key(scenario: Scenario, now: Decision) -> NDArray[np.int64]:
+def latent_key(scenario: OffloadingScenario, now: OffloadingDecision) -> NDArray[np.int64]:
     """Return the number under which a task's latent action is kept: its slot, station and task number, shape (E,)."""
     slot = np.minimum(now.slot, scenario.n_slots - 1)
     return (slot * scenario.n_servers + now.station) * scenario.n_tasks + now.number
 
 
-def n_latent_keys(scenario: Scenario) -> int:
+def n_latent_keys(scenario: OffloadingScenario) -> int:
     """Return how many different keys there are."""
     return scenario.n_slots * scenario.n_servers * scenario.n_tasks
 
 
-def bounds(scenario: Scenario) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def bounds(scenario: OffloadingScenario) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the lowest and highest value of every entry, both of shape (B, len(Column)).
 
     The backlogs' bound is reached if every task of an episode is as long as possible and goes to the slowest server.
@@ -143,7 +143,7 @@ def bounds(scenario: Scenario) -> tuple[NDArray[np.float32], NDArray[np.float32]
     slowest, lowest_rate = float(scenario.capacity.min()), float(scenario.rate.min())
     most_gcycles = scenario.n_servers * scenario.n_tasks * scenario.n_slots * scenario.max_work
     low, high = np.zeros(len(Column)), np.ones(len(Column))
-    low[Column.SCORE], high[Column.SCORE] = LOWEST_SCORE, 0.0
+    low[Column.SCORE], high[Column.SCORE] = MIN_SCORE, 0.0
     high[Column.KEY] = n_latent_keys(scenario)
     high[Column.WORK_GCYCLES] = scenario.max_work
     high[Column.DATA_MBIT] = 5.0

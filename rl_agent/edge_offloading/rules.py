@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, FloatArray, IntArray, Scenario, SlotTasks
+from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, FloatArray, IntArray, OffloadingScenario, SlotTasks
 
 SlotRule = Callable[[Arrivals, FloatArray, SlotTasks], IntArray]
 """Answers all tasks of a slot from the backlog at slot start: (arrivals, q (E, B), slot) -> servers (E, M)."""
@@ -177,7 +177,7 @@ def selfish_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> In
     return server
 
 
-def plan_slot(scenario: Scenario, backlog: FloatArray) -> tuple[IntArray, FloatArray]:
+def plan_slot(scenario: OffloadingScenario, backlog: FloatArray) -> tuple[IntArray, FloatArray]:
     """Make the common plan of a slot.
 
     Args:
@@ -244,7 +244,7 @@ def smooth_turns(capacity: FloatArray) -> IntArray:
     return np.array(turns)
 
 
-def transfer_s(scenario: Scenario, slot: SlotTasks, rows: IntArray, m: IntArray) -> FloatArray:
+def transfer_s(scenario: OffloadingScenario, slot: SlotTasks, rows: IntArray, m: IntArray) -> FloatArray:
     """Return seconds of input and result transfer of tasks ``m`` of episodes ``rows`` to every server.
 
     Args:
@@ -262,7 +262,7 @@ def transfer_s(scenario: Scenario, slot: SlotTasks, rows: IntArray, m: IntArray)
     return seconds
 
 
-def delay_of(scenario: Scenario, slot: SlotTasks, ahead: FloatArray, server: IntArray) -> FloatArray:
+def delay_of(scenario: OffloadingScenario, slot: SlotTasks, ahead: FloatArray, server: IntArray) -> FloatArray:
     """Return the service delays of a slot's tasks, each behind ``ahead`` Gcycles on its server; shape (E, M)."""
     mbit = slot.result_mbit + (server != slot.station) * slot.data_mbit
     delay: FloatArray = (ahead + slot.work) / scenario.capacity[server] + mbit / scenario.rate[server]

@@ -23,7 +23,7 @@ RESULT_MBIT = (0.6, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class OffloadingScenario:
     """Parameters of the paper's model; the defaults are the paper's headline setting.
 
     Attributes:
@@ -163,7 +163,7 @@ class Arrivals:
         offsets: first task of every slot, shape (E, n_slots + 2); the last slot is not scheduled.
     """
 
-    scenario: Scenario
+    scenario: OffloadingScenario
     slot: IntArray
     station: IntArray
     number: IntArray

@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rl_agent.edge_offloading.core import OffloadingCore
 from rl_agent.edge_offloading.features import Features, ObservationKind, bounds, layout
-from rl_agent.edge_offloading.scenario import FloatArray, Scenario
+from rl_agent.edge_offloading.scenario import FloatArray, OffloadingScenario
 from rl_agent.ladts.layout import ObservationLayout
 
 
@@ -33,7 +33,7 @@ class EdgeOffloadingVecEnv(VecEnv):
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: OffloadingScenario,
         n_envs: int,
         observation: ObservationKind = "slot_start",
         ageing_gcycles_per_s: float | None = None,

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rl_agent.edge_placement.foresight import Foresight
-from rl_agent.edge_placement.scenario import Arrivals, Scenario, ScenarioSpec
+from rl_agent.edge_placement.scenario import ArrivalProcess, PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.placing.observation import Observation
@@ -88,14 +88,14 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         n_nodes: tuple[int, int] = (5, 20),
         max_nodes: int = 20,
         loads: Sequence[float] = (0.5, 0.7, 0.9, 1.1),
-        arrivals: Sequence[Arrivals] = ("poisson", "bursty"),
+        arrivals: Sequence[ArrivalProcess] = ("poisson", "bursty"),
         jobs_per_node: int = 30,
         load_stretch: tuple[float, float] = (1.0, 1.0),
         window: float = 2,
         ageing: float = 2.0,
         lookahead: int = 32,
         reward: Reward = "delay",
-        scenarios: Sequence[Scenario] = (),
+        scenarios: Sequence[PlacementScenario] = (),
     ) -> None:
         self.max_jobs = max([jobs_per_node * max_nodes, *(len(scenario.jobs) for scenario in scenarios)])
         largest = max([n_nodes[1], *(len(scenario.nodes) for scenario in scenarios)])
@@ -105,7 +105,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
             raise ValueError(f"n_nodes is {n_nodes}: give the least and the greatest number, from 1")
         if len(loads) == 0 or min(loads) <= 0:
             raise ValueError(f"loads is {tuple(loads)}: give loads above 0")
-        for name, value, known in (("arrivals", set(arrivals), Arrivals), ("reward", {reward}, Reward)):
+        for name, value, known in (("arrivals", set(arrivals), ArrivalProcess), ("reward", {reward}, Reward)):
             if not value or value - set(get_args(known)):
                 raise ValueError(f"{name} {sorted(value)} is unknown: use of {get_args(known)}")
         self.n_nodes = n_nodes
@@ -125,7 +125,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         high[:, KEY_COLUMN] = self.max_jobs
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
         self.action_space = spaces.Discrete(max_nodes)
-        self.simulator = Simulator(Scenario(nodes=(), jobs=()))
+        self.simulator = Simulator(PlacementScenario(nodes=(), jobs=()))
 
     @property
     def layout(self) -> ObservationLayout:

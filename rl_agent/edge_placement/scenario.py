@@ -13,7 +13,7 @@ import numpy as np
 
 from rl_agent.placing.estimates import FloatArray, work_units
 
-Arrivals = Literal["poisson", "bursty"]
+ArrivalProcess = Literal["poisson", "bursty"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Node:
+class NodeProfile:
     """One emulated node.
 
     Attributes:
@@ -58,10 +58,10 @@ class Node:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class PlacementScenario:
     """A fleet and everything that will happen to it."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[NodeProfile, ...]
     jobs: tuple[Job, ...]
 
     @property
@@ -95,7 +95,7 @@ class ScenarioSpec:
     n_nodes: int = 10
     jobs_per_node: int = 60
     load: float = 0.7
-    arrivals: Arrivals = "poisson"
+    arrivals: ArrivalProcess = "poisson"
     fastest_s_per_unit: float = 0.1
     speed_ratio: float = 5.0
     n_models: tuple[int, int] = (2, 4)
@@ -117,7 +117,7 @@ class ScenarioSpec:
         least_s, most_s = self.model_load_s
         return replace(self, model_load_s=(factor * least_s, factor * most_s))
 
-    def draw(self, seed: int) -> Scenario:
+    def draw(self, seed: int) -> PlacementScenario:
         """Return the scenario of `seed`."""
         generator = np.random.default_rng(seed)
         models = [f"model-{m}" for m in range(generator.integers(self.n_models[0], self.n_models[1] + 1))]
@@ -132,7 +132,7 @@ class ScenarioSpec:
         arrivals = self._arrivals(generator, rate, len(jobs))
         end_s = 3.0 * float(arrivals[-1]) + 600.0
         nodes = tuple(
-            Node(
+            NodeProfile(
                 name=name,
                 s_per_unit=dict(zip(models, map(float, speeds[:, k]), strict=True)),
                 load_s=dict(zip(models, map(float, load_s[:, k]), strict=True)),
@@ -147,7 +147,9 @@ class ScenarioSpec:
             for k, name in enumerate(names)
         )
         arriving = zip(jobs, map(float, arrivals), strict=True)
-        return Scenario(nodes=nodes, jobs=tuple(replace(job, arrival_s=arrival_s) for job, arrival_s in arriving))
+        return PlacementScenario(
+            nodes=nodes, jobs=tuple(replace(job, arrival_s=arrival_s) for job, arrival_s in arriving)
+        )
 
     def _s_per_unit(self, generator: np.random.Generator, n_models: int) -> FloatArray:
         """(M, N): log-uniform node speeds with the full ratio between the extremes, model costs, small affinities."""

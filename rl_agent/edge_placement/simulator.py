@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rl_agent.edge_placement.scenario import Job, Node, Scenario
+from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario
 from rl_agent.placing.backlog import AttemptView, backlog_s
 from rl_agent.placing.estimates import Estimates, FloatArray
 from rl_agent.placing.observation import JobView, NodeView, Observation, observe
@@ -48,10 +48,10 @@ class Attempt:
 
 
 @dataclass(kw_only=True)
-class NodeState:
+class SimulatedNode:
     """An emulated node while time runs."""
 
-    spec: Node
+    spec: NodeProfile
     present: bool = True
     slowdown: float = 1.0
     resident: tuple[str, ...] = ()
@@ -73,7 +73,9 @@ class Simulator:
         delay_s: service delay of every job that is done, by name.
     """
 
-    def __init__(self, scenario: Scenario, *, window: float = 2, ageing: float = 2.0, lookahead: int = 32) -> None:
+    def __init__(
+        self, scenario: PlacementScenario, *, window: float = 2, ageing: float = 2.0, lookahead: int = 32
+    ) -> None:
         self.scenario = scenario
         self.window = window
         self.ageing = ageing
@@ -82,7 +84,7 @@ class Simulator:
         self.now_s = 0.0
         self.job_seconds = 0.0
         self.delay_s: dict[str, float] = {}
-        self.nodes = [NodeState(spec=node, resident=node.resident) for node in scenario.nodes]
+        self.nodes = [SimulatedNode(spec=node, resident=node.resident) for node in scenario.nodes]
         self.waiting: list[tuple[OrderKey, Job]] = []
         self.latent_actions: dict[str, dict[str, float]] = {}
         self._unfinished = 0
@@ -168,7 +170,7 @@ class Simulator:
                 left_s += backlog_s(views[: n + 1]) + self._transfer_s(state, attempt.job, attempt.job.output_mbit)
         return left_s
 
-    def _attempts(self, state: NodeState) -> tuple[list[AttemptView], tuple[str, ...]]:
+    def _attempts(self, state: SimulatedNode) -> tuple[list[AttemptView], tuple[str, ...]]:
         """Return what the planner knows of a node's attempts, and the models resident after them."""
         node = state.spec
         held = state.resident
@@ -189,7 +191,7 @@ class Simulator:
             )
         return views, held
 
-    def _view(self, state: NodeState) -> NodeView:
+    def _view(self, state: SimulatedNode) -> NodeView:
         node = state.spec
         attempts, held = self._attempts(state)
         return NodeView(
@@ -203,7 +205,7 @@ class Simulator:
             link_mbit_s=node.link_mbit_s,
         )
 
-    def _room(self, state: NodeState) -> float:
+    def _room(self, state: SimulatedNode) -> float:
         return max(self.window - len(state.attempts), 0) if state.present else 0
 
     def _push(self, at_s: float, kind: str, subject: int, version: int = 0) -> None:
@@ -254,7 +256,7 @@ class Simulator:
             self._push(self.now_s + transfer_s, "begin", node)
 
     @staticmethod
-    def _transfer_s(state: NodeState, job: Job, mbit: float) -> float:
+    def _transfer_s(state: SimulatedNode, job: Job, mbit: float) -> float:
         return 0.0 if job.ingress == state.spec.name else mbit / state.spec.link_mbit_s[job.ingress]
 
     def _begin(self, node: int) -> None:
@@ -306,7 +308,7 @@ class Simulator:
         self._begin(node)
         return True
 
-    def _leave(self, state: NodeState) -> None:
+    def _leave(self, state: SimulatedNode) -> None:
         """Lose what the node holds: its jobs wait again, its memory is empty."""
         state.present = False
         state.resident = ()

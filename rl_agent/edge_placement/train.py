@@ -23,7 +23,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl_agent.edge_placement.env import EdgePlacementEnv
-from rl_agent.edge_placement.scenario import Scenario, ScenarioSpec
+from rl_agent.edge_placement.scenario import PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.placing.estimates import FloatArray
@@ -117,7 +117,7 @@ def make_model(plan: TrainingPlan) -> LADTS:
     return model
 
 
-def validation_scenarios(plan: TrainingPlan) -> list[Scenario]:
+def validation_scenarios(plan: TrainingPlan) -> list[PlacementScenario]:
     """Return the scenarios that choose among rounds: loads, fleet sizes and both kinds of arrivals in turn."""
     least, most = plan.n_nodes
     sizes = [round(least * (most / least) ** quantile) for quantile in VALIDATION_QUANTILES]
@@ -132,7 +132,7 @@ def validation_scenarios(plan: TrainingPlan) -> list[Scenario]:
     ]
 
 
-def mean_delays_s(placer: Placer, scenarios: Sequence[Scenario]) -> FloatArray:
+def mean_delays_s(placer: Placer, scenarios: Sequence[PlacementScenario]) -> FloatArray:
     """(scenarios,) mean service delay under `placer`."""
     return np.array([Simulator(scenario).run(placer).mean() for scenario in scenarios])
 
@@ -215,7 +215,7 @@ def main() -> None:
         type=int,
         nargs=2,
         default=TrainingPlan.n_nodes,
-        metavar=("LEAST", "MOST"),
+        metavar=("MIN", "MAX"),
         help="nodes of a fleet in training and validation (default: %(default)s)",
     )
     arguments = parser.parse_args()

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_agent.edge_offloading import pulls, rules
-from rl_agent.edge_offloading.core import Decision, OffloadingCore
+from rl_agent.edge_offloading.core import OffloadingCore, OffloadingDecision
 from rl_agent.edge_offloading.features import Features, ObservationKind
-from rl_agent.edge_offloading.scenario import Arrivals, FloatArray, Scenario
+from rl_agent.edge_offloading.scenario import Arrivals, FloatArray, OffloadingScenario
 
 Distortion = Literal["none", "zero", "shuffle"]
-Rule = Callable[[Arrivals, np.random.Generator], FloatArray]
+OffloadingRule = Callable[[Arrivals, np.random.Generator], FloatArray]
 
 
-class Model(Protocol):
+class Predictor(Protocol):
     """What is evaluated: anything with stable-baselines3's ``predict``."""
 
     def predict(
@@ -32,7 +32,7 @@ class Model(Protocol):
         ...
 
 
-RULES: dict[str, Rule] = {
+OFFLOADING_RULES: dict[str, OffloadingRule] = {
     "Opt-TS": lambda tasks, _: rules.greedy(tasks),
     "greedy, computing time x 4": lambda tasks, _: rules.greedy(tasks, computing_weight=4.0),
     "greedy, shortest first in slot": lambda tasks, _: rules.greedy(tasks, shortest_first=True),
@@ -80,13 +80,13 @@ class Summary:
     max_percentile_ratio: float
 
 
-def evaluation_arrivals(scenario: Scenario, seed: int, n_episodes: int) -> Arrivals:
+def evaluation_arrivals(scenario: OffloadingScenario, seed: int, n_episodes: int) -> Arrivals:
     """Return arrivals that no training has seen: their seed sequence has a branch of its own."""
     return scenario.draw(n_episodes, np.random.default_rng([seed, 20_240_612]))
 
 
 def play(
-    model: Model,
+    model: Predictor,
     arrivals: Arrivals,
     observation: ObservationKind,
     *,
@@ -129,7 +129,7 @@ def play(
     return delays
 
 
-def distort(now: Decision, distortion: Distortion, rng: np.random.Generator) -> Decision:
+def distort(now: OffloadingDecision, distortion: Distortion, rng: np.random.Generator) -> OffloadingDecision:
     """Return the decision with its backlogs replaced by zeros, or moved to other servers."""
     if distortion == "none":
         return now

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.reproduction.learners import LEARNERS
 
 COMPARED = ("LAD-TS", "D2SAC-TS", "SAC-TS", "DQN-TS")
@@ -24,7 +24,7 @@ class Setting:
     """
 
     x: float
-    scenario: Scenario
+    scenario: OffloadingScenario
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -53,7 +53,7 @@ class Experiment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ReproductionPlan:
     """How much to run.
 
     Attributes:
@@ -65,7 +65,7 @@ class Plan:
         evaluation_seed: of their arrivals.
     """
 
-    base: Scenario = field(default_factory=Scenario)
+    base: OffloadingScenario = field(default_factory=OffloadingScenario)
     seeds: tuple[int, ...] = (1, 2, 3)
     episodes: int = 60
     every: int = 20
@@ -73,13 +73,13 @@ class Plan:
     evaluation_seed: int = EVALUATION_SEED
 
 
-def quick_plan(seed: int) -> Plan:
+def quick_plan(seed: int) -> ReproductionPlan:
     """Return a plan of a minute or two: everything is small, so its numbers mean little."""
-    base = Scenario(n_servers=6, n_tasks=10, n_slots=10)
-    return Plan(base=base, seeds=(seed, seed + 1), episodes=20, every=10, evaluation_episodes=4)
+    base = OffloadingScenario(n_servers=6, n_tasks=10, n_slots=10)
+    return ReproductionPlan(base=base, seeds=(seed, seed + 1), episodes=20, every=10, evaluation_episodes=4)
 
 
-def experiments(base: Scenario) -> list[Experiment]:
+def experiments(base: OffloadingScenario) -> list[Experiment]:
     """Return all figures around the scenario ``base``."""
 
     def sweep(name: str, values: Sequence[int], title: str, x_label: str) -> Experiment:

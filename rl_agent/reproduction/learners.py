@@ -9,7 +9,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_agent.edge_offloading.features import ObservationKind, layout, published_layout
-from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
 from rl_agent.ladts.actors import NodeFeatures
 from rl_agent.ladts.ladts import LADTS
@@ -19,7 +19,7 @@ DECISIONS_PER_UPDATE = 800
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learner:
+class LearnerSpec:
     """One line of a figure.
 
     Attributes:
@@ -46,7 +46,7 @@ class Learner:
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def build(
-        self, scenario: Scenario, seed: int, n_episodes: int, n_envs: int = N_ENVS, **kwargs: Any
+        self, scenario: OffloadingScenario, seed: int, n_episodes: int, n_envs: int = N_ENVS, **kwargs: Any
     ) -> BaseAlgorithm:
         """Return the untrained model on an environment of its own.
 
@@ -67,7 +67,7 @@ class Learner:
         env.seed(seed * 1000)
         return model
 
-    def _arguments(self, scenario: Scenario, n_envs: int) -> dict[str, Any]:
+    def _arguments(self, scenario: OffloadingScenario, n_envs: int) -> dict[str, Any]:
         policy_kwargs: dict[str, Any] = {"n_denoising_steps": self.n_denoising_steps}
         if self.published:
             published = {
@@ -99,7 +99,7 @@ class Learner:
             "policy_kwargs": {**policy_kwargs, **ours, **self.policy_kwargs},
         }
 
-    def _build_dqn(self, scenario: Scenario, env: EdgeOffloadingVecEnv, seed: int, **kwargs: Any) -> DQN:
+    def _build_dqn(self, scenario: OffloadingScenario, env: EdgeOffloadingVecEnv, seed: int, **kwargs: Any) -> DQN:
         columns = layout(scenario, self.observation)
         policy_kwargs = {
             "features_extractor_class": NodeFeatures,
@@ -124,15 +124,15 @@ def steps_per_update(decisions: int, n_envs: int) -> int:
     return max(1, round(decisions / n_envs))
 
 
-LAD_TS = Learner(name="LAD-TS", policy="LADTSPolicy", policy_kwargs={"latent_action": "score"})
-LEARNERS: dict[str, Learner] = {
+LAD_TS = LearnerSpec(name="LAD-TS", policy="LADTSPolicy", policy_kwargs={"latent_action": "score"})
+LEARNERS: dict[str, LearnerSpec] = {
     learner.name: learner
     for learner in (
         LAD_TS,
         replace(LAD_TS, name="LAD-TS, carried", policy_kwargs={"latent_action": "carried", "keep_latents": True}),
-        Learner(name="D2SAC-TS", policy="D2SACPolicy"),
-        Learner(name="SAC-TS", policy="SACTSPolicy"),
-        Learner(name="DQN-TS", policy="DQN"),
+        LearnerSpec(name="D2SAC-TS", policy="D2SACPolicy"),
+        LearnerSpec(name="SAC-TS", policy="SACTSPolicy"),
+        LearnerSpec(name="DQN-TS", policy="DQN"),
         # Bounded, because its critics cannot see why the plan is good: see "Learning cannot keep the plan" in the docs.
         replace(
             LAD_TS,
@@ -147,8 +147,8 @@ LEARNERS: dict[str, Learner] = {
             deterministic=False,
             policy_kwargs={"latent_action": "noise", "prediction": "sample"},
         ),
-        Learner(name="SAC-TS, slot start", policy="SACTSPolicy", observation="slot_start", deterministic=False),
-        Learner(
+        LearnerSpec(name="SAC-TS, slot start", policy="SACTSPolicy", observation="slot_start", deterministic=False),
+        LearnerSpec(
             name="LAD-TS, published",
             policy="LADTSPolicy",
             observation="slot_start",

@@ -18,13 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rl_agent.edge_offloading import rules
-from rl_agent.edge_offloading.scenario import Scenario
-from rl_agent.reproduction.evaluation import RULES, Distortion, Summary, evaluation_arrivals, play, summarize
-from rl_agent.reproduction.experiments import EVALUATION_SEED, Experiment, Plan, Setting, experiments, quick_plan
-from rl_agent.reproduction.learners import LEARNERS, Learner
-from rl_agent.reproduction.results import Row, make_row, report, write_rows
+from rl_agent.edge_offloading.scenario import OffloadingScenario
+from rl_agent.reproduction.evaluation import OFFLOADING_RULES, Distortion, Summary, evaluation_arrivals, play, summarize
+from rl_agent.reproduction.experiments import (
+    EVALUATION_SEED,
+    Experiment,
+    ReproductionPlan,
+    Setting,
+    experiments,
+    quick_plan,
+)
+from rl_agent.reproduction.learners import LEARNERS, LearnerSpec
+from rl_agent.reproduction.results import ResultRow, make_row, report, write_rows
 
-NAMES = ", ".join(experiment.name for experiment in experiments(Scenario()))
+NAMES = ", ".join(experiment.name for experiment in experiments(OffloadingScenario()))
 AGEING = (1.75, 5.0)
 """Orders w + c * arrival under which the trained LAD-TS is evaluated too, c in Gcycles/s."""
 
@@ -32,7 +39,7 @@ AGEING = (1.75, 5.0)
 class Evaluations(BaseCallback):
     """Evaluates every ``every`` training episodes, untrained too if that is a curve, and stops after ``episodes``."""
 
-    def __init__(self, learner: Learner, scenario: Scenario, plan: Plan) -> None:
+    def __init__(self, learner: LearnerSpec, scenario: OffloadingScenario, plan: ReproductionPlan) -> None:
         super().__init__()
         self.learner = learner
         self.plan = plan
@@ -72,7 +79,9 @@ class Evaluations(BaseCallback):
         return summarize(delays, self.baseline)
 
 
-def run_learner(experiment: Experiment, setting: Setting, name: str, seed: int, plan: Plan) -> list[Row]:
+def run_learner(
+    experiment: Experiment, setting: Setting, name: str, seed: int, plan: ReproductionPlan
+) -> list[ResultRow]:
     """Train one learner and return its evaluations: along the way, distorted, and under the planner's order."""
     learner, scenario = replace(LEARNERS[name], **setting.changes), setting.scenario
     if not experiment.is_curve:
@@ -83,7 +92,7 @@ def run_learner(experiment: Experiment, setting: Setting, name: str, seed: int, 
     decisions = int(1.2 * (plan.episodes + 20) * scenario.n_slots * scenario.n_servers * scenario.mean_tasks)
     model.learn(decisions, callback=evaluations, log_interval=None)  # type: ignore[arg-type]
 
-    def row(label: str, episodes: int, summary: Summary) -> Row:
+    def row(label: str, episodes: int, summary: Summary) -> ResultRow:
         return make_row(experiment, setting, label, seed, episodes, summary)
 
     rows = [row(name, episodes, summary) for episodes, summary in evaluations.results]
@@ -97,18 +106,18 @@ def run_learner(experiment: Experiment, setting: Setting, name: str, seed: int, 
     return rows
 
 
-def run_rules(experiment: Experiment, setting: Setting, plan: Plan) -> list[Row]:
+def run_rules(experiment: Experiment, setting: Setting, plan: ReproductionPlan) -> list[ResultRow]:
     """Return the evaluations of all rules on the same arrivals as the learners'."""
     arrivals = evaluation_arrivals(setting.scenario, plan.evaluation_seed, plan.evaluation_episodes)
     baseline = rules.greedy(arrivals)
     rows = []
-    for name, rule in RULES.items():
+    for name, rule in OFFLOADING_RULES.items():
         summary = summarize(rule(arrivals, np.random.default_rng([plan.evaluation_seed, 1])), baseline)
         rows.append(make_row(experiment, setting, name, plan.evaluation_seed, 0, summary))
     return rows
 
 
-def runs(chosen: Sequence[Experiment], learners: Sequence[str], plan: Plan) -> Iterator[tuple[str, Any]]:
+def runs(chosen: Sequence[Experiment], learners: Sequence[str], plan: ReproductionPlan) -> Iterator[tuple[str, Any]]:
     """Yield the file name of every run and a function that returns its rows."""
     for experiment in chosen:
         for setting in experiment.settings:
@@ -123,7 +132,7 @@ def runs(chosen: Sequence[Experiment], learners: Sequence[str], plan: Plan) -> I
                     )
 
 
-def keep_plan(path: Path, plan: Plan) -> None:
+def keep_plan(path: Path, plan: ReproductionPlan) -> None:
     """Write down how runs are made, or check that those already there were made alike.
 
     Raises:
@@ -145,7 +154,11 @@ COUNT = click.IntRange(min=1)
 @click.option("--seeds", default=3, type=COUNT, show_default=True, help="How many training seeds.")
 @click.option("--episodes", type=COUNT, default=60, show_default=True, help="Training episodes per run.")
 @click.option(
-    "--slots", type=COUNT, default=Scenario().n_slots, show_default=True, help="Slots of one second per episode."
+    "--slots",
+    type=COUNT,
+    default=OffloadingScenario().n_slots,
+    show_default=True,
+    help="Slots of one second per episode.",
 )
 @click.option("--every", type=COUNT, default=20, show_default=True, help="Evaluate after so many episodes.")
 @click.option("--evaluation-seed", default=EVALUATION_SEED, show_default=True, help="Seed of the evaluation arrivals.")
@@ -177,8 +190,8 @@ def command(
     Finished runs are kept in OUT/runs and not run again.
     """
     th.set_num_threads(1)
-    plan = Plan(
-        base=Scenario(variant=variant, n_slots=slots),  # type: ignore[arg-type]
+    plan = ReproductionPlan(
+        base=OffloadingScenario(variant=variant, n_slots=slots),  # type: ignore[arg-type]
         seeds=tuple(range(seed, seed + seeds)),
         episodes=episodes,
         every=every,

@@ -29,12 +29,12 @@ LEVELS = (
 SWEPT_RULES = ("greedy, computing time x 4", "shared queue, 0 reserved", "weighted round robin", "random by capacity")
 """Rules drawn beside the learners in a sweep."""
 
-HIGHEST = 2.0
+MAX_SHOWN_RATIO = 2.0
 """Upper end of the figures: what lies above is off the scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ResultRow:
     """One line of a CSV file: a frozen policy or a rule on evaluation arrivals."""
 
     experiment: str
@@ -54,23 +54,25 @@ class Row:
     max_percentile_ratio: float
 
 
-def make_row(experiment: Experiment, setting: Setting, name: str, seed: int, episodes: int, summary: Summary) -> Row:
+def make_row(
+    experiment: Experiment, setting: Setting, name: str, seed: int, episodes: int, summary: Summary
+) -> ResultRow:
     """Return one line of the CSV file."""
     place = {"experiment": experiment.name, "x": setting.x, "load": round(setting.scenario.load, 4)}
-    return Row(**place, name=name, seed=seed, episodes=episodes, **asdict(summary))  # type: ignore[arg-type]
+    return ResultRow(**place, name=name, seed=seed, episodes=episodes, **asdict(summary))  # type: ignore[arg-type]
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
     """Write a CSV file in one move: it is complete or not there."""
     part = path.with_suffix(".part")
     with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(Row)])
+        writer = csv.DictWriter(file, [f.name for f in fields(ResultRow)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
     os.replace(part, path)
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[ResultRow]:
     """Read what ``write_rows`` wrote."""
     texts, integers = {"experiment", "name"}, {"seed", "episodes"}
 
@@ -78,10 +80,10 @@ def read_rows(path: Path) -> list[Row]:
         return text if name in texts else int(text) if name in integers else float(text)
 
     with path.open(newline="") as file:
-        return [Row(**{name: value(name, text) for name, text in line.items()}) for line in csv.DictReader(file)]
+        return [ResultRow(**{name: value(name, text) for name, text in line.items()}) for line in csv.DictReader(file)]
 
 
-def final_rows(rows: Sequence[Row]) -> list[Row]:
+def final_rows(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """Return, of rows of one name, those with the most episodes at their x."""
     last: dict[float, int] = defaultdict(int)
     for row in rows:
@@ -89,9 +91,9 @@ def final_rows(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.episodes == last[row.x]]
 
 
-def table(rows: Sequence[Row], experiment: Experiment) -> list[str]:
+def table(rows: Sequence[ResultRow], experiment: Experiment) -> list[str]:
     """Return a Markdown table: mean over seeds and spread, at the last episode of every learner."""
-    groups: dict[tuple[float, str], list[Row]] = defaultdict(list)
+    groups: dict[tuple[float, str], list[ResultRow]] = defaultdict(list)
     for row in rows:
         groups[row.x, row.name].append(row)
     head = f"| {experiment.x_label if not experiment.is_curve else 'N'} | name | episodes | seeds | mean, s | "
@@ -102,7 +104,9 @@ def table(rows: Sequence[Row], experiment: Experiment) -> list[str]:
     for (x, name), group in groups.items():
         final = final_rows(group)
         last = final[0].episodes
-        mean = {f.name: np.mean([getattr(row, f.name) for row in final]) for f in fields(Row) if f.type == "float"}
+        mean = {
+            f.name: np.mean([getattr(row, f.name) for row in final]) for f in fields(ResultRow) if f.type == "float"
+        }
         ratios = [row.mean_ratio for row in final]
         lines.append(
             f"| {x:g} | {name} | {last or ''} | {len(final)} | {mean['mean_s']:.3f} | {mean['mean_ratio']:.3f} "
@@ -142,7 +146,7 @@ def report(out: Path, chosen: Sequence[Experiment]) -> list[Path]:
             title=experiment.title,
             x_label=experiment.x_label,
             log_x=experiment.log_x,
-            highest=HIGHEST,
+            highest=MAX_SHOWN_RATIO,
         )
         written += [stem.with_suffix(suffix) for suffix in (".csv", ".md", ".png")]
     return written

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from rl_agent.edge_placement.scenario import Scenario
+from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.estimates import Estimates, FloatArray
 from rl_agent.placing.rules import EarliestCompletionPlacer, LeastBacklogPlacer, Placer, PricedCompletionPlacer
 
-RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
+RIVAL_RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
 BLOCK_JOBS = 20
 RESAMPLES = 2_000
 CONFIDENCE = 0.95
@@ -79,7 +79,7 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class PlannerSettings:
     """How the planner orders and offers jobs: its settings."""
 
     window: float
@@ -87,7 +87,7 @@ class Rules:
     lookahead: int
 
 
-def play(placer: Placer, scenario: Scenario, estimates: Estimates, rules: Rules) -> FloatArray:
+def play(placer: Placer, scenario: PlacementScenario, estimates: Estimates, rules: PlannerSettings) -> FloatArray:
     """(jobs,) service delays under `placer`, the planner knowing `estimates` at the start."""
     simulator = Simulator(scenario, window=rules.window, ageing=rules.ageing, lookahead=rules.lookahead)
     simulator.estimates = copy.deepcopy(estimates)
@@ -97,9 +97,9 @@ def play(placer: Placer, scenario: Scenario, estimates: Estimates, rules: Rules)
 def judge(
     candidate: Callable[[], Placer],
     serving: Callable[[], Placer],
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[PlacementScenario],
     estimates: Estimates,
-    rules: Rules,
+    rules: PlannerSettings,
 ) -> Trial:
     """Play every scenario under candidate, serving policy and rules, and compare.
 
@@ -115,7 +115,7 @@ def judge(
         return [play(make(), scenario, estimates, rules) for scenario in scenarios]
 
     mine = delays(candidate)
-    by_rule: Mapping[str, list[FloatArray]] = {rule.name: delays(rule) for rule in RULES}
+    by_rule: Mapping[str, list[FloatArray]] = {rule.name: delays(rule) for rule in RIVAL_RULES}
     best = min(by_rule, key=lambda name: float(np.concatenate(by_rule[name]).mean()))
     return Trial(
         jobs=sum(len(one) for one in mine),
@@ -127,9 +127,9 @@ def judge(
 def first_to_pass(
     candidates: Sequence[Callable[[], Placer]],
     serving: Callable[[], Placer],
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[PlacementScenario],
     estimates: Estimates,
-    rules: Rules,
+    rules: PlannerSettings,
 ) -> tuple[int, Trial]:
     """Judge candidates in turn until one passes; one after the first must also be better than what serves.
 

@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl_agent.edge_placement.env import KEY_COLUMN, EdgePlacementEnv
-from rl_agent.edge_placement.scenario import Scenario
+from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.experience.decision import Decision
 from rl_agent.ladts.buffers import LatentReplayBuffer
 from rl_agent.ladts.ladts import LADTS
@@ -28,13 +28,13 @@ from rl_agent.policy.export import load_weights, served_weights
 from rl_agent.policy.file import PolicyCard
 from rl_agent.policy.node_policy import NodePolicyWeights, start_of
 from rl_agent.policy.rows import COLUMN, STANDARD_GENERATION, scored_by
-from rl_agent.retraining.gate import Rules
+from rl_agent.retraining.gate import PlannerSettings
 from rl_agent.retraining.samples import Samples
 
 ENVS = 2
 LOOKAHEAD = 8
 BUFFER_BYTES = 48 * 2**20
-LARGEST_LATENESS = 10.0
+MAX_LATENESS = 10.0
 LEARNING: dict[str, Any] = {
     "learning_rate": 3e-5,
     "learning_starts": 500,
@@ -87,7 +87,11 @@ class Learner:
     """
 
     def __init__(
-        self, policy: tuple[PolicyCard, NodePolicyWeights], scenarios: Sequence[Scenario], rules: Rules, seed: int
+        self,
+        policy: tuple[PolicyCard, NodePolicyWeights],
+        scenarios: Sequence[PlacementScenario],
+        rules: PlannerSettings,
+        seed: int,
     ) -> None:
         card, weights = policy
         nodes = max(len(scenario.nodes) for scenario in scenarios)
@@ -138,7 +142,7 @@ class Learner:
         following = samples.following()
         usable = [sample.foretold_s is not None and sample.node in self._names for sample in samples.kept]
         known = np.flatnonzero(usable)[-most:]
-        bound_s = LARGEST_LATENESS * float(np.median([sample.delay_s for sample in samples.kept]))
+        bound_s = MAX_LATENESS * float(np.median([sample.delay_s for sample in samples.kept]))
         buffer = self.model.replay_buffer
         assert isinstance(buffer, LatentReplayBuffer)
         empty = np.zeros((self.nodes, KEY_COLUMN + 1), dtype=np.float32), np.zeros(self.nodes, dtype=np.float32)

@@ -18,7 +18,7 @@ from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.policy.rows import COLUMN
 from rl_agent.retraining.samples import Sample
 
-LARGEST_WEIGHT = 20.0
+MAX_WEIGHT = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def estimate(policy: LearnedPlacer, samples: Sequence[Sample], exploration: floa
     for n, sample in enumerate(samples):
         served = _served(policy, sample.decision, exploration)
         predicted_s = predicted_delay_s(sample.decision)
-        weights[n] = min(served[sample.chosen] / sample.propensity, LARGEST_WEIGHT)
+        weights[n] = min(served[sample.chosen] / sample.propensity, MAX_WEIGHT)
         model_s[n] = float(served @ predicted_s)
         errors_s[n] = sample.delay_s - predicted_s[sample.chosen]
     delay_s = np.array([sample.delay_s for sample in samples])

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from rl_agent.edge_placement.scenario import Scenario
+from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.policy.export import reset_actor
 from rl_agent.policy.file import PolicyCard
 from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.policy.node_policy import NodePolicyWeights
 from rl_agent.policy.rows import RULES
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
-from rl_agent.retraining.gate import Rules, play
+from rl_agent.retraining.gate import PlannerSettings, play
 from rl_agent.retraining.learner import Learner
 from rl_agent.retraining.samples import Samples
 from rl_agent.retraining.search import Search
@@ -30,18 +30,18 @@ from rl_agent.retraining.twin import Twin
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = 0.3
+HELD_OUT_SHARE = 0.3
 PACES = (0.8, 1.25)
 TRIALS_PER_SAVE = 10
 HELD_OUT_SEED = 20_000
 SEARCH_SEED = 5_000
 VALIDATION_SEED = 10_000
 Policy = tuple[PolicyCard, NodePolicyWeights]
-Progress = Callable[[str, float], None]
+ProgressCallback = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RetrainingPlan:
     """How much one round may do.
 
     Attributes:
@@ -86,7 +86,13 @@ class Practice:
     """
 
     def __init__(
-        self, twin: Twin, serving: Policy, rules: Rules, plan: Plan, checkpoint: Path, progress: Progress
+        self,
+        twin: Twin,
+        serving: Policy,
+        rules: PlannerSettings,
+        plan: RetrainingPlan,
+        checkpoint: Path,
+        progress: ProgressCallback,
     ) -> None:
         self.twin = twin
         self.serving = serving
@@ -95,7 +101,7 @@ class Practice:
         self._plan = plan
         self._checkpoint = checkpoint
         self._progress = progress
-        self._training_jobs = max(len(twin.jobs) - min(int(len(twin.jobs) * HELD_OUT), plan.held_out), 1)
+        self._training_jobs = max(len(twin.jobs) - min(int(len(twin.jobs) * HELD_OUT_SHARE), plan.held_out), 1)
         generator = np.random.default_rng(plan.seed)
         self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
         self._searched = [self._episode(generator, SEARCH_SEED + n) for n in range(plan.searched)]
@@ -106,7 +112,7 @@ class Practice:
         self._card, self._best = starts[means_s.index(self._best_s)]  # a rule only where what serves does worse
         self._kept: dict[str, th.Tensor] = {}
 
-    def held_out(self) -> list[Scenario]:
+    def held_out(self) -> list[PlacementScenario]:
         """Return the newest arrivals, as often as the plan says, half of them with throttling."""
         first, last = self._training_jobs, len(self.twin.jobs)
         return [
@@ -209,13 +215,13 @@ class Practice:
         self._consider(learner.weights, {"decisions": done})
         return done
 
-    def _mean_delay_s(self, policy: Policy, scenarios: list[Scenario]) -> float:
+    def _mean_delay_s(self, policy: Policy, scenarios: list[PlacementScenario]) -> float:
         delays = [
             play(LearnedPlacer(policy=policy), scenario, self.twin.estimates, self._rules) for scenario in scenarios
         ]
         return float(np.concatenate(delays).mean())
 
-    def _episode(self, generator: np.random.Generator, seed: int) -> Scenario:
+    def _episode(self, generator: np.random.Generator, seed: int) -> PlacementScenario:
         """Draw a stretch of the arrivals that are not held out, a little faster or slower than they were."""
         length = min(self._plan.episode_jobs, self._training_jobs)
         first = int(generator.integers(0, self._training_jobs - length + 1))

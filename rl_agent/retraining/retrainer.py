@@ -35,15 +35,15 @@ from rl_agent.policy.registry import (
     reject,
 )
 from rl_agent.retraining.checkpoint import read_checkpoint
-from rl_agent.retraining.gate import Rules, Trial, first_to_pass
+from rl_agent.retraining.gate import PlannerSettings, Trial, first_to_pass
 from rl_agent.retraining.off_policy import estimate
-from rl_agent.retraining.practice import HELD_OUT, Plan, Policy, Practice, Progress
+from rl_agent.retraining.practice import HELD_OUT_SHARE, Policy, Practice, ProgressCallback, RetrainingPlan
 from rl_agent.retraining.samples import Sample, Samples, check_rows
 from rl_agent.retraining.twin import describe, fit_twin
 
 logger = logging.getLogger(__name__)
 
-LEAST_SAMPLES = 60
+MIN_SAMPLES = 60
 REJECTED_KEPT = 50
 RESUMED_WITHIN_S = 3_600.0
 """A round that was killed longer ago begins anew, from what has happened since."""
@@ -73,11 +73,13 @@ class Retrainer:
         progress: told what is done and how far it is, 0 to 1.
     """
 
-    def __init__(self, settings: Settings, plan: Plan | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self, settings: Settings, plan: RetrainingPlan | None = None, progress: ProgressCallback | None = None
+    ) -> None:
         self.settings = settings
-        self.plan = plan or Plan()
+        self.plan = plan or RetrainingPlan()
         self._progress = progress or (lambda _what, _share: None)
-        self._rules = Rules(window=settings.window, ageing=settings.ageing, lookahead=settings.lookahead)
+        self._rules = PlannerSettings(window=settings.window, ageing=settings.ageing, lookahead=settings.lookahead)
         self._engine = open_database(settings.database)
         self._folder = settings.data_dir / "retraining"
 
@@ -110,8 +112,8 @@ class Retrainer:
             samples = check_rows(read_experience(connection, until=until, newest=self.plan.newest))
         for reason, count in samples.refused.items():
             logger.warning("%d rows of the experience log do not count: %s", count, reason)
-        if len(samples.kept) < LEAST_SAMPLES:
-            return _nothing(f"{len(samples.kept)} usable experiences, {LEAST_SAMPLES} are needed")
+        if len(samples.kept) < MIN_SAMPLES:
+            return _nothing(f"{len(samples.kept)} usable experiences, {MIN_SAMPLES} are needed")
         if self._finished() == samples.last_id:
             return _nothing("no new experience since the last round")
         twin = fit_twin(samples.kept)
@@ -160,7 +162,7 @@ class Retrainer:
         _, files = dump_policy(
             weights, version=version, n_denoising_steps=card.n_denoising_steps, training=training, rule=card.rule
         )
-        newest = samples.kept[-max(int(len(samples.kept) * HELD_OUT), 1) :]
+        newest = samples.kept[-max(int(len(samples.kept) * HELD_OUT_SHARE), 1) :]
         measured = {
             **trial.to_json(),
             "off_policy": {

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broker_config.messages import DELAY_PARTS
 from rl_agent.errors import ExperienceFormatError
 from rl_agent.experience.decision import Decision, decode
 
-PARTS = ("transfer_in_s", "waiting_s", "load_s", "generation_s", "transfer_out_s")
-LONGEST_S = 86_400.0
+MAX_DELAY_S = 86_400.0
 TOLERANCE_S = 1.0
 TOLERANCE = 0.02
 
@@ -98,14 +98,14 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> Samples:
 
 
 def _problem_with(row: Mapping[str, Any]) -> str | None:
-    parts = [row[name] for name in PARTS]
+    parts = [row[name] for name in DELAY_PARTS]
     numbers = [row["reward"], row["units"], row["propensity"], row["finished_at"], *parts]
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         return "a number is missing, NaN or infinite"
     if min(parts) < 0.0 or row["units"] <= 0.0 or not 0.0 < row["propensity"] <= 1.0:
         return "a delay, work or propensity that cannot be"
     delay_s, elapsed_s = sum(parts), row["finished_at"] - row["arrived_at"]
-    if delay_s > LONGEST_S or abs(row["reward"] + delay_s) > TOLERANCE_S + TOLERANCE * delay_s:
+    if delay_s > MAX_DELAY_S or abs(row["reward"] + delay_s) > TOLERANCE_S + TOLERANCE * delay_s:
         return "a reward that its delay parts do not add up to"
     if not row["arrived_at"] <= row["decided_at"] <= row["finished_at"]:
         return "times out of order"

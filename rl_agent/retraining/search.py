@@ -18,8 +18,8 @@ from rl_agent.placing.estimates import FloatArray
 from rl_agent.policy.node_policy import Float32, NodePolicyWeights
 
 SPREAD = 0.3
-LEAST_SPREAD = 0.01
-LEAST_SCALE = 0.05
+MIN_SPREAD = 0.01
+MIN_SCALE = 0.05
 WIDER = 1.3
 NARROWER = 0.95
 DISTURBED = ("row_weight", "latent", "mixed_weight", "output_weight", "output_bias")
@@ -56,10 +56,10 @@ class Search:
         is_better = mean_s < self.best_s
         if is_better:
             self.best, self.best_s = tried, mean_s
-        self._spread = max(self._spread * (WIDER if is_better else NARROWER), LEAST_SPREAD)
+        self._spread = max(self._spread * (WIDER if is_better else NARROWER), MIN_SPREAD)
         return is_better
 
     def _disturb(self, values: Float32) -> Float32:
-        scale = self._spread * max(float(np.abs(values).mean()), LEAST_SCALE)
+        scale = self._spread * max(float(np.abs(values).mean()), MIN_SCALE)
         noise: FloatArray = scale * self._generator.normal(size=values.shape)
         return (values + noise).astype(np.float32)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_agent.edge_placement.scenario import Job, Node, Scenario
+from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import DEFAULT_LINK_MBIT_S
 from rl_agent.placing.residency import resident_after
@@ -24,7 +24,7 @@ from rl_agent.retraining.samples import Sample
 NEWEST = 15
 RECENT = 0.25
 """A node that none of this newest share of the decisions could choose has left."""
-LEAST_LINK_MBIT = 0.05
+MIN_INPUT_MBIT = 0.05
 NOISE_LOG = (0.02, 0.5)
 THROTTLES_EVERY_S = 900.0
 THROTTLES_FOR_S = 120.0
@@ -62,13 +62,15 @@ class Twin:
         fit: how good it is.
     """
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[NodeProfile, ...]
     jobs: tuple[Job, ...]
     placed: tuple[tuple[float, str, str], ...]
     estimates: Estimates
     fit: Fit
 
-    def scenario(self, first: int, last: int, seed: int, *, pace: float = 1.0, throttles: bool = False) -> Scenario:
+    def scenario(
+        self, first: int, last: int, seed: int, *, pace: float = 1.0, throttles: bool = False
+    ) -> PlacementScenario:
         """Return jobs `first` to `last` - 1 played again.
 
         Args:
@@ -90,9 +92,9 @@ class Twin:
         if throttles:
             end_s = 2.0 * played[-1].arrival_s + 600.0
             nodes = tuple(replace(node, slowdowns=_slowdowns(generator, end_s)) for node in nodes)
-        return Scenario(nodes=nodes, jobs=played)
+        return PlacementScenario(nodes=nodes, jobs=played)
 
-    def _nodes_at(self, at_s: float) -> tuple[Node, ...]:
+    def _nodes_at(self, at_s: float) -> tuple[NodeProfile, ...]:
         """Return the nodes with the models in memory that they had at that time."""
         resident: dict[str, tuple[str, ...]] = {}
         limit = {node.name: node.resident_limit for node in self.nodes}
@@ -120,11 +122,11 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
     links = _newest(
         ((s.node, s.ingress or ""), s.input_mbit / s.transfer_in_s)
         for s in samples
-        if s.input_mbit > LEAST_LINK_MBIT and s.transfer_in_s > 0.0
+        if s.input_mbit > MIN_INPUT_MBIT and s.transfer_in_s > 0.0
     )
     ingresses = sorted({sample.ingress or "" for sample in samples})
     nodes = tuple(
-        Node(
+        NodeProfile(
             name=name,
             s_per_unit={model: estimates.of(name, model).s_per_unit.median for model in models},
             load_s={model: estimates.of(name, model).load_s.median for model in models},

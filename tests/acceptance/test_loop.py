@@ -17,9 +17,9 @@ from rl_agent.experience.decision import decode
 from rl_agent.experience.log import read_experience
 from rl_agent.policy.file import write_policy
 from rl_agent.policy.registry import PolicyState, policies
-from rl_agent.retraining.retrainer import LEAST_SAMPLES
+from rl_agent.retraining.retrainer import MIN_SAMPLES
 
-JOBS = LEAST_SAMPLES + 10
+JOBS = MIN_SAMPLES + 10
 ROUND_S = 600.0  # retraining is nice: on a busy machine everybody else comes first
 LADLE = [sys.executable, "-c", "from planner.cli import main; main()"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from sqlmodel import SQLModel
 
 from rl_agent.database import open_database
-from rl_agent.edge_placement.scenario import Scenario
+from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.experience.decision import decisions, encode
 from rl_agent.experience.log import ExperienceRow, insert_experience
@@ -22,7 +22,7 @@ EPOCH_S = 1_700_000_000.0
 class LoggingSimulator(Simulator):
     """Notes of each finished attempt what it took."""
 
-    def __init__(self, scenario: Scenario, **rules: Any) -> None:
+    def __init__(self, scenario: PlacementScenario, **rules: Any) -> None:
         super().__init__(scenario, **rules)
         self.took: dict[str, dict[str, float]] = {}
 
@@ -43,7 +43,7 @@ class LoggingSimulator(Simulator):
         return is_done
 
 
-def log_of(scenario: Scenario, placer: Placer) -> list[dict[str, Any]]:
+def log_of(scenario: PlacementScenario, placer: Placer) -> list[dict[str, Any]]:
     """The rows of `placer` on `scenario`, in order of decision."""
     simulator = LoggingSimulator(scenario)
     jobs = {job.name: job for job in scenario.jobs}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker_config.settings import Settings
-from rl_agent.retraining.practice import Plan
+from rl_agent.retraining.practice import RetrainingPlan
 from rl_agent.retraining.retrainer import Retrainer
 
-SMALL = Plan(
+SMALL = RetrainingPlan(
     trials=6,
     searched=2,
     decisions=400,

@@ -11,7 +11,8 @@ from matplotlib import colormaps, dates
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from planner.ledger.report_data import PARTS, ReportData
+from broker_config.messages import DELAY_PARTS
+from planner.ledger.report_data import ReportData
 
 PART_COLOURS = ("#8da0cb", "#bdbdbd", "#e78ac3", "#66c2a5", "#fc8d62")
 QUANTILES = (0.1, 0.5, 0.9)
@@ -42,7 +43,7 @@ def _time(second: float) -> Any:
 
 def _delay(panel: Any, data: ReportData, at: list[datetime]) -> None:
     parts_s = np.nan_to_num(data.mean_parts_s())
-    panel.stackplot(at, parts_s.T, labels=[name.removesuffix("_s") for name in PARTS], colors=PART_COLOURS)
+    panel.stackplot(at, parts_s.T, labels=[name.removesuffix("_s") for name in DELAY_PARTS], colors=PART_COLOURS)
     panel.set_ylabel("service delay (s)")
     panel.set_ylim(bottom=0.0)
     _legend(panel)

@@ -15,13 +15,13 @@ from rl_agent.edge_offloading import pulls
 from rl_agent.edge_offloading.core import OffloadingCore
 from rl_agent.edge_offloading.env import EdgeOffloadingEnv
 from rl_agent.edge_offloading.features import Column, ObservationKind
-from rl_agent.edge_offloading.scenario import Scenario, Variant
+from rl_agent.edge_offloading.scenario import OffloadingScenario, Variant
 from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
 
 SMALL: dict[str, Any] = {"n_servers": 5, "n_tasks": 6, "n_slots": 4}
 
 
-def transcription(scenario: Scenario, tasks: Any, actions: list[int]) -> list[float]:
+def transcription(scenario: OffloadingScenario, tasks: Any, actions: list[int]) -> list[float]:
     """Step by step as in the paper: slots, stations, tasks."""
     f, r = scenario.capacity, scenario.rate
     q = [0.0] * scenario.n_servers
@@ -44,7 +44,7 @@ def transcription(scenario: Scenario, tasks: Any, actions: list[int]) -> list[fl
 
 @pytest.mark.parametrize("variant", ["paper", "published"])
 def test_core_equals_a_plain_transcription_on_random_actions(variant: Variant) -> None:
-    scenario = Scenario(n_servers=7, n_tasks=30, n_slots=12, variant=variant)
+    scenario = OffloadingScenario(n_servers=7, n_tasks=30, n_slots=12, variant=variant)
     rng = np.random.default_rng(3)
     tasks = scenario.draw(3, rng)
     actions = rng.integers(0, 7, tasks.work.shape)
@@ -66,7 +66,7 @@ def test_core_equals_a_plain_transcription_on_random_actions(variant: Variant) -
 def test_work_correlates_with_result_size_only_in_the_published_variant() -> None:
     rng = np.random.default_rng(0)
     for variant, low, high in (("paper", -0.1, 0.1), ("published", 0.9, 1.0)):
-        scenario = Scenario(variant=variant, n_slots=5)  # type: ignore[arg-type]
+        scenario = OffloadingScenario(variant=variant, n_slots=5)  # type: ignore[arg-type]
         tasks = scenario.draw(1, rng)
         is_task = tasks.is_scheduled
         assert low <= np.corrcoef(tasks.work[is_task], tasks.result_mbit[is_task])[0, 1] <= high
@@ -75,7 +75,7 @@ def test_work_correlates_with_result_size_only_in_the_published_variant() -> Non
 
 
 def test_draws_respect_the_papers_ranges() -> None:
-    scenario = Scenario(n_slots=20)
+    scenario = OffloadingScenario(n_slots=20)
     tasks = scenario.draw(2, np.random.default_rng(1))
     counts = np.diff(tasks.offsets, axis=1)
     assert 20 <= counts.min()
@@ -89,7 +89,7 @@ def test_draws_respect_the_papers_ranges() -> None:
 
 def test_late_placement_in_core_is_the_ordered_pull() -> None:
     """Given the planner's order, when each task goes where it starts first, then it is a shared pull."""
-    scenario = Scenario(n_servers=4, n_tasks=60, n_slots=8)
+    scenario = OffloadingScenario(n_servers=4, n_tasks=60, n_slots=8)
     tasks = scenario.draw(2, np.random.default_rng(5))
     core = OffloadingCore(scenario, 2, ageing_gcycles_per_s=2.0)
     core.begin(tasks)
@@ -178,7 +178,7 @@ def test_refused_placements_name_the_server() -> None:
     env.reset(seed=1)
     with pytest.raises(ValueError, match="out of range"):
         env.step(np.int64(5))
-    full = OffloadingCore(Scenario(n_servers=2, n_tasks=80, n_slots=2), 1, 1.0)
+    full = OffloadingCore(OffloadingScenario(n_servers=2, n_tasks=80, n_slots=2), 1, 1.0)
     full.begin(full.scenario.draw(1, np.random.default_rng(0)))
     first = np.zeros(1, dtype=np.int64)
     while full.decision().has_room[0, 0]:
@@ -189,7 +189,7 @@ def test_refused_placements_name_the_server() -> None:
 
 def test_parallel_episodes_equal_single_ones() -> None:
     """Given two lanes with seeds 11 and 12, then each plays what a single environment with its seed plays."""
-    scenario = Scenario(**SMALL)
+    scenario = OffloadingScenario(**SMALL)
     lanes = EdgeOffloadingVecEnv(scenario, 2, "in_slot")
     lanes.seed(11)
     observation = lanes.reset()

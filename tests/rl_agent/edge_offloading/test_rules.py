@@ -7,14 +7,14 @@ import pytest
 
 from rl_agent.edge_offloading import pulls, rules
 from rl_agent.edge_offloading.features import Column
-from rl_agent.edge_offloading.scenario import Arrivals, Scenario
+from rl_agent.edge_offloading.scenario import Arrivals, OffloadingScenario
 from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
-from rl_agent.reproduction.evaluation import RULES, evaluation_arrivals, summarize
+from rl_agent.reproduction.evaluation import OFFLOADING_RULES, evaluation_arrivals, summarize
 
 
 def two_servers(work: list[float]) -> Arrivals:
     """One slot, two servers of 1 and 2 Gcycles/s; all tasks arrive at server 0 and carry no data."""
-    scenario = Scenario(n_servers=2, n_tasks=len(work), n_slots=1)
+    scenario = OffloadingScenario(n_servers=2, n_tasks=len(work), n_slots=1)
     scenario.__dict__["capacity"] = np.array([1.0, 2.0])
     n = len(work)
     zeros = np.zeros((1, n), dtype=np.int64)
@@ -85,12 +85,12 @@ def test_smooth_turns_spread_servers_in_proportion() -> None:
 
 @pytest.fixture(scope="module")
 def episode() -> Arrivals:
-    return evaluation_arrivals(Scenario(n_tasks=40, n_slots=25), 3, 3)
+    return evaluation_arrivals(OffloadingScenario(n_tasks=40, n_slots=25), 3, 3)
 
 
 def test_every_rule_places_every_task_and_none_beats_the_bound(episode: Arrivals) -> None:
     bound = np.nanmean(pulls.pooled_srpt(episode)[episode.is_scheduled])
-    for name, rule in RULES.items():
+    for name, rule in OFFLOADING_RULES.items():
         delays = rule(episode, np.random.default_rng(0))
         assert not np.isnan(delays[episode.is_scheduled]).any(), name
         assert delays[episode.is_scheduled].mean() >= bound - 1e-9, name
@@ -99,7 +99,8 @@ def test_every_rule_places_every_task_and_none_beats_the_bound(episode: Arrivals
 def test_rules_rank_as_measured_at_load_near_one(episode: Arrivals) -> None:
     baseline = rules.greedy(episode)
     ratio = {
-        name: summarize(rule(episode, np.random.default_rng(0)), baseline).mean_ratio for name, rule in RULES.items()
+        name: summarize(rule(episode, np.random.default_rng(0)), baseline).mean_ratio
+        for name, rule in OFFLOADING_RULES.items()
     }
     ranked = [
         "pooled SRPT (lower bound)",
@@ -118,7 +119,7 @@ def test_rules_rank_as_measured_at_load_near_one(episode: Arrivals) -> None:
 
 
 def test_scores_in_the_observation_are_those_of_the_rules() -> None:
-    scenario = Scenario(n_servers=6, n_tasks=10, n_slots=5)
+    scenario = OffloadingScenario(n_servers=6, n_tasks=10, n_slots=5)
     for kind, rule in (("in_slot", "Opt-TS"), ("slot_start", "common plan from slot start")):
         env = EdgeOffloadingVecEnv(scenario, 1, kind)  # type: ignore[arg-type]
         env.seed(9)
@@ -126,5 +127,5 @@ def test_scores_in_the_observation_are_those_of_the_rules() -> None:
         while not done[0]:
             observation, _, done, info = env.step(observation[..., Column.SCORE].argmax(axis=1))
         tasks = scenario.draw(1, np.random.default_rng(9))
-        expected = np.nanmean(RULES[rule](tasks, np.random.default_rng(0)))
+        expected = np.nanmean(OFFLOADING_RULES[rule](tasks, np.random.default_rng(0)))
         assert info[0]["mean_service_delay_s"] == pytest.approx(expected, abs=1e-6)

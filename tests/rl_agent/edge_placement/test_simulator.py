@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from rl_agent.edge_placement.scenario import Job, Node, Scenario, ScenarioSpec
+from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, RandomPlacer
 
 
 def node(name="a", **given):
     given = {"s_per_unit": {"m": 1.0, "k": 1.0}, "load_s": {"m": 5.0, "k": 5.0}, **given}
-    return Node(name=name, link_mbit_s={"a": 10.0, "b": 10.0}, **given)
+    return NodeProfile(name=name, link_mbit_s={"a": 10.0, "b": 10.0}, **given)
 
 
 def job(number, arrival_s, units=10.0, model="m", ingress="a", **given):
@@ -21,7 +21,7 @@ def job(number, arrival_s, units=10.0, model="m", ingress="a", **given):
 
 
 def delays(nodes, jobs, **given):
-    return Simulator(Scenario(nodes=tuple(nodes), jobs=tuple(jobs)), **given).run(EarliestCompletionPlacer())
+    return Simulator(PlacementScenario(nodes=tuple(nodes), jobs=tuple(jobs)), **given).run(EarliestCompletionPlacer())
 
 
 def test_a_job_on_an_idle_node_takes_transfer_load_generation_and_transfer():
@@ -118,4 +118,4 @@ def test_a_placer_that_never_places_is_told_so_instead_of_looping_for_ever():
             return np.zeros(len(room), dtype=bool)
 
     with pytest.raises(RuntimeError, match="1 jobs are left WAITING"):
-        Simulator(Scenario(nodes=(node("a"),), jobs=(job(0, 0.0),))).run(Idle())
+        Simulator(PlacementScenario(nodes=(node("a"),), jobs=(job(0, 0.0),))).run(Idle())

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 import rl_agent.envs  # noqa: F401 - registers the ids
 from rl_agent.edge_offloading.features import layout
-from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
 from rl_agent.ladts.actors import CategoricalActor, DiffusionActor
 from rl_agent.ladts.buffers import LatentReplayBuffer
@@ -31,7 +31,7 @@ from rl_agent.ladts.ladts import LADTS
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.ladts.policies import D2SACPolicy, LADTSPolicy, SACTSPolicy
 
-SCENARIO = Scenario(n_servers=4, n_tasks=5, n_slots=3)
+SCENARIO = OffloadingScenario(n_servers=4, n_tasks=5, n_slots=3)
 SMALL: dict[str, Any] = {"net_arch": (8,), "critic_net_arch": (8,), "n_denoising_steps": 3}
 POLICIES = ["LADTSPolicy", "D2SACPolicy", "SACTSPolicy"]
 
@@ -115,7 +115,7 @@ def test_saved_zip_holds_no_networks_or_latent_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nodes", [2, 20, 50])
 def test_target_entropy_can_be_reached(nodes: int) -> None:
-    env = EdgeOffloadingVecEnv(Scenario(n_servers=nodes, n_tasks=2, n_slots=2), 1, "in_slot")
+    env = EdgeOffloadingVecEnv(OffloadingScenario(n_servers=nodes, n_tasks=2, n_slots=2), 1, "in_slot")
     model = LADTS("LADTSPolicy", env, policy_kwargs=SMALL)
     assert 0 < model.target_entropy_nats < math.log(nodes)
 
@@ -233,7 +233,9 @@ def test_carried_starts_are_stored_as_they_were_when_used() -> None:
 
 
 def test_only_eligible_nodes_are_chosen_while_exploring_and_after() -> None:
-    env = EdgeOffloadingVecEnv(Scenario(n_servers=3, n_tasks=40, n_slots=3), 2, "in_slot", ageing_gcycles_per_s=1.0)
+    env = EdgeOffloadingVecEnv(
+        OffloadingScenario(n_servers=3, n_tasks=40, n_slots=3), 2, "in_slot", ageing_gcycles_per_s=1.0
+    )
     LADTS(
         "LADTSPolicy", env, learning_starts=150, policy_kwargs={"layout": layout(env.scenario, "in_slot"), **SMALL}
     ).learn(400)
@@ -277,7 +279,7 @@ def test_replay_buffer_saves_and_loads(tmp_path: Path) -> None:
 
 def test_shared_policy_serves_other_node_counts_with_the_same_weights() -> None:
     small, large = build(), None
-    scenario = Scenario(n_servers=11, n_tasks=5, n_slots=3)
+    scenario = OffloadingScenario(n_servers=11, n_tasks=5, n_slots=3)
     env = EdgeOffloadingVecEnv(scenario, 2, "in_slot")
     large = LADTS("LADTSPolicy", env, policy_kwargs={"layout": layout(scenario, "in_slot"), **SMALL})
     large.policy.load_state_dict(small.policy.state_dict())
@@ -336,7 +338,9 @@ def test_acting_gives_the_probabilities_that_are_trained(
 
 @pytest.mark.parametrize("ent_coef", ["auto", 1.5])
 def test_large_entropy_coefficients_stay_numbers_where_nodes_are_ineligible(ent_coef: str | float) -> None:
-    env = EdgeOffloadingVecEnv(Scenario(n_servers=3, n_tasks=40, n_slots=3), 2, "in_slot", ageing_gcycles_per_s=1.0)
+    env = EdgeOffloadingVecEnv(
+        OffloadingScenario(n_servers=3, n_tasks=40, n_slots=3), 2, "in_slot", ageing_gcycles_per_s=1.0
+    )
     model = LADTS("LADTSPolicy", env, learning_starts=20, ent_coef=ent_coef, policy_kwargs=SMALL).learn(300)
     assert all(parameter.isfinite().all() for parameter in model.policy.parameters())
 

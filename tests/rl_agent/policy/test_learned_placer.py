@@ -10,7 +10,7 @@ import torch as th
 from policies import policy_files
 
 from rl_agent.edge_placement.env import EdgePlacementEnv
-from rl_agent.edge_placement.scenario import Scenario, ScenarioSpec
+from rl_agent.edge_placement.scenario import PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.errors import PolicyAnswerError, PolicyFileError
 from rl_agent.ladts.ladts import LADTS
@@ -52,7 +52,7 @@ def at_another_pace(factor, scenario):
         for node in scenario.nodes
     ]
     jobs = [replace(job, arrival_s=factor * job.arrival_s) for job in scenario.jobs]
-    return Scenario(nodes=tuple(nodes), jobs=tuple(jobs))
+    return PlacementScenario(nodes=tuple(nodes), jobs=tuple(jobs))
 
 
 def observation(n_jobs=3, n_nodes=4, seed=0, latent_action=None, room=2):

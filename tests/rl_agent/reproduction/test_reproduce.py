@@ -14,17 +14,17 @@ from click.testing import CliRunner
 
 from rl_agent.edge_offloading import rules
 from rl_agent.edge_offloading.features import Column
-from rl_agent.edge_offloading.scenario import Scenario
+from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.reproduction import reproduce
-from rl_agent.reproduction.evaluation import RULES, evaluation_arrivals, play, summarize
-from rl_agent.reproduction.experiments import Experiment, Plan, experiments, quick_plan
+from rl_agent.reproduction.evaluation import OFFLOADING_RULES, evaluation_arrivals, play, summarize
+from rl_agent.reproduction.experiments import Experiment, ReproductionPlan, experiments, quick_plan
 from rl_agent.reproduction.learners import LEARNERS
 from rl_agent.reproduction.reproduce import command, run_learner
 from rl_agent.reproduction.results import read_rows, write_rows
 
-SMALL = Scenario(n_servers=4, n_tasks=6, n_slots=5)
+SMALL = OffloadingScenario(n_servers=4, n_tasks=6, n_slots=5)
 
 
 class ScoreFollower:
@@ -51,7 +51,7 @@ def test_a_network_that_disagrees_does_not_make_lad_ts_at_slot_start_leave_the_p
     _, probabilities = model.policy.decide(observation, score, deterministic=True)
     assert np.ptp(np.log(probabilities), axis=1).min() < 9.0  # the scores alone lie 10 apart
     # When it plays, then it plays the common plan
-    plan = RULES["common plan from slot start"](tasks, np.random.default_rng(0))
+    plan = OFFLOADING_RULES["common plan from slot start"](tasks, np.random.default_rng(0))
     np.testing.assert_allclose(play(model, tasks, "slot_start"), plan, atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def curve() -> Experiment:
 
 @pytest.mark.parametrize("name", list(LEARNERS))
 def test_every_learner_runs_and_counts_every_parallel_episode(name: str) -> None:
-    plan = Plan(base=SMALL, episodes=4, every=2, evaluation_episodes=2)
+    plan = ReproductionPlan(base=SMALL, episodes=4, every=2, evaluation_episodes=2)
     rows = run_learner(curve(), curve().settings[0], name, 1, plan)
     own = [row for row in rows if row.name == name]
     assert [row.episodes for row in own] == [0, 2, 4]
@@ -88,7 +88,7 @@ def test_every_learner_runs_and_counts_every_parallel_episode(name: str) -> None
 
 
 def test_untrained_lad_ts_is_opt_ts_and_planners_order_beats_it() -> None:
-    scenario = Scenario(n_servers=6, n_tasks=40, n_slots=10)
+    scenario = OffloadingScenario(n_servers=6, n_tasks=40, n_slots=10)
     learner = LEARNERS["LAD-TS"]
     model: Any = learner.build(scenario, 1, 2)
     tasks = evaluation_arrivals(scenario, 1, 2)
@@ -100,7 +100,7 @@ def test_untrained_lad_ts_is_opt_ts_and_planners_order_beats_it() -> None:
 
 def test_trained_policy_reacts_to_backlog() -> None:
     """Given a trained policy without a rule's score to lean on, when its backlogs are hidden, then it does worse."""
-    scenario = Scenario(n_servers=5, n_tasks=20, n_slots=8)
+    scenario = OffloadingScenario(n_servers=5, n_tasks=20, n_slots=8)
     learner = LEARNERS["SAC-TS"]
     model: Any = learner.build(scenario, 1, 20, learning_starts=200)
     model.learn(16_000)
@@ -114,10 +114,10 @@ def test_trained_policy_reacts_to_backlog() -> None:
 
 
 def test_rows_survive_the_file(tmp_path: Path) -> None:
-    rows = reproduce.run_rules(curve(), curve().settings[0], Plan(base=SMALL, evaluation_episodes=1))
+    rows = reproduce.run_rules(curve(), curve().settings[0], ReproductionPlan(base=SMALL, evaluation_episodes=1))
     write_rows(tmp_path / "rows.csv", rows)
     assert read_rows(tmp_path / "rows.csv") == rows
-    assert {row.name for row in rows} == set(RULES)
+    assert {row.name for row in rows} == set(OFFLOADING_RULES)
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -145,10 +145,10 @@ def test_unknown_names_are_refused_with_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_runs_of_another_plan_are_not_mixed_in(tmp_path: Path) -> None:
-    reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=3))
-    reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=3, seeds=(8,)))
+    reproduce.keep_plan(tmp_path / "plan.txt", ReproductionPlan(episodes=3))
+    reproduce.keep_plan(tmp_path / "plan.txt", ReproductionPlan(episodes=3, seeds=(8,)))
     with pytest.raises(click.UsageError, match="another plan"):
-        reproduce.keep_plan(tmp_path / "plan.txt", Plan(episodes=4))
+        reproduce.keep_plan(tmp_path / "plan.txt", ReproductionPlan(episodes=4))
 
 
 @pytest.mark.parametrize("name", ["LAD-TS", "DQN-TS"])
@@ -164,7 +164,7 @@ def test_models_of_two_seeds_train_on_arrivals_of_their_own(name: str) -> None:
 
 @pytest.mark.parametrize(("episodes", "every", "evaluated"), [(3, 20, [3]), (5, 2, [0, 2, 4, 5])])
 def test_the_end_is_always_evaluated(episodes: int, every: int, evaluated: list[int]) -> None:
-    plan = Plan(base=SMALL, episodes=episodes, every=every, evaluation_episodes=1)
+    plan = ReproductionPlan(base=SMALL, episodes=episodes, every=every, evaluation_episodes=1)
     rows = run_learner(curve(), curve().settings[0], "SAC-TS", 1, plan)
     assert [row.episodes for row in rows] == evaluated
 
@@ -184,7 +184,7 @@ def test_arguments_that_would_run_nothing_are_refused(arguments: list[str], told
 
 
 def test_planners_order_is_played_to_the_end_where_a_task_fills_a_server_for_many_slots() -> None:
-    scenario = Scenario(n_servers=2, n_tasks=3, n_slots=2, capacity_gcycles_s=(1, 1))
+    scenario = OffloadingScenario(n_servers=2, n_tasks=3, n_slots=2, capacity_gcycles_s=(1, 1))
     tasks = evaluation_arrivals(scenario, 1, 20)
     delays = play(ScoreFollower(), tasks, "in_slot", ageing_gcycles_per_s=2.0)
     np.testing.assert_array_equal(np.isnan(delays), np.isnan(rules.greedy(tasks)))

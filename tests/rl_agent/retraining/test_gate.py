@@ -8,9 +8,9 @@ from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.rules import RULES as ALL_RULES
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
-from rl_agent.retraining.gate import BLOCK_JOBS, Rules, compare, first_to_pass, judge
+from rl_agent.retraining.gate import BLOCK_JOBS, PlannerSettings, compare, first_to_pass, judge
 
-RULES = Rules(window=2, ageing=2.0, lookahead=8)
+RULES = PlannerSettings(window=2, ageing=2.0, lookahead=8)
 
 
 def served():

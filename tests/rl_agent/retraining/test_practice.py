@@ -6,13 +6,13 @@ from policies import policy_files
 
 from rl_agent.experience.decision import Decision, decode, encode
 from rl_agent.policy.file import parse_policy
-from rl_agent.retraining.gate import Rules
-from rl_agent.retraining.practice import TRIALS_PER_SAVE, Plan, Practice
+from rl_agent.retraining.gate import PlannerSettings
+from rl_agent.retraining.practice import TRIALS_PER_SAVE, Practice, RetrainingPlan
 from rl_agent.retraining.samples import check_rows
 from rl_agent.retraining.twin import fit_twin
 
-RULES = Rules(window=2, ageing=2.0, lookahead=8)
-SMALL = Plan(
+RULES = PlannerSettings(window=2, ageing=2.0, lookahead=8)
+SMALL = RetrainingPlan(
     trials=5, searched=2, decisions=200, round_decisions=100, episode_jobs=40, episodes=3, validations=2, repeats=2
 )
 
@@ -59,7 +59,7 @@ def test_each_find_and_each_round_is_validated(samples, tmp_path):
 
 def test_a_search_that_was_killed_goes_on_where_it_was(samples, tmp_path):
     # Given a round that was killed while it searched
-    plan = Plan(**{**vars(SMALL), "trials": 2 * TRIALS_PER_SAVE, "decisions": 100})
+    plan = RetrainingPlan(**{**vars(SMALL), "trials": 2 * TRIALS_PER_SAVE, "decisions": 100})
     killed = practice(samples, tmp_path, policy_files("v", scale=0.3), plan)
 
     def kill(_what, share):
@@ -97,7 +97,7 @@ def test_nodes_that_left_or_finished_nothing_are_not_in_the_way(explored, tmp_pa
         rows.append({**row, "id": number, "node": node, "decision": encode(wider)})
     samples = check_rows(rows)
     # When it is learnt from them
-    learning = practice(samples, tmp_path, policy_files("v", scale=0.3), Plan(**{**vars(SMALL), "trials": 0}))
+    learning = practice(samples, tmp_path, policy_files("v", scale=0.3), RetrainingPlan(**{**vars(SMALL), "trials": 0}))
     learning.run(samples)
     # Then the twin has the nodes that are there
     assert {node.name for node in learning.twin.nodes} == {row["node"] for row in explored}
@@ -110,7 +110,7 @@ def test_a_new_round_takes_the_critics_of_the_last_one_and_not_its_actor(samples
     first.run(samples)
     kept = {name: tensor.numpy().copy() for name, tensor in first._kept.items()}
     # When the next one, for another policy, makes one round of decisions
-    plan = Plan(**{**vars(SMALL), "trials": 0, "decisions": 100})
+    plan = RetrainingPlan(**{**vars(SMALL), "trials": 0, "decisions": 100})
     following = practice(samples, tmp_path, policy_files("other", scale=0.3, seed=9), plan)
     following.run(samples)
     # Then its critics are near those of the first, and its actor is near its own policy

@@ -6,11 +6,12 @@ from click.testing import CliRunner
 from planner_world import World
 from policies import policy_files
 
+from broker_config.messages import DELAY_PARTS
 from broker_config.settings import Settings
 from planner.cli import tables
 from planner.cli.main import main
 from planner.ledger.ledger import Ledger
-from planner.ledger.report_data import PARTS, read_report
+from planner.ledger.report_data import read_report
 from rl_agent.policy import registry
 
 
@@ -45,7 +46,7 @@ def test_the_report_adds_up_to_what_the_ledger_says(world):
     assert len(data.finished_at) == 40
     np.testing.assert_allclose(data.delay_s, 10.0)
     np.testing.assert_allclose(data.mean_parts_s().sum(axis=1), 10.0)
-    assert data.mean_parts_s()[0, PARTS.index("generation_s")] == pytest.approx(4.0)
+    assert data.mean_parts_s()[0, DELAY_PARTS.index("generation_s")] == pytest.approx(4.0)
     np.testing.assert_allclose(data.shares().sum(axis=0), 1.0)
     assert list(data.promotions) == ["v1"]
 
