@@ -20,9 +20,8 @@ from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import NodeView
 from rl_agent.placing.residency import resident_after
 
-OVERDUE_FACTOR = 3.0
-OVERDUE_SLACK_S = 5.0
-
+OVERDUE_FACTOR = 3.0  # more than a busy or throttled node usually takes, so that jobs are not moved for nothing
+OVERDUE_SLACK_S = 5.0  # for jobs so short that the factor alone would be less than a heartbeat or two
 
 AttemptKey = tuple[str, int]
 
@@ -52,9 +51,9 @@ class LiveAttempt:
     """One attempt that a node has not finished.
 
     Attributes:
-        begins_at: when the node turned to it, as far as the planner can tell; None while others are before it.
-        resent: how often its message was sent again to a node that stays idle in front of it.
-        withdrawn: the job was taken back or cancelled; the place stays taken until the node says so.
+        begins_at: when the node began it, as far as the planner can tell; None while it is queued behind others.
+        resent: how often its message was sent again to a node that stays idle although it holds the attempt.
+        withdrawn: the job was taken back or cancelled; the place stays occupied until the node confirms.
     """
 
     job: str
@@ -103,7 +102,7 @@ class LiveNode:
     """One node: its last report, and the attempts it holds in the order it will take them.
 
     Attributes:
-        idle_at: the attempt in front of which it has reported itself idle, and since when.
+        idle_at: the attempt that it should be working on while it reports itself idle, and since when.
         drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
             `factor` and `since`.
     """
@@ -162,7 +161,7 @@ class LiveNode:
         return next(iter(self.attempts.values()), None)
 
     def room(self, window: float, now: float) -> float:
-        """Return how many more attempts the window takes; an overdue node gets none, or would be given them in vain."""
+        """Return how many more attempts the window takes; none while the node is overdue and its estimate is wrong."""
         return max(window - len(self.attempts), 0.0) if self.accepts_jobs and not self.is_overdue(now) else 0.0
 
     def add(self, attempt: LiveAttempt, now: float) -> None:

@@ -10,8 +10,8 @@ from rl_agent.placing.estimates import ModelEstimate
 
 logger = logging.getLogger(__name__)
 
-LEAST_OUTCOMES = 3
-"""Before so many the prediction was borrowed from other nodes, and no reproach to this one."""
+MIN_OUTCOMES = 3
+"""With fewer outcomes the prediction still rests on other nodes, and missing it says nothing about this one."""
 
 
 def watch_drift(node: LiveNode, attempt: LiveAttempt, generation_s: float, estimate: ModelEstimate, now: float) -> bool:
@@ -19,12 +19,12 @@ def watch_drift(node: LiveNode, attempt: LiveAttempt, generation_s: float, estim
 
     Args:
         node: where it ran.
-        attempt: that is done.
-        generation_s: what it took, without the load.
-        estimate: of the node for the model, which has not learnt from this attempt yet.
+        attempt: which is done.
+        generation_s: measured, without the model load.
+        estimate: of the node for the model, not yet updated with this attempt.
         now: seconds on the planner's clock.
     """
-    if estimate.s_per_unit.count < LEAST_OUTCOMES:
+    if estimate.s_per_unit.count < MIN_OUTCOMES:
         return False
     model = attempt.model
     drift = node.drifts.setdefault(model, Drift(is_alarm=model in node.drift_alarms))

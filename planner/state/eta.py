@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 from planner.state.cluster import Cluster, LiveNode
-from planner.state.jobs import LiveJob, WaitingJobs
+from planner.state.jobs import LiveJob
+from planner.state.waiting import WaitingJobs
 from rl_agent.placing.estimates import NORMAL_P90
 from rl_agent.placing.observation import Observation
 
-WAITING_SPREAD_LOG = 0.5
-LEAST_SPREAD_LOG = 0.05  # however alike the last few were, no machine repeats itself better than that
+WAITING_SPREAD_LOG = 0.5  # a guess: p90 is 1.9 times the median
+MIN_SPREAD_LOG = 0.05  # no machine repeats itself better than that, however alike the last few jobs were
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,13 @@ class Eta:
 def eta_when_placed(observation: Observation, node: LiveNode, row: int, chosen: int, now: float) -> Eta:
     """Return the prediction for the job in `row`, about to be given to `node` (column `chosen`).
 
-    The 90th percentile takes the spread of what the node holds already and of the job's own generation as independent
-    and normal.
+    The 90th percentile assumes that the time of what the node holds already and the job's own generation time are
+    independent and normally distributed.
     """
     backlog_s = node.backlog_s(now)
     arrival_s = max(float(observation.transfer_in_s[row, chosen]), backlog_s)
     p50_s = arrival_s + float(observation.service_s[row, chosen] + observation.transfer_out_s[row, chosen])
-    spread_log = max(float(observation.generation_log_std[row, chosen]), LEAST_SPREAD_LOG)
+    spread_log = max(float(observation.generation_log_std[row, chosen]), MIN_SPREAD_LOG)
     own_std_s = float(observation.generation_s[row, chosen]) * spread_log
     return Eta(p50_s=p50_s, p90_s=p50_s + NORMAL_P90 * math.hypot(own_std_s, node.backlog_std_s()))
 
@@ -39,8 +40,8 @@ def eta_when_placed(observation: Observation, node: LiveNode, row: int, chosen: 
 def eta_when_waiting(cluster: Cluster, waiting: WaitingJobs, job: LiveJob, now: float) -> Eta | None:
     """Return a rough prediction for a WAITING job, None while no node is ready.
 
-    All work that waits is taken to be before it and to be shared evenly by the ready nodes; the true order may be
-    kinder. The 90th percentile assumes a log-normal spread of `WAITING_SPREAD_LOG`.
+    Assumes that all waiting work comes first and is shared evenly by the ready nodes, which overestimates where the
+    order is kinder. The 90th percentile assumes a log-normal spread of `WAITING_SPREAD_LOG`.
     """
     ready = sum(node.accepts_jobs for node in cluster.nodes.values())
     if ready == 0:

@@ -7,14 +7,15 @@ from collections.abc import Container
 
 
 class FairShares:
-    """Start tags: what was given to each client, on a clock that advances as if all had been served at once.
+    """Start tags: the work given to each client, on a virtual clock that runs as if all were served at the same time.
 
-    A client that begins to wait starts at the clock, so that nobody saves up time; each job it is given moves its tag
-    on by the job's predicted seconds, and the clock by that share of them which each active client is due. Active is
-    who waits, or has been given more than its share. Whoever has the least tag is next.
+    A client that begins to wait starts at the clock's time, so that nobody can save up service. Each job given to a
+    client moves its tag on by the job's predicted seconds, and the clock by those seconds divided among the active
+    clients. A client is active while it waits, or while it has been given more than its share. The client with the
+    least tag is served next.
 
-    Nothing of this is in the ledger. While clients wait, their tags lie within a step and their longest job of each
-    other, so a planner that restarts and begins anew gives or takes no client more than that.
+    Nothing of this is in the ledger. While clients wait, their tags differ by at most a step and their longest job, so
+    a planner that restarts with empty tags gives or takes no client more than that.
 
     Source: Demers, Keshav, Shenker, "Analysis and Simulation of a Fair Queueing Algorithm", SIGCOMM 1989 (the clock);
     Goyal, Vin, Cheng, "Start-time Fair Queueing", SIGCOMM 1996 (order by start tag; the clock never lags behind it).
@@ -35,7 +36,7 @@ class FairShares:
         self._tags.setdefault(client, self._clock_s)
 
     def step(self, client: str, ahead_s: float = 0.0) -> float:
-        """Return how far `client` has come, in steps, once it had been given another `ahead_s`: least is next."""
+        """Return how many steps of work `client` has had, counting another `ahead_s`; the least is served next."""
         tag = self._tags.get(client, self._clock_s) + ahead_s
         return tag // self._step_s if self._step_s else tag
 
@@ -52,6 +53,6 @@ class FairShares:
                 self.leave(reached)
 
     def leave(self, client: str) -> None:
-        """Note that `client` waits no more; it is forgotten unless it is ahead of its share."""
+        """Note that `client` no longer waits; it is forgotten unless it is ahead of its share."""
         if self._tags.get(client, self._clock_s) <= self._clock_s:
             self._tags.pop(client, None)

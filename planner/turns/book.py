@@ -17,7 +17,8 @@ from broker_config.settings import Settings
 from planner.ledger.ledger import Ledger
 from planner.state.cluster import Cluster, LiveAttempt, LiveNode, NodeState
 from planner.state.eta import Eta, eta_when_waiting
-from planner.state.jobs import LiveJob, WaitingJobs
+from planner.state.jobs import LiveJob
+from planner.state.waiting import WaitingJobs
 from planner.turns.choice import Choice
 from planner.turns.drawing import Drawing
 from planner.turns.turn import Turn
@@ -25,7 +26,7 @@ from rl_agent.placing.ordering import order_key
 
 logger = logging.getLogger(__name__)
 
-MAX_PLACEMENTS_PER_FAILURE = 10  # so that attempts which never ran (drains, lost queues) end some day, too
+MAX_PLACEMENTS_PER_FAILURE = 10  # so that attempts which never ran (drains, lost queues) end some day as well
 FAULTS_OF_THE_NODE = (FailureKind.MODEL_MISSING, FailureKind.OUT_OF_MEMORY)  # it would fail the same job again
 
 
@@ -235,7 +236,7 @@ class Book:
         eta: Eta | None = None,
         **more: Any,
     ) -> None:
-        """Send an event to the job's client and whoever else listens, or to one client `only`."""
+        """Send an event to the job's client and its listeners, or to one client `only`."""
         event = Event(
             job=job.id,
             kind=kind,

@@ -30,7 +30,7 @@ from rl_agent.placing.rules import Placer
 
 logger = logging.getLogger(__name__)
 
-SILENT_RIVAL_S = 5.0
+SILENT_RIVAL_S = 5.0  # several ticks: the current planner may be slow, but is not dead
 
 
 class Planner:
@@ -63,7 +63,7 @@ class Planner:
     def stands_by(self) -> bool:
         """True while another planner process is current and ticks: this one leaves the clock to it.
 
-        A standby that ticked as well would take over and read everything again each second.
+        If both ticked, they would take over from each other and re-read the whole ledger every second.
         """
         with self._lock, self.ledger.transaction() as connection:
             pulse = self.ledger.pulse(connection)
@@ -90,12 +90,12 @@ class Planner:
                     place_waiting(self.book, turn, self.placer, self.policies.beside if self.policies else None)
                     turn.write(self.ledger, self.book.cluster.estimates)
             except BaseException:
-                self._is_current = False  # memory is ahead of the ledger: read it again
+                self._is_current = False  # memory is ahead of the ledger: re-read it
                 raise
             self._publish(turn)
 
     def publish_outbox(self, turn: Turn) -> None:
-        """Send again what an earlier turn committed, and what is not known to have left."""
+        """Send again what an earlier turn committed and may not have been published."""
         for node, attempt in self.book.cluster.attempts():
             job = self.book.jobs.get(attempt.job)
             if job is not None and not attempt.published and not attempt.withdrawn:
@@ -121,7 +121,7 @@ class Planner:
             self._lose_route(lost)
 
     def _lose_route(self, names: set[str]) -> None:
-        """A node's queue does not exist: nobody consumes it, so the node is GONE until it reports again."""
+        """Mark nodes GONE whose queues do not exist; each stays GONE until it reports again."""
         with self.turn() as turn:
             for name in names:
                 self.book.lose_node(turn, self.book.cluster.nodes[name], "its queue does not exist")
@@ -129,7 +129,7 @@ class Planner:
     # Memory from the ledger
 
     def _become_current(self, connection: Connection) -> None:
-        """Make sure that memory reflects the ledger, whichever planner process wrote last."""
+        """Restore memory from the ledger if another planner process, or a failed turn, came between."""
         if self._is_current and self.ledger.holder(connection) == self.identity:
             return
         self._is_current = False

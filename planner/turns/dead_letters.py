@@ -1,7 +1,6 @@
 """Dead letters: messages that nobody could take, as rows of the ledger, as text for a person, as messages again.
 
-What they hold is foreign: it is shown with its control characters made visible, decoded as JSON at most, and never
-unpickled.
+Their content is foreign: control characters are made visible, it is decoded as JSON at most, and never unpickled.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from planner.turns.turn import GENERATE_TASK, attempt_of
 
 Row = Mapping[str, Any]
 
-BROKERS_OWN_HEADERS = "x-"  # of a broker: deaths and delivery counts
-SHOWN_CHARACTERS = 20_000
+BROKERS_OWN_HEADERS = "x-"  # prefix of what a broker adds: deaths and delivery counts
+SHOWN_CHARACTERS = 20_000  # some screens; the whole body is in the ledger
 _EXCHANGES = {PLANNER_QUEUE.name: JOBS.name, OUTCOMES_QUEUE.name: OUTCOMES.name}
 
 
@@ -48,7 +47,7 @@ def letter_row(letter: Mapping[str, Any], now: float) -> dict[str, Any]:
 
 
 def letter_of_outcome(outcome: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Return the dead letter of one outcome that came with others in a batch: its call, made anew."""
+    """Return the dead letter of one outcome out of a batch: the call that would have carried it alone."""
     body = json.dumps([[], {"outcome": outcome}, {}]).encode()
     return {
         "reason": reason,
@@ -63,7 +62,7 @@ def letter_of_outcome(outcome: Mapping[str, Any], reason: str) -> dict[str, Any]
 
 
 def queue_of(row: Row) -> str:
-    """Return the queue that a letter was in before it was dead, as far as its routing key tells."""
+    """Return the queue that a letter was in before it was dead-lettered, as far as its routing key tells."""
     if row["queue"] != DEAD_QUEUE.name:
         return str(row["queue"])
     key = row["routing_key"] or ""
@@ -94,7 +93,7 @@ def body_text(row: Row) -> str:
 
 
 def jobs_of(row: Row) -> list[str]:
-    """Return the jobs that a letter is about, as it says."""
+    """Return the jobs that a letter names."""
     headers = row["headers"]
     if headers.get("task") == GENERATE_TASK:
         return [job for job, _ in [attempt_of(str(headers.get("id")))] if job]
@@ -110,8 +109,7 @@ def jobs_of(row: Row) -> list[str]:
 def post_of(row: Row) -> Post:
     """Return the message that a letter was, for the queue it came from.
 
-    The exchange follows from that queue, and a node's letter goes to that node only: what somebody else wrote into a
-    letter leads nowhere else.
+    The exchange follows from that queue, and a node's letter goes to that node only, whatever was written into it.
 
     Raises:
         DeadLetterError: the ledger has not all of it.

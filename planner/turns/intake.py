@@ -35,7 +35,7 @@ UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADL
 
 
 def submit(planner: Planner, store: Store, submissions: Sequence[Mapping[str, Any]]) -> None:
-    """Accept new jobs; a job id that is known already gives the same job, told to whoever asks now."""
+    """Accept new jobs; a known id gives the same job again, whose events then go to the client that asks now."""
     checked = [_checked(planner, submission) for submission in submissions]
     with planner.turn() as turn:
         known = planner.ledger.jobs(turn.connection, [s.job for s in checked if isinstance(s, Submission)])
@@ -48,7 +48,7 @@ def submit(planner: Planner, store: Store, submissions: Sequence[Mapping[str, An
 
 
 def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str, Event] | None:
-    """Return the submission, or the refusal to send to its client (None when its names are no names).
+    """Return the submission, or the refusal to send to its client (None when the client's name is not valid).
 
     The client checks too, but is not trusted.
     """
@@ -90,7 +90,7 @@ def _submit_one(
 
 
 def _too_many_wait(planner: Planner, owner: str) -> str | None:
-    """Say which limit keeps `owner` from having one more job WAITING, if any."""
+    """Name the limit that keeps `owner` from having one more job WAITING, if any."""
     limits = planner.settings
     waiting, own = len(planner.book.waiting), planner.book.waiting.count_of(owner)
     if waiting >= limits.max_waiting:
@@ -101,7 +101,7 @@ def _too_many_wait(planner: Planner, owner: str) -> str | None:
 
 
 def cancel(planner: Planner, jobs: Sequence[str]) -> None:
-    """Cancel jobs that have not ended; a node that runs one is told to stop at its next image step."""
+    """Cancel jobs that have not ended; a node that runs one stops at its next image step."""
     with planner.turn() as turn:
         for job_id in jobs:
             job = planner.book.jobs.get(job_id)
@@ -110,7 +110,7 @@ def cancel(planner: Planner, jobs: Sequence[str]) -> None:
 
 
 def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) -> None:
-    """Tell `client` where each of `jobs` is, and send their events to `client`, too, from now on."""
+    """Tell `client` the state of each of `jobs`, and send it their events from now on."""
     if not ID.fullmatch(client):
         raise RequestRefusedError(f"client: {client[:60]!r} is no name", "client")
     with planner.turn() as turn:
@@ -127,7 +127,7 @@ def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) 
 
 
 def why_waiting(book: Book, job: LiveJob) -> str | None:
-    """Say why a job waits, for the person who waits too."""
+    """Say why a job waits, for the person who waits for it."""
     if job.state is not JobState.WAITING:
         return None
     ready = book.cluster.ready()

@@ -128,7 +128,7 @@ def _fail_dead_assignment(planner: Planner, turn: Turn, letter: Mapping[str, Any
     if not isinstance(headers, dict) or headers.get("task") != GENERATE_TASK:
         return
     key = attempt_of(str(headers.get("id")))
-    node = planner.book.cluster.nodes.get(_origin_of(letter))  # whoever buries another node's assignment fails nothing
+    node = planner.book.cluster.nodes.get(_origin_of(letter))  # burying another node's assignment has no effect
     attempt = node.remove(key, turn.now) if node else None
     job = planner.book.jobs.get(key[0])
     if attempt is not None and job is not None and not attempt.withdrawn:

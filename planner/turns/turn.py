@@ -25,8 +25,8 @@ from planner.turns.drawing import Drawing
 from rl_agent.experience.log import finish_experience, insert_experience
 from rl_agent.placing.estimates import Estimates
 
-EVENTS_PER_MESSAGE = 200
-CONTROL_EXPIRY_S = 60.0
+EVENTS_PER_MESSAGE = 200  # about 50 kB: a client's burst arrives in few messages, none of them large
+CONTROL_EXPIRY_S = 60.0  # a worker that is away for longer asks for nothing it held before
 GENERATE_TASK = "workers.generate"
 
 

@@ -19,13 +19,13 @@ from rl_agent.experience.log import prune_experience
 
 logger = logging.getLogger(__name__)
 
-SAVE_SEEN_EVERY_S = 30.0
-IDLE_INTERVALS_BEFORE_RESEND = 3
-MAX_RESENDS = 3
+SAVE_SEEN_EVERY_S = 30.0  # a row for each heartbeat of each node would cost more than it tells
+IDLE_INTERVALS_BEFORE_RESEND = 3  # heartbeat intervals: an assignment may still be on its way
+MAX_RESENDS = 3  # a queue that loses the same message so often will lose it again
 
 
 def report(planner: Planner, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Take heartbeats: new nodes, changed states, measured speeds, what runs."""
+    """Handle heartbeats: new nodes, changed states, measured speeds, running attempts."""
     with planner.turn() as turn:
         for raw in reports:
             try:
@@ -38,7 +38,7 @@ def report(planner: Planner, reports: Sequence[Mapping[str, Any]]) -> None:
 
 
 def drain(planner: Planner, name: str, *, on: bool) -> None:
-    """Stop giving a node jobs (or start again); what it has not begun is placed elsewhere, what it runs it finishes."""
+    """Stop giving a node jobs, or start again; what it has not begun is placed elsewhere, what it runs is finished."""
     with planner.turn() as turn:
         node = planner.book.cluster.nodes.get(name)
         if node is None:
@@ -53,7 +53,7 @@ def drain(planner: Planner, name: str, *, on: bool) -> None:
 
 
 def remove(planner: Planner, name: str) -> None:
-    """Give up on a node whose user was revoked: it is GONE, and all it held goes elsewhere at once."""
+    """Give up a node whose user was revoked: it is GONE, and everything it held is placed elsewhere at once."""
     with planner.turn() as turn:
         node = planner.book.cluster.nodes.get(name)
         if node is None:
@@ -124,7 +124,7 @@ def _is_time_to_save(report: NodeReport, now: float) -> bool:
 
 
 def _compare_running(book: Book, turn: Turn, node: LiveNode) -> None:
-    """Let what the node says it runs correct what the planner believes."""
+    """Correct what the planner believes by what the node says it runs."""
     running = node.report.running
     if running is None:
         _look_at_idle(book, turn, node)
@@ -139,11 +139,11 @@ def _compare_running(book: Book, turn: Turn, node: LiveNode) -> None:
 
 
 def _look_at_idle(book: Book, turn: Turn, node: LiveNode) -> None:
-    """Send attempts again when a node stays idle in front of the same one: its queue was deleted, and its messages.
+    """Resend a node's attempts when it stays idle although it holds one: its queue was deleted with its messages.
 
-    By the planner's clock, not by the number of reports: when a link or the planner was away, many old ones come at
-    once, and the outcome behind them. The worker recognises an attempt that it has finished before and answers with
-    the stored outcome. An attempt that vanishes again and again is given up.
+    Judged by the planner's clock, not by the number of reports: after an outage of a link or of the planner many old
+    reports arrive at once, with the outcome behind them. A worker recognises an attempt that it has finished before and
+    answers with the stored outcome. An attempt that keeps vanishing is given up.
     """
     head = node.head.key if node.head else None
     seen, since = node.idle_at

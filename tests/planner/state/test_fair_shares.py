@@ -11,7 +11,8 @@ from planner_world import World
 
 from broker_config.messages import ImageRequest, Submission
 from planner.state.fair_shares import FairShares
-from planner.state.jobs import LiveJob, WaitingJobs, owner_of_client
+from planner.state.jobs import LiveJob, owner_of_client
+from planner.state.waiting import WaitingJobs
 
 LONGEST_S = 8.0
 seconds = st.floats(0.25, LONGEST_S)

@@ -1,12 +1,9 @@
-"""The open jobs and the order of the WAITING ones."""
+"""One open job: its work, its row."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from broker_config.messages import ImageRequest, Submission
-from planner.state.jobs import LiveJob, WaitingJobs, units_of
+from planner.state.jobs import LiveJob, units_of
 
 
 def job(name, order, model="tiny", steps=10):
@@ -20,58 +17,6 @@ def job(name, order, model="tiny", steps=10):
 
 def test_work_is_counted_in_megapixel_steps():
     assert units_of(job("a", 1).request) == 10 * 1.0 * 2
-
-
-def test_jobs_are_taken_in_order_and_are_gone():
-    waiting = WaitingJobs()
-    for name, order in [("c", 3.0), ("a", 1.0), ("b", 2.0)]:
-        waiting.push(job(name, order))
-    assert [j.id for j in waiting.take(2)] == ["a", "b"]
-    assert len(waiting) == 1
-    assert waiting.units == 20
-
-
-def test_a_removed_job_is_not_taken_and_may_come_back_in_another_place():
-    waiting = WaitingJobs()
-    first = job("a", 1.0)
-    waiting.push(first)
-    waiting.push(job("b", 2.0))
-    waiting.remove("a")
-    waiting.remove("a")
-    first.order = (1, 3.0, "a")
-    waiting.push(first)
-    assert [j.id for j in waiting.take(5)] == ["b", "a"]
-    assert waiting.units == 0
-
-
-def test_only_jobs_of_the_named_models_are_taken():
-    waiting = WaitingJobs()
-    for index in range(6):
-        waiting.push(job(f"j{index}", float(index), model="ab"[index % 2]))
-    assert [j.id for j in waiting.take(2, {"b", "never-heard-of"})] == ["j1", "j3"]
-    assert [j.id for j in waiting.take(9)] == ["j0", "j2", "j4", "j5"]
-    assert waiting.take(1) == []
-
-
-@given(st.lists(st.tuples(st.sampled_from("pppprt"), st.integers(0, 9), st.floats(0, 10), st.sampled_from("xy"))))
-def test_it_behaves_as_a_sorted_list(operations):
-    waiting, model = WaitingJobs(), {}
-    for operation, number, order, kind in operations:
-        name = f"job-{number}"
-        if operation == "p":
-            new = job(name, order, model=kind)
-            waiting.push(new)
-            model.setdefault(name, new)
-        elif operation == "r":
-            waiting.remove(name)
-            model.pop(name, None)
-        else:
-            expected = sorted((j for j in model.values() if j.request.model == kind), key=lambda j: j.order)[:2]
-            assert waiting.take(2, {kind}) == expected
-            for taken in expected:
-                del model[taken.id]
-        assert len(waiting) == len(model)
-        assert waiting.units == sum(j.units for j in model.values())
 
 
 def test_a_job_survives_its_row():

@@ -1,0 +1,147 @@
+"""The WAITING jobs in the planner's order."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Container
+
+from planner.state.fair_shares import FairShares
+from planner.state.jobs import LiveJob
+from rl_agent.placing.ordering import OrderKey
+
+_Place = tuple[int, float, OrderKey]  # priority class, step of the owner's share, order of the owner's first job
+_Entry = tuple[_Place, str, str, bool]  # of an owner and a model, and whether it just came from the model's heap
+
+
+class WaitingJobs:
+    """The WAITING jobs in order: priority class, then fair shares of their owners, then each job's own `order`.
+
+    Two levels of heaps. Each model has a heap of the owners who wait for it, and each of those owners has a heap of its
+    jobs of that model. Adding a job and taking one cost the logarithm of their number; removing one is constant. The
+    split by model keeps jobs of a model that no node serves from blocking the others.
+
+    An owner's place changes whenever it is given work, and its entries are not updated at once: an entry may be out of
+    date, but never claims a later place than the true one, and is corrected when it reaches the top.
+
+    Args:
+        step_s: see `FairShares`.
+    """
+
+    def __init__(self, step_s: float = math.inf) -> None:
+        self._jobs: dict[str, LiveJob] = {}
+        self._heaps: dict[tuple[str, str], list[tuple[OrderKey, str]]] = {}
+        self._owners: dict[str, list[tuple[_Place, str]]] = {}
+        self._count_of = Counter[str]()
+        self._shares = FairShares(step_s)
+        self.units = 0.0
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def count_of(self, owner: str) -> int:
+        """Return how many jobs of `owner` wait."""
+        return self._count_of[owner]
+
+    def push(self, job: LiveJob) -> None:
+        """Add a job, ordered by its `order`; one that waits already is left as it is."""
+        if job.id in self._jobs:
+            return
+        self._jobs[job.id] = job
+        self._count_of[job.owner] += 1
+        self.units += job.units
+        self._shares.enter(job.owner)
+        model = job.request.model
+        heap = self._heaps.setdefault((model, job.owner), [])
+        heapq.heappush(heap, (job.order, job.id))
+        if heap[0] == (job.order, job.id):
+            heapq.heappush(self._owners.setdefault(model, []), (self._place(job), job.owner))
+
+    def remove(self, job: str) -> None:
+        """Take a job out; its entry in the heap is skipped when it reaches the top."""
+        removed = self._pop(job)
+        if removed is not None and removed.owner not in self._count_of:
+            self._shares.leave(removed.owner)
+
+    def charge(self, job: LiveJob) -> None:
+        """Charge a job that was taken, and given to a node, to its owner's share."""
+        self._shares.charge(job.owner, job.work_s, self._count_of)
+
+    def take(self, count: int, models: Container[str] | None = None) -> list[LiveJob]:
+        """Take out and return the first `count` jobs in order, of `models` only unless that is None.
+
+        The order is as if each job were charged before the next is chosen. Jobs that get no node must be pushed again
+        before the others are charged.
+        """
+        taken: list[LiveJob] = []
+        ahead_s: dict[str, float] = defaultdict(float)
+        seen: set[tuple[str, str]] = set()
+        queue = [
+            entry for model in list(self._owners) if models is None or model in models for entry in self._next(model)
+        ]
+        heapq.heapify(queue)
+        while queue and len(taken) < count:
+            place, owner, model, is_new = heapq.heappop(queue)
+            if is_new:
+                for entry in self._next(model):
+                    heapq.heappush(queue, entry)
+                if (model, owner) in seen:
+                    continue
+                seen.add((model, owner))
+            job = self._first(model, owner)
+            if job is not None and self._place(job, ahead_s[owner]) == place:
+                taken.append(job)
+                self._pop(job.id)
+                ahead_s[owner] += job.work_s
+                job = self._first(model, owner)
+            if job is not None:
+                heapq.heappush(queue, (self._place(job, ahead_s[owner]), owner, model, False))
+        self._put_back(seen, queue)
+        return taken
+
+    def _next(self, model: str) -> list[_Entry]:
+        """Take out the next entry of `model`, if there is one."""
+        owners = self._owners.get(model)
+        if not owners:
+            return []
+        place, owner = heapq.heappop(owners)
+        return [(place, owner, model, True)]
+
+    def _put_back(self, seen: set[tuple[str, str]], queue: list[_Entry]) -> None:
+        """Return the entries that a take removed: corrected where they were looked at, else as they were."""
+        for place, owner, model, is_new in queue:
+            if is_new:
+                heapq.heappush(self._owners[model], (place, owner))
+        for model, owner in seen:
+            job = self._first(model, owner)
+            if job is not None:
+                heapq.heappush(self._owners[model], (self._place(job), owner))
+        for model in {model for model, _ in seen}:
+            if not self._owners[model]:
+                del self._owners[model]
+
+    def _place(self, job: LiveJob, ahead_s: float = 0.0) -> _Place:
+        """Return the place of an owner's first job, as if the owner had been given another `ahead_s`."""
+        return job.order[0], self._shares.step(job.owner, ahead_s), job.order
+
+    def _first(self, model: str, owner: str) -> LiveJob | None:
+        """Return an owner's first job of a model; drop the owner's heap when it has none."""
+        heap = self._heaps.get((model, owner), [])
+        while heap:
+            order, job_id = heap[0]
+            job = self._jobs.get(job_id)
+            if job is not None and job.order == order:
+                return job
+            heapq.heappop(heap)
+        self._heaps.pop((model, owner), None)
+        return None
+
+    def _pop(self, job: str) -> LiveJob | None:
+        popped = self._jobs.pop(job, None)
+        if popped is not None:
+            self.units = self.units - popped.units if self._jobs else 0.0
+            self._count_of[popped.owner] -= 1
+            if not self._count_of[popped.owner]:
+                del self._count_of[popped.owner]
+        return popped
