@@ -22,7 +22,8 @@ import numpy as np
 from rl_agent.edge_placement.scenario import ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.observation import Observation
-from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, Placement, Placer, RandomPlacer
+from rl_agent.placing.placer import Placement, Placer
+from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, RandomPlacer
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 
 EVALUATION_SEED = 500_000

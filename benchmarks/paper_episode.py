@@ -23,7 +23,7 @@ from stable_baselines3.common.utils import polyak_update
 
 from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.ladts.networks import FlatNetwork
-from rl_agent.policy.node_policy import TIME_EMBEDDING_SIZE, variance_schedule
+from rl_agent.ladts.numpy_chain import TIME_EMBEDDING_SIZE, variance_schedule
 from rl_agent.reproduction.learners import LEARNERS
 
 Transition = tuple[np.ndarray, int, float, np.ndarray, th.Tensor, th.Tensor]

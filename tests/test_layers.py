@@ -19,8 +19,8 @@ ALLOWED = {
 MODULES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
 
 
-def imported(path):
-    """Packages of ours that a module imports, wherever in it."""
+def imported_modules(path):
+    """Modules that a module imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -29,7 +29,12 @@ def imported(path):
             names = [node.module]
         else:
             continue
-        yield from (name.split(".")[0] for name in names)
+        yield from names
+
+
+def imported(path):
+    """Packages that a module imports, wherever in it."""
+    return (name.split(".")[0] for name in imported_modules(path))
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -42,6 +47,16 @@ def test_a_package_imports_only_what_lies_below_it(package):
         if name in ALLOWED.keys() - {package} - ALLOWED[package] or name == "tests"
     }
     assert arrows == set()
+
+
+@pytest.mark.parametrize("room", ["rl_agent.ladts"])
+def test_a_room_that_stands_alone_imports_nothing_of_ours_outside_itself(room):
+    assert {
+        (path.name, name)
+        for path in (ROOT / room.replace(".", "/")).rglob("*.py")
+        for name in imported_modules(path)
+        if name.split(".")[0] in ALLOWED and not f"{name}.".startswith(f"{room}.")
+    } == set()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from broker_config.settings import Settings
 from rl_agent.errors import PolicyError
 from rl_agent.experience.decision import Decision
 from rl_agent.placing.observation import Observation
-from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, Placement, Placer
+from rl_agent.placing.placer import Placement, Placer
+from rl_agent.placing.rules import RULES, EarliestCompletionPlacer
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, PolicyOf, place_each
 from rl_agent.policy.registry import PolicyState, policy_files, serving_policies

@@ -26,7 +26,7 @@ from planner.state.cluster import Clock
 from planner.turns.book import Book
 from planner.turns.placing import place_waiting
 from planner.turns.turn import Turn
-from rl_agent.placing.rules import Placer
+from rl_agent.placing.placer import Placer
 
 logger = logging.getLogger(__name__)
 

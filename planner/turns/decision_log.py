@@ -9,7 +9,7 @@ from planner.state.cluster import LiveAttempt
 from planner.turns.choice import Choice
 from rl_agent.experience.decision import Decision, decisions, encode
 from rl_agent.placing.observation import Observation
-from rl_agent.placing.rules import Placement
+from rl_agent.placing.placer import Placement
 
 Beside = Callable[[Decision], Mapping[str, Any]]
 

@@ -15,7 +15,7 @@ from planner.turns.choice import Choice
 from planner.turns.decision_log import Beside, experience_rows
 from planner.turns.turn import Turn
 from rl_agent.placing.observation import JobView, Observation, observe
-from rl_agent.placing.rules import Placement, Placer
+from rl_agent.placing.placer import Placement, Placer
 
 
 @dataclass(frozen=True, kw_only=True)

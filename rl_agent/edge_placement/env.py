@@ -15,7 +15,7 @@ from rl_agent.edge_placement.scenario import ArrivalProcess, PlacementScenario, 
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.placing.observation import Observation
-from rl_agent.placing.rules import WAITING, Placement
+from rl_agent.placing.placer import WAITING, Placement
 from rl_agent.policy.rows import COLUMN, JOB_COLUMNS, NODE_COLUMNS, STANDARD_GENERATION, PolicyInput
 
 Reward = Literal["delay", "foresight"]

@@ -19,8 +19,8 @@ from rl_agent.placing.backlog import AttemptView, backlog_s
 from rl_agent.placing.estimates import Estimates, FloatArray
 from rl_agent.placing.observation import JobView, NodeView, Observation, observe
 from rl_agent.placing.ordering import OrderKey, order_key
+from rl_agent.placing.placer import WAITING, Placement, Placer
 from rl_agent.placing.residency import resident_after
-from rl_agent.placing.rules import WAITING, Placement, Placer
 
 NEGLIGIBLE = 1e-5
 """Probabilities up to this are not kept in a latent action: their logits are at its lower bound anyway."""

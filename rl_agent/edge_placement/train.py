@@ -27,7 +27,8 @@ from rl_agent.edge_placement.scenario import PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.placing.estimates import FloatArray
-from rl_agent.placing.rules import Placer, PricedCompletionPlacer
+from rl_agent.placing.placer import Placer
+from rl_agent.placing.rules import PricedCompletionPlacer
 from rl_agent.policy.export import reset_actor, served_weights
 from rl_agent.policy.file import PolicyCard, load_policy, save_policy
 from rl_agent.policy.learned_placer import LearnedPlacer

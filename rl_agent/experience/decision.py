@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rl_agent.errors import ExperienceFormatError
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.observation import OBSERVATION_VERSION, Observation
-from rl_agent.placing.rules import WAITING, Placement
+from rl_agent.placing.placer import WAITING, Placement
 from rl_agent.policy.rows import COLUMN, JOB_COLUMNS, PolicyInput, Rows, standard_s
 
 FORMAT = 1

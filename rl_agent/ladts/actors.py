@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from rl_agent.ladts.diffusion import Denoiser, DenoisingChain, Prediction
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.ladts.networks import FlatDenoiser, FlatNetwork, NodeDenoiser, NodeNetwork
-from rl_agent.policy.node_policy import MAX_LOGIT, Float32, NodeChain, softmax
+from rl_agent.ladts.numpy_chain import MAX_LOGIT, Float32, NodeChain, softmax
 
 Network = Literal["shared", "flat"]
 

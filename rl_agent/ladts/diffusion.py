@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch as th
 from torch import nn
 
-from rl_agent.policy.node_policy import BETA_MAX, BETA_MIN, MAX_LOGIT, variance_schedule
+from rl_agent.ladts.numpy_chain import BETA_MAX, BETA_MIN, MAX_LOGIT, variance_schedule
 
 Prediction = Literal["residual", "scored", "sample", "epsilon", "softmax"]
 """What the network's output means.

@@ -14,7 +14,7 @@ import torch as th
 from torch import nn
 
 from rl_agent.ladts.diffusion import Denoiser
-from rl_agent.policy.node_policy import TIME_EMBEDDING_SIZE, NodePolicyWeights, time_embedding
+from rl_agent.ladts.numpy_chain import TIME_EMBEDDING_SIZE, NodeDenoiserWeights, time_embedding
 
 PARAMETERS = {
     "row_weight": "network.row.weight",
@@ -27,7 +27,7 @@ PARAMETERS = {
     "output_weight": "network.output.weight",
     "output_bias": "network.output.bias",
 }
-"""The parameters of a ``NodeDenoiser`` by their names in ``NodePolicyWeights``."""
+"""The parameters of a ``NodeDenoiser`` by their names in ``NodeDenoiserWeights``."""
 
 
 class NodeNetwork(nn.Module):
@@ -125,10 +125,10 @@ class NodeDenoiser(Denoiser):
         first, share, time = condition
         return self.network.mix(th.addcmul(first + time[i - 1], x.unsqueeze(-1), self.latent), share)
 
-    def weights(self) -> NodePolicyWeights:
+    def weights(self) -> NodeDenoiserWeights:
         """Return the parameters for numpy; on the CPU they share memory, so that they follow the training."""
         parameters = dict(self.named_parameters())
-        return NodePolicyWeights(**{key: parameters[name].detach().cpu().numpy() for key, name in PARAMETERS.items()})
+        return NodeDenoiserWeights(**{key: parameters[name].detach().cpu().numpy() for key, name in PARAMETERS.items()})
 
 
 class FlatDenoiser(Denoiser):

@@ -16,7 +16,7 @@ from rl_agent.ladts.actors import CategoricalActor, DiffusionActor, Network, Nod
 from rl_agent.ladts.critics import TwinCritic
 from rl_agent.ladts.diffusion import Prediction
 from rl_agent.ladts.layout import ObservationLayout
-from rl_agent.policy.node_policy import MAX_LOGIT, start_of
+from rl_agent.ladts.numpy_chain import MAX_LOGIT, start_of
 
 LatentAction = Literal["carried", "score", "noise"]
 """Where a chain starts.

@@ -1,15 +1,12 @@
-"""The rules that choose a node: the `Placer` seam and every rule that needs no learning.
+"""The rules that choose a node without learning, by the names of `LADLE_PLACER`.
 
-A placer sees one `Observation` and answers for each job: a node, or WAITING. It never gives a node more attempts than
-it has room for. Only `earliest-completion` (and the learned placer) may let a job wait although some node has room,
-because a fast node that is busy can still finish it sooner than a slow idle one.
+Only `earliest-completion` and `priced-completion` (and the learned placer) may let a job wait although some node has
+room, because a fast node that is busy can still finish it sooner than a slow idle one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,55 +14,8 @@ from numpy.typing import NDArray
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.outlook import Outlook
+from rl_agent.placing.placer import WAITING, Placement
 from rl_agent.placing.prices import priced_delay_s
-
-if TYPE_CHECKING:
-    from rl_agent.policy.learned_placer import LearnedPlacer as LearnedPlacer
-
-WAITING = -1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """A placer's answer for the J jobs of an observation over N nodes.
-
-    Attributes:
-        node: (J,) index of the chosen node, or `WAITING`.
-        probabilities: (J, N) propensities of the choice; a deterministic rule puts 1 on the node it aims at, which
-            is a busy one when the job waits for it.
-        propensity: (J,) how likely each chosen node was to be chosen, where that is not what `probabilities` say: a
-            policy that takes its most probable node is certain of it.
-        rows: what a learned policy read of each job it placed, by row.
-        versions: of the policy that placed each of them.
-    """
-
-    node: NDArray[np.int64]
-    probabilities: FloatArray
-    propensity: FloatArray | None = None
-    rows: Mapping[int, NDArray[np.float32]] | None = None
-    versions: Mapping[int, str | None] = field(default_factory=dict)
-
-    def propensity_of(self, job: int) -> float:
-        """Return how likely row `job`'s node was to be chosen; for a job that was placed."""
-        return float(self.probabilities[job, self.node[job]] if self.propensity is None else self.propensity[job])
-
-
-class Placer(Protocol):
-    """Chooses a node for every WAITING job, or leaves it WAITING."""
-
-    @property
-    def name(self) -> str:
-        """Return the name it is chosen by (`LADLE_PLACER`)."""
-        ...
-
-    @property
-    def policy_version(self) -> str | None:
-        """Return the version of the learned policy, None for a rule."""
-        ...
-
-    def place(self, observation: Observation) -> Placement:
-        """Answer for all jobs of `observation`, in their order."""
-        ...
 
 
 class Rule:
@@ -257,12 +207,3 @@ RULES: dict[str, Callable[..., Rule]] = {
         PricedCompletionPlacer,
     )
 }
-
-
-def __getattr__(name: str) -> Any:
-    """Return `LearnedPlacer`, which is built on this module and so imported only when asked for."""
-    if name == "LearnedPlacer":
-        from rl_agent.policy.learned_placer import LearnedPlacer
-
-        return LearnedPlacer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,21 +8,22 @@ import torch as th
 from rl_agent.ladts.actors import DiffusionActor
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.ladts.networks import PARAMETERS, NodeDenoiser
+from rl_agent.ladts.numpy_chain import MAX_LOGIT, NodeDenoiserWeights
 from rl_agent.ladts.policies import LADTSPolicy
-from rl_agent.policy.node_policy import INPUT_COLUMNS, MAX_LOGIT, NodePolicyWeights
+from rl_agent.policy.node_policy import INPUT_COLUMNS
 
 
-def served_weights(policy: LADTSPolicy) -> NodePolicyWeights:
+def served_weights(policy: LADTSPolicy) -> NodeDenoiserWeights:
     """Return the weights of the policy's denoiser, float32, on the CPU.
 
     Raises:
         ValueError: the policy is not of the kind that is served, see `_denoiser`.
     """
     shared = {name: np.array(values, dtype=np.float32) for name, values in vars(_denoiser(policy).weights()).items()}
-    return NodePolicyWeights(**shared)
+    return NodeDenoiserWeights(**shared)
 
 
-def load_weights(policy: LADTSPolicy, weights: NodePolicyWeights) -> None:
+def load_weights(policy: LADTSPolicy, weights: NodeDenoiserWeights) -> None:
     """Make a policy's denoiser the served one, to train it further.
 
     Raises:
@@ -35,7 +36,7 @@ def load_weights(policy: LADTSPolicy, weights: NodePolicyWeights) -> None:
         raise ValueError(f"the served policy has another size: {exc}") from exc
 
 
-def reset_actor(model: LADTS, weights: NodePolicyWeights) -> None:
+def reset_actor(model: LADTS, weights: NodeDenoiserWeights) -> None:
     """Put the actor back to `weights`, its optimizer fresh: critics that knew nothing yet have spoilt it."""
     load_weights(model.policy, weights)
     model.actor.optimizer.state.clear()

@@ -23,8 +23,9 @@ from safetensors.numpy import save as dump_tensors
 
 from broker_config.messages import ID
 from rl_agent.errors import PolicyFileError
+from rl_agent.ladts.numpy_chain import NodeDenoiserWeights
 from rl_agent.placing.observation import OBSERVATION_VERSION
-from rl_agent.policy.node_policy import NodePolicyWeights
+from rl_agent.policy.node_policy import INPUT_COLUMNS
 from rl_agent.policy.rows import COLUMN, PRICED, RULES
 
 FORMAT = 1
@@ -70,7 +71,7 @@ class PolicyFiles:
 
 
 def dump_policy(
-    weights: NodePolicyWeights,
+    weights: NodeDenoiserWeights,
     *,
     version: str,
     n_denoising_steps: int,
@@ -99,7 +100,7 @@ def dump_policy(
 
 
 def save_policy(
-    folder: Path, weights: NodePolicyWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
+    folder: Path, weights: NodeDenoiserWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
 ) -> PolicyCard:
     """Write a policy folder (made if missing); each file appears whole or not at all, the card last."""
     card, files = dump_policy(weights, version=version, n_denoising_steps=n_denoising_steps, training=training)
@@ -123,7 +124,7 @@ def read_policy(folder: Path) -> PolicyFiles:
     return PolicyFiles(card=_read(folder, CARD_FILE), weights=_read(folder, WEIGHTS_FILE))
 
 
-def load_policy(folder: Path) -> tuple[PolicyCard, NodePolicyWeights]:
+def load_policy(folder: Path) -> tuple[PolicyCard, NodeDenoiserWeights]:
     """Read and check a policy folder.
 
     Raises:
@@ -132,7 +133,7 @@ def load_policy(folder: Path) -> tuple[PolicyCard, NodePolicyWeights]:
     return parse_policy(str(folder), read_policy(folder))
 
 
-def parse_policy(where: str, files: PolicyFiles) -> tuple[PolicyCard, NodePolicyWeights]:
+def parse_policy(where: str, files: PolicyFiles) -> tuple[PolicyCard, NodeDenoiserWeights]:
     """Check the files of a policy and return what they hold.
 
     Args:
@@ -151,7 +152,7 @@ def parse_policy(where: str, files: PolicyFiles) -> tuple[PolicyCard, NodePolicy
         tensors = load_tensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise PolicyFileError(where, f"{WEIGHTS_FILE} is no safetensors file: {error}") from error
-    shapes = NodePolicyWeights.shapes(card.hidden)
+    shapes = NodeDenoiserWeights.shapes(len(INPUT_COLUMNS), card.hidden)
     if tensors.keys() != shapes.keys():
         raise PolicyFileError(where, f"tensors are {sorted(tensors)}, not {sorted(shapes)}")
     for name, shape in shapes.items():
@@ -161,7 +162,7 @@ def parse_policy(where: str, files: PolicyFiles) -> tuple[PolicyCard, NodePolicy
             raise PolicyFileError(where, reason)
         if not np.isfinite(tensor).all():
             raise PolicyFileError(where, f"{name} holds NaN or infinity")
-    return card, NodePolicyWeights(**tensors)
+    return card, NodeDenoiserWeights(**tensors)
 
 
 def _parse_card(where: str, data: bytes) -> PolicyCard:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from rl_agent.errors import PolicyAnswerError
+from rl_agent.ladts.numpy_chain import NodeDenoiserWeights, softmax
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.observation import Observation
-from rl_agent.placing.rules import WAITING, Placement
+from rl_agent.placing.placer import WAITING, Placement
 from rl_agent.policy.file import PolicyCard, load_policy
-from rl_agent.policy.node_policy import NodePolicy, NodePolicyWeights, softmax
+from rl_agent.policy.node_policy import NodePolicy
 from rl_agent.policy.rows import PolicyInput, Rows, scored_by
 
 
@@ -44,7 +45,7 @@ class LearnedPlacer:
         self,
         folder: Path | None = None,
         *,
-        policy: tuple[PolicyCard, NodePolicyWeights] | None = None,
+        policy: tuple[PolicyCard, NodeDenoiserWeights] | None = None,
         exploration: float = 0.0,
         seed: int | None = None,
     ) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.estimates import Estimates, FloatArray
-from rl_agent.placing.rules import EarliestCompletionPlacer, LeastBacklogPlacer, Placer, PricedCompletionPlacer
+from rl_agent.placing.placer import Placer
+from rl_agent.placing.rules import EarliestCompletionPlacer, LeastBacklogPlacer, PricedCompletionPlacer
 
 RIVAL_RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
 BLOCK_JOBS = 20

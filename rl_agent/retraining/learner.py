@@ -24,9 +24,9 @@ from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.experience.decision import Decision
 from rl_agent.ladts.buffers import LatentReplayBuffer
 from rl_agent.ladts.ladts import LADTS
+from rl_agent.ladts.numpy_chain import NodeDenoiserWeights, start_of
 from rl_agent.policy.export import load_weights, served_weights
 from rl_agent.policy.file import PolicyCard
-from rl_agent.policy.node_policy import NodePolicyWeights, start_of
 from rl_agent.policy.rows import COLUMN, STANDARD_GENERATION, scored_by
 from rl_agent.retraining.gate import PlannerSettings
 from rl_agent.retraining.samples import Samples
@@ -88,7 +88,7 @@ class Learner:
 
     def __init__(
         self,
-        policy: tuple[PolicyCard, NodePolicyWeights],
+        policy: tuple[PolicyCard, NodeDenoiserWeights],
         scenarios: Sequence[PlacementScenario],
         rules: PlannerSettings,
         seed: int,
@@ -130,7 +130,7 @@ class Learner:
         load_weights(self.model.policy, weights)
 
     @property
-    def weights(self) -> NodePolicyWeights:
+    def weights(self) -> NodeDenoiserWeights:
         """Return the policy as it would be served now."""
         return served_weights(self.model.policy)
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch as th
 
 from rl_agent.edge_placement.scenario import PlacementScenario
+from rl_agent.ladts.numpy_chain import NodeDenoiserWeights
 from rl_agent.policy.export import reset_actor
 from rl_agent.policy.file import PolicyCard
 from rl_agent.policy.learned_placer import LearnedPlacer
-from rl_agent.policy.node_policy import NodePolicyWeights
 from rl_agent.policy.rows import RULES
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import PlannerSettings, play
@@ -36,7 +36,7 @@ TRIALS_PER_SAVE = 10
 HELD_OUT_SEED = 20_000
 SEARCH_SEED = 5_000
 VALIDATION_SEED = 10_000
-Policy = tuple[PolicyCard, NodePolicyWeights]
+Policy = tuple[PolicyCard, NodeDenoiserWeights]
 ProgressCallback = Callable[[str, float], None]
 
 
@@ -181,7 +181,7 @@ class Practice:
                 self._save(note, trials=trials)
         self._save(note, is_searched=True)
 
-    def _consider(self, weights: NodePolicyWeights, what: dict[str, Any]) -> None:
+    def _consider(self, weights: NodeDenoiserWeights, what: dict[str, Any]) -> None:
         """Play weights on the validations, and remember them if they are the best."""
         mean_s = self._mean_delay_s((self._card, weights), self._validations)
         self.rounds.append({**what, "mean_delay_s": round(mean_s, 4)})

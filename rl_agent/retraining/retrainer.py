@@ -23,7 +23,8 @@ from broker_config.settings import Settings
 from rl_agent.database import for_reading, open_database
 from rl_agent.errors import PolicyFileError, RetrainingError
 from rl_agent.experience.log import read_experience
-from rl_agent.placing.rules import EarliestCompletionPlacer, Placer
+from rl_agent.placing.placer import Placer
+from rl_agent.placing.rules import EarliestCompletionPlacer
 from rl_agent.policy.file import PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.policy.registry import (

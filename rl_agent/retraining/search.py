@@ -14,8 +14,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from rl_agent.ladts.numpy_chain import Float32, NodeDenoiserWeights
 from rl_agent.placing.estimates import FloatArray
-from rl_agent.policy.node_policy import Float32, NodePolicyWeights
 
 SPREAD = 0.3
 MIN_SPREAD = 0.01
@@ -39,7 +39,7 @@ class Search:
     """
 
     def __init__(
-        self, weights: NodePolicyWeights, mean_delay_s: Callable[[NodePolicyWeights], float], seed: int
+        self, weights: NodeDenoiserWeights, mean_delay_s: Callable[[NodeDenoiserWeights], float], seed: int
     ) -> None:
         self.best = weights
         self.best_s = mean_delay_s(weights)

@@ -13,7 +13,7 @@ from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.experience.decision import decisions, encode
 from rl_agent.experience.log import ExperienceRow, insert_experience
-from rl_agent.placing.rules import WAITING, Placer
+from rl_agent.placing.placer import WAITING, Placer
 from rl_agent.policy.registry import PolicyRow
 
 EPOCH_S = 1_700_000_000.0

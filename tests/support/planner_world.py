@@ -22,7 +22,7 @@ from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner
 from planner.turns.turn import task_id_of
-from rl_agent.placing.rules import Placer
+from rl_agent.placing.placer import Placer
 
 _worlds = count()
 

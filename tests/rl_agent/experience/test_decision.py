@@ -9,7 +9,8 @@ from rl_agent.errors import ExperienceFormatError
 from rl_agent.experience.decision import HEADER, Decision, decisions, decode, encode
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import JobView, NodeView, observe
-from rl_agent.placing.rules import RULES, WAITING, EarliestCompletionPlacer
+from rl_agent.placing.placer import WAITING
+from rl_agent.placing.rules import RULES, EarliestCompletionPlacer
 from rl_agent.policy.rows import COLUMN
 
 BYTES_AT_50_NODES = 3072

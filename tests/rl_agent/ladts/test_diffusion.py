@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch as th
 
 from rl_agent.ladts.diffusion import DenoisingChain, Prediction
 from rl_agent.ladts.networks import FlatDenoiser, NodeDenoiser, NodeNetwork
-from rl_agent.policy.node_policy import start_of, time_embedding, variance_schedule
+from rl_agent.ladts.numpy_chain import start_of
 
 
 def rows(batch: int, nodes: int, features: int = 3) -> tuple[th.Tensor, th.Tensor]:
@@ -18,21 +16,6 @@ def rows(batch: int, nodes: int, features: int = 3) -> tuple[th.Tensor, th.Tenso
     eligible[:, 0] = True
     observation[..., -1] = eligible
     return observation, eligible
-
-
-def test_schedule_equals_the_papers_formula_by_hand() -> None:
-    constants = variance_schedule(5)
-    beta = [1 - math.exp(-0.1 / 5 - 0.5 * 9.9 * (2 * i - 1) / 25) for i in range(1, 6)]
-    alpha_bar = [math.prod(1 - b for b in beta[: i + 1]) for i in range(5)]
-    assert constants["alpha_bar"].tolist() == pytest.approx(alpha_bar, rel=1e-5)
-    assert constants["posterior_std"][2].item() ** 2 == pytest.approx(
-        beta[2] * (1 - alpha_bar[1]) / (1 - alpha_bar[2]), rel=1e-5
-    )
-    assert [constants[name][0].item() for name in ("posterior_of_x0", "posterior_of_xi", "posterior_std")] == [
-        pytest.approx(1.0),
-        0.0,
-        0.0,
-    ]
 
 
 def test_untrained_residual_chain_leaves_the_latent_action_as_it_is() -> None:
@@ -119,9 +102,3 @@ def test_bad_arguments_are_refused() -> None:
         DenoisingChain(NodeDenoiser(3, 1), n_denoising_steps=0)
     with pytest.raises(ValueError, match="unknown"):
         DenoisingChain(NodeDenoiser(3, 5), prediction="velocity")  # type: ignore[arg-type]
-
-
-def test_time_embeddings_differ_between_steps() -> None:
-    embedding = time_embedding(5)
-    assert embedding.shape == (5, 16)
-    assert th.pdist(th.from_numpy(embedding)).min() > 0.1

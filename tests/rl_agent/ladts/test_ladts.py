@@ -21,6 +21,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
 import rl_agent.envs  # noqa: F401 - registers the ids
+from rl_agent import ladts
 from rl_agent.edge_offloading.features import layout
 from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
@@ -46,6 +47,17 @@ def build(policy: str = "LADTSPolicy", n_envs: int = 2, **kwargs: Any) -> LADTS:
     policy_kwargs = {"layout": layout(SCENARIO, "in_slot"), **SMALL, **kwargs.pop("policy_kwargs", {})}
     arguments = {"learning_starts": 20, "batch_size": 16, "buffer_size": 500, "seed": 0, "train_freq": 4, **kwargs}
     return LADTS(policy, environment(n_envs), policy_kwargs=policy_kwargs, **arguments)
+
+
+def test_the_package_exports_the_algorithm_and_its_policies() -> None:
+    assert ladts.__all__ == ["D2SACPolicy", "LADTS", "LADTSPolicy", "SACTSPolicy"]
+    assert [ladts.LADTS, ladts.D2SACPolicy, ladts.LADTSPolicy, ladts.SACTSPolicy] == [
+        LADTS,
+        D2SACPolicy,
+        LADTSPolicy,
+        SACTSPolicy,
+    ]
+    assert not hasattr(ladts, "DQN")
 
 
 class Bandit(gym.Env[np.ndarray, np.int64]):

@@ -3,11 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rl_agent.placing import rules
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import JobView, NodeView, observe
-from rl_agent.placing.rules import RULES, WAITING, Placer
-from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.placing.placer import WAITING, Placer
+from rl_agent.placing.rules import RULES
 
 SPEED_S = {"fast": 1.0, "slow": 4.0}
 
@@ -91,7 +90,3 @@ def test_round_robin_takes_turns():
 def test_two_choices_prefers_the_shorter_of_a_random_pair():
     probabilities = RULES["two-choices"](seed=0).place(observation(1, backlog_s=(5.0, 1.0))).probabilities
     assert probabilities.tolist() == [[0.0, 1.0]]
-
-
-def test_the_learned_placer_is_found_beside_the_rules():
-    assert rules.LearnedPlacer is LearnedPlacer

@@ -7,24 +7,16 @@ import struct
 
 import numpy as np
 import pytest
+from policies import HIDDEN, random_weights
 from safetensors.numpy import save as dump_tensors
 
 from rl_agent.errors import PolicyError, PolicyFileError
 from rl_agent.policy.file import CARD_FILE, WEIGHTS_FILE, load_policy, save_policy
-from rl_agent.policy.node_policy import NodePolicyWeights
-
-HIDDEN = 8
-
-
-def weights(seed=0):
-    generator = np.random.default_rng(seed)
-    shapes = NodePolicyWeights.shapes(HIDDEN)
-    return NodePolicyWeights(**{k: generator.normal(size=s).astype(np.float32) for k, s in shapes.items()})
 
 
 @pytest.fixture
 def folder(tmp_path):
-    save_policy(tmp_path, weights(), version="v1", n_denoising_steps=5, training={"seed": 0})
+    save_policy(tmp_path, random_weights(), version="v1", n_denoising_steps=5, training={"seed": 0})
     return tmp_path
 
 
@@ -40,13 +32,13 @@ def change(folder, **values):
 
 
 def tensors():
-    return {name: np.ascontiguousarray(value) for name, value in vars(weights()).items()}
+    return {name: np.ascontiguousarray(value) for name, value in vars(random_weights()).items()}
 
 
 def test_what_was_saved_is_loaded(folder):
     card, loaded = load_policy(folder)
     assert (card.version, card.hidden, card.n_denoising_steps, card.training) == ("v1", HIDDEN, 5, {"seed": 0})
-    for name, value in vars(weights()).items():
+    for name, value in vars(random_weights()).items():
         np.testing.assert_array_equal(getattr(loaded, name), value)
 
 

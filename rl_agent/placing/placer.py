@@ -1,0 +1,63 @@
+"""The seam between planner and placement: what a placer is, and what it answers.
+
+A placer sees one `Observation` and answers for each job: a node, or WAITING. It never gives a node more attempts than
+it has room for. The rules are in `rules`, the learned placer in `rl_agent.policy`; docs/placers.md shows how to write
+another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.observation import Observation
+
+WAITING = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """A placer's answer for the J jobs of an observation over N nodes.
+
+    Attributes:
+        node: (J,) index of the chosen node, or `WAITING`.
+        probabilities: (J, N) propensities of the choice; a deterministic rule puts 1 on the node it aims at, which
+            is a busy one when the job waits for it.
+        propensity: (J,) how likely each chosen node was to be chosen, where that is not what `probabilities` say: a
+            policy that takes its most probable node is certain of it.
+        rows: what a learned policy read of each job it placed, by row.
+        versions: of the policy that placed each of them.
+    """
+
+    node: NDArray[np.int64]
+    probabilities: FloatArray
+    propensity: FloatArray | None = None
+    rows: Mapping[int, NDArray[np.float32]] | None = None
+    versions: Mapping[int, str | None] = field(default_factory=dict)
+
+    def propensity_of(self, job: int) -> float:
+        """Return how likely row `job`'s node was to be chosen; for a job that was placed."""
+        return float(self.probabilities[job, self.node[job]] if self.propensity is None else self.propensity[job])
+
+
+class Placer(Protocol):
+    """Chooses a node for every WAITING job, or leaves it WAITING."""
+
+    @property
+    def name(self) -> str:
+        """Return the name it is chosen by (`LADLE_PLACER`)."""
+        ...
+
+    @property
+    def policy_version(self) -> str | None:
+        """Return the version of the learned policy, None for a rule."""
+        ...
+
+    def place(self, observation: Observation) -> Placement:
+        """Answer for all jobs of `observation`, in their order."""
+        ...
