@@ -99,6 +99,11 @@ class World:
         }
         self.submit_raw({"job": job, "client": client, "request": request, **fields})
 
+    def submit_many(self, count: int, **fields) -> None:
+        """Jobs job-0, job-1, ..., alike but for their ids."""
+        for index in range(count):
+            self.submit(f"job-{index}", **fields)
+
     def submit_raw(self, *submissions) -> None:
         self._hand_out(lambda: intake.submit(self.planner, self.store, submissions))
 

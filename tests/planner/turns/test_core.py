@@ -1,4 +1,4 @@
-"""Turns, the window, order, the outbox and the standby: what holds whatever the messages say."""
+"""Turns, the outbox and the standby: what holds whatever the messages say."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ from planner.errors import DatabaseUnavailableError
 from planner.ledger.ledger import Ledger
 from planner.state.jobs import LiveJob
 from planner.turns import watch
-from rl_agent.placing.rules import RoundRobinPlacer
-
-
-def submit_many(world, count, **fields):
-    for index in range(count):
-        world.submit(f"job-{index}", **fields)
 
 
 def test_a_job_goes_from_waiting_through_placed_and_running_to_done(world):
@@ -30,85 +24,6 @@ def test_a_job_goes_from_waiting_through_placed_and_running_to_done(world):
     world.record()
     assert world.state() == "DONE"
     assert world.kinds() == ["accepted", "placed", "done"]
-
-
-@pytest.mark.parametrize("window", [1, 2, 5])
-def test_a_node_never_holds_more_than_its_window_and_the_rest_waits(window):
-    world = World(window=window)
-    world.up("a")
-    submit_many(world, 8)
-    assert len(world.placed_on("a")) == window
-    assert [world.state(f"job-{i}") for i in range(8)].count("WAITING") == 8 - window
-    world.draw("a")
-    assert len(world.placed_on("a")) == window
-
-
-def test_an_infinite_window_places_every_job_on_arrival():
-    world = World(window=float("inf"))
-    world.up("a")
-    submit_many(world, 20)
-    assert len(world.placed_on("a")) == 20
-
-
-def test_waiting_jobs_are_placed_by_class_then_by_size():
-    world = World(window=1)
-    for job, priority, steps in [("large", 1, 50), ("small", 1, 5), ("low", 2, 1), ("urgent", 0, 500)]:
-        world.submit(job, priority=priority, request={"num_inference_steps": steps})
-    world.up("a")
-    order = []
-    while world.placed_on("a"):
-        order += world.placed_on("a")
-        world.draw("a")
-    assert order == ["urgent", "small", "large", "low"]
-
-
-def test_first_come_is_served_first_when_ageing_is_infinite():
-    world = World(window=1, ageing=float("inf"))
-    for job, steps in [("first", 500), ("second", 1)]:
-        world.submit(job, request={"num_inference_steps": steps})
-        world.clock.time_s += 1
-    world.up("a")
-    assert world.placed_on("a") == ["first"]
-
-
-def test_a_small_job_cannot_overtake_for_ever():
-    world = World(window=1, ageing=2.0)
-    world.submit("large", request={"num_inference_steps": 50})
-    world.clock.time_s += 3600
-    world.submit("small", request={"num_inference_steps": 1})
-    world.up("a")
-    assert world.placed_on("a") == ["large"]
-
-
-def test_a_job_that_had_to_wait_starts_its_next_time_from_its_latent_action():
-    world = World(RoundRobinPlacer(), window=1)
-    world.up("a")
-    submit_many(world, 2)
-    assert world.planner.book.jobs["job-1"].latent_action is None
-    seen = []
-
-    class Watching(RoundRobinPlacer):
-        def place(self, observation):
-            seen.append(observation.latent_action.copy())
-            placement = super().place(observation)
-            placement.node[:] = -1
-            placement.probabilities[:] = 0.25
-            return placement
-
-    world.planner.placer = Watching()
-    world.draw("a")
-    world.report("a")
-    assert seen[0].tolist() != seen[1].tolist()
-    assert seen[1].tolist() == [[0.25]]
-
-
-def test_every_decision_is_written_with_its_prediction(world):
-    world.up("a")
-    world.submit()
-    (attempt,) = world.attempts()
-    assert attempt["placer"] == "least-backlog"
-    assert attempt["predicted_service_s"] > 0
-    assert 0 < attempt["eta_p50_s"] <= attempt["eta_p90_s"]
 
 
 def test_what_was_committed_and_not_published_is_published_at_the_next_tick(world):
@@ -148,7 +63,7 @@ def test_a_lost_confirm_doubles_a_message_and_not_a_job(world):
 
 def test_a_restarted_planner_knows_what_its_nodes_hold(world):
     world.up("a")
-    submit_many(world, 4)
+    world.submit_many(4)
     world.restart()
     world.report("a")
     assert len(world.placed_on("a")) == 2
@@ -201,7 +116,7 @@ def test_without_a_ledger_nothing_is_published(tmp_path):
 def test_a_standby_takes_over_where_the_other_stopped(world):
     standby = world.new_planner()
     world.up("a")
-    submit_many(world, 3)
+    world.submit_many(3)
     first, world.planner = world.planner, standby
     world.draw("a")
     assert world.state("job-0") == "DONE"
@@ -234,12 +149,3 @@ def test_a_standby_takes_the_clock_when_the_other_has_stopped_ticking(world):
         watch.tick(standby)
     assert standby._is_current
     assert world.state("job-3") == "EXPIRED"
-
-
-def test_a_job_that_no_node_can_serve_does_not_hold_up_the_others(world):
-    world.up("a", models=["tiny"])
-    for index in range(40):
-        world.submit(f"other-{index}", request={"model": "huge"}, priority=0)
-    world.submit("mine")
-    world.up("b", models=["tiny"])
-    assert world.state("mine") == "PLACED"

@@ -1,0 +1,91 @@
+"""What a turn collects, and the messages it makes of that."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker_config.messages import Delays, Event, EventKind, Submission
+from planner.state.cluster import LiveAttempt
+from planner.state.jobs import LiveJob
+from planner.turns.turn import EVENTS_PER_MESSAGE, attempt_of, task_id_of
+
+
+@pytest.fixture
+def turn(world):
+    with world.planner.turn() as turn:
+        yield turn
+        turn.events.clear()
+
+
+def an_attempt(number=1):
+    return LiveAttempt(
+        job="job-1",
+        number=number,
+        model="tiny",
+        units=1.0,
+        predicted_s=1.0,
+        spread_log=0.1,
+        placed_at=0.0,
+        placer="random",
+        policy_version=None,
+    )
+
+
+def step(job, step=1):
+    return Event(job=job, kind=EventKind.STEP, step=step)
+
+
+@pytest.mark.parametrize(("job", "number"), [("job-1", 1), ("order/7", 12)])
+def test_a_task_id_names_its_attempt(job, number):
+    assert attempt_of(task_id_of(job, number)) == (job, number)
+
+
+@pytest.mark.parametrize("task_id", ["", "job-1", "job-1/", "job-1/x", "job-1/-1", "job-1/1234567890", "job-1/²"])
+def test_any_other_task_id_names_no_attempt(task_id):
+    assert attempt_of(task_id) == ("", 0)
+
+
+def test_many_events_of_a_kind_go_to_a_client_in_few_messages(turn):
+    for index in range(EVENTS_PER_MESSAGE + 1):
+        turn.tell("me", step(f"job-{index}"))
+    turn.tell("you", step("job-0"))
+    sizes = {}
+    for post in turn.posts():
+        sizes.setdefault(post.routing_key, []).append(len(post.body["events"]))
+    assert sizes == {"job.me.step": [EVENTS_PER_MESSAGE, 1], "job.you.step": [1]}
+
+
+def test_each_done_event_goes_alone_since_it_carries_images(turn):
+    for index in range(3):
+        turn.tell("me", Event(job=f"job-{index}", kind=EventKind.DONE))
+    assert [len(post.body["events"]) for post in turn.posts()] == [1, 1, 1]
+
+
+def test_the_withdrawals_of_a_node_go_in_one_message_that_expires(turn):
+    turn.withdraw("a", ("job-1", 1))
+    turn.withdraw("a", ("job-2", 3))
+    (post,) = turn.posts()
+    assert post.routing_key == "node.a"
+    assert post.body == {"withdraw": [["job-1", 1], ["job-2", 3]]}
+    assert post.expires_s is not None
+    turn.withdrawals.clear()
+
+
+def test_the_reward_of_a_done_attempt_is_its_negative_service_delay(turn):
+    delays = Delays(transfer_in_s=1.0, waiting_s=2.0, load_s=3.0, generation_s=4.0, transfer_out_s=5.0)
+    turn.close_attempt(an_attempt(), "done", delays=delays)
+    turn.close_attempt(an_attempt(2), "returned")
+    done, returned = turn.outcomes
+    assert done["reward"] == -15.0
+    assert "reward" not in returned
+    assert turn.has_done(("job-1", 1))
+    assert not turn.has_done(("job-1", 2))
+
+
+def test_a_job_that_ends_is_not_written_as_moved_as_well(turn):
+    request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+    job = LiveJob.of(Submission(job="job-1", client="c", request=request), turn.now)
+    turn.move_job(job)
+    turn.finish_job(job, None, None)
+    assert turn.moved_jobs == {}
+    assert turn.finished_jobs["job-1"]["state"] == job.state
