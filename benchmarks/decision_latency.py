@@ -69,7 +69,7 @@ def torch_chain() -> Callable[[np.ndarray], object] | None:
     except ImportError:
         return None
     th.set_num_threads(1)
-    card, _ = load_policy(shipped_policy())
+    card = load_policy(shipped_policy()).card
     layout = placement_layout(1)
     columns = [*layout.job, *layout.node, COLUMN["eligible"]]
     denoiser = NodeDenoiser(len(columns) - 1, card.n_denoising_steps, card.hidden)
@@ -92,8 +92,9 @@ def peak_mib(status: str) -> float:
 def main() -> None:
     """Print the tables."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    card, weights = load_policy(shipped_policy())
-    policy, placer, in_torch = NodePolicy(weights, card.n_denoising_steps), LearnedPlacer(), torch_chain()
+    shipped = load_policy(shipped_policy())
+    card = shipped.card
+    policy, placer, in_torch = NodePolicy(shipped.weights, card.n_denoising_steps), LearnedPlacer(), torch_chain()
     print(f"policy {card.version}: {card.hidden} hidden units, {card.n_denoising_steps} denoising steps\n")
     print("| nodes | batch | numpy ms | numpy decisions/s | torch ms |")
     print("|---|---|---|---|---|")

@@ -195,13 +195,13 @@ def train(plan: TrainingPlan, out: Path) -> PolicyCard:
     model.learn(plan.warm_up_decisions, log_interval=1000)
     reset_actor(model, start)
     model.learn(plan.decisions, callback=validation, log_interval=1000)
-    card, weights = load_policy(out)
+    best = load_policy(out)
     return save_policy(
         out,
-        weights,
-        version=card.version,
-        n_denoising_steps=card.n_denoising_steps,
-        training={**card.training, "rounds": validation.rounds},
+        best.weights,
+        version=best.card.version,
+        n_denoising_steps=best.card.n_denoising_steps,
+        training={**best.card.training, "rounds": validation.rounds},
     )
 
 

@@ -20,11 +20,11 @@ from rl_agent.placing.observation import OBSERVATION_VERSION, Observation
 from rl_agent.placing.placer import WAITING, Placement
 from rl_agent.policy.rows import COLUMN, JOB_COLUMNS, PolicyInput, Rows, standard_s
 
-FORMAT = 1
+DECISION_FORMAT = 1
 HEADER = struct.Struct("<BBHIf")
-MOST_NODES = 10_000
-MOST_BYTES = 2**22
-LARGEST = 6e4
+MAX_NODES = 10_000
+MAX_BYTES = 2**22
+MAX_HALF = 6e4
 COLUMNS_CRC = zlib.crc32(",".join(COLUMN).encode())
 _JOB = [COLUMN[name] for name in JOB_COLUMNS]
 _NODE = [column for name, column in COLUMN.items() if name not in JOB_COLUMNS]
@@ -91,8 +91,8 @@ def encode(decision: Decision) -> bytes:
     """Return a decision as bytes: 16-bit floats, compressed, with the version of what the columns mean."""
     names = "\n".join(decision.nodes).encode()
     by_node = (decision.rows.T[_NODE].ravel(), decision.latent_action, decision.probabilities)
-    half = np.concatenate((decision.rows[0, _JOB], *by_node)).clip(-LARGEST, LARGEST).astype("<f2")
-    header = HEADER.pack(FORMAT, OBSERVATION_VERSION, len(decision.nodes), COLUMNS_CRC, decision.standard_s)
+    half = np.concatenate((decision.rows[0, _JOB], *by_node)).clip(-MAX_HALF, MAX_HALF).astype("<f2")
+    header = HEADER.pack(DECISION_FORMAT, OBSERVATION_VERSION, len(decision.nodes), COLUMNS_CRC, decision.standard_s)
     return header + zlib.compress(half.tobytes() + names, 1)
 
 
@@ -105,14 +105,16 @@ def decode(data: bytes) -> Decision:
     try:
         version = HEADER.unpack_from(data)
         expander = zlib.decompressobj()
-        body = expander.decompress(data[HEADER.size :], MOST_BYTES)
+        body = expander.decompress(data[HEADER.size :], MAX_BYTES)
     except (struct.error, zlib.error, TypeError) as exc:
         raise ExperienceFormatError(f"it is damaged: {exc}") from exc
     nodes, unit_s = version[2], version[4]
-    if (version[0], version[1], version[3]) != (FORMAT, OBSERVATION_VERSION, COLUMNS_CRC):
-        raise ExperienceFormatError(f"its version is {version}, not {(FORMAT, OBSERVATION_VERSION, '', COLUMNS_CRC)}")
+    if (version[0], version[1], version[3]) != (DECISION_FORMAT, OBSERVATION_VERSION, COLUMNS_CRC):
+        raise ExperienceFormatError(
+            f"its version is {version}, not {(DECISION_FORMAT, OBSERVATION_VERSION, '', COLUMNS_CRC)}"
+        )
     count = len(_JOB) + nodes * (len(_NODE) + 2)
-    if not 0 < nodes <= MOST_NODES or not 0.0 < unit_s < LARGEST or len(body) < 2 * count or not expander.eof:
+    if not 0 < nodes <= MAX_NODES or not 0.0 < unit_s < MAX_HALF or len(body) < 2 * count or not expander.eof:
         raise ExperienceFormatError(f"it has {len(body)} bytes for {nodes} nodes")
     numbers = np.frombuffer(body, dtype="<f2", count=count).astype(np.float32)
     names = tuple(body[2 * count :].decode(errors="replace").split("\n"))

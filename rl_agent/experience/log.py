@@ -24,7 +24,6 @@ OUTCOME_COLUMNS = (
     "transfer_out_s",
     "reward",
 )
-Row = Mapping[str, Any]
 
 
 class ExperienceRow(SQLModel, table=True):
@@ -82,13 +81,13 @@ _FINISH = (
 )
 
 
-def insert_experience(connection: Connection, rows: Sequence[Row]) -> None:
+def insert_experience(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the decisions of new attempts."""
     if rows:
         connection.execute(insert(ExperienceRow), list(rows))
 
 
-def finish_experience(connection: Connection, rows: Sequence[Row]) -> None:
+def finish_experience(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write outcomes; a row has `of_job`, `of_number` and any of `OUTCOME_COLUMNS`. Unknown attempts are left out."""
     if rows:
         blank = dict.fromkeys(OUTCOME_COLUMNS)
@@ -106,7 +105,7 @@ def prune_experience(connection: Connection, kept: int) -> int:
 
 def read_experience(
     connection: Connection, after: int = 0, *, until: int | None = None, newest: int | None = None
-) -> Iterator[Row]:
+) -> Iterator[Mapping[str, Any]]:
     """Yield rows in the order of their decisions.
 
     Args:

@@ -20,7 +20,7 @@ from rl_agent.ladts.buffers import LatentReplayBuffer
 from rl_agent.ladts.critics import TwinCritic
 from rl_agent.ladts.policies import D2SACPolicy, LADTSPolicy, SACTSPolicy
 
-LOWEST_LOG_PROBABILITY = -1000.0
+MIN_LOG_PROBABILITY = -1000.0
 """Its exponential is 0 in float32, and an entropy coefficient above 1 times it is still a number."""
 
 
@@ -338,8 +338,8 @@ class LADTS(OffPolicyAlgorithm):
 
 
 def log_policy(logits: th.Tensor) -> th.Tensor:
-    """Return finite log-probabilities, shape (batch, nodes); below ``LOWEST_LOG_PROBABILITY`` all are alike, zero."""
-    return th.log_softmax(logits, dim=1).clamp_min(LOWEST_LOG_PROBABILITY)
+    """Return finite log-probabilities, shape (batch, nodes); below ``MIN_LOG_PROBABILITY`` all are alike, zero."""
+    return th.log_softmax(logits, dim=1).clamp_min(MIN_LOG_PROBABILITY)
 
 
 def step(optimizer: th.optim.Optimizer, loss: th.Tensor) -> None:

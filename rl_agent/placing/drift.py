@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 ALLOWANCE = 0.5
 THRESHOLD = 6.0
-LARGEST_STEP = 3.0
-LEAST_SPREAD_LOG = 0.15
+MAX_STEP_STDS = 3.0
+MIN_SPREAD_LOG = 0.15
 CALM_OUTCOMES = 20
 
 
@@ -21,8 +21,8 @@ CALM_OUTCOMES = 20
 class Drift:
     """A two-sided CUSUM of standardised log prediction errors, for one node and model.
 
-    Each error ln(taken / predicted) is divided by the predicted spread (at least `LEAST_SPREAD_LOG`) and cut at
-    `LARGEST_STEP`; errors beyond `ALLOWANCE` add up, and the alarm is raised above `THRESHOLD`: by three gross errors
+    Each error ln(taken / predicted) is divided by the predicted spread (at least `MIN_SPREAD_LOG`) and cut at
+    `MAX_STEP_STDS`; errors beyond `ALLOWANCE` add up, and the alarm is raised above `THRESHOLD`: by three gross errors
     or a dozen of one standard deviation. As long as errors add up, the prediction is that of before the first of them;
     once the alarm is raised, it is the running one, and the alarm ends after `CALM_OUTCOMES` outcomes in a row below
     half the threshold.
@@ -57,8 +57,8 @@ class Drift:
         if self.is_alarm or max(self.slower, self.faster) == 0.0:
             self.level_log, self.spread_log = level_log, spread_log
         error = math.log(taken_s / predicted_s) + level_log - self.level_log
-        step = error / max(self.spread_log, LEAST_SPREAD_LOG)
-        step = min(max(step, -LARGEST_STEP), LARGEST_STEP)
+        step = error / max(self.spread_log, MIN_SPREAD_LOG)
+        step = min(max(step, -MAX_STEP_STDS), MAX_STEP_STDS)
         self.slower = max(self.slower + step - ALLOWANCE, 0.0)
         self.faster = max(self.faster - step - ALLOWANCE, 0.0)
         if max(self.slower, self.faster) == 0.0 and not self.is_alarm:

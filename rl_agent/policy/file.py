@@ -26,14 +26,14 @@ from rl_agent.errors import PolicyFileError
 from rl_agent.ladts.numpy_chain import NodeDenoiserWeights
 from rl_agent.placing.observation import OBSERVATION_VERSION
 from rl_agent.policy.node_policy import INPUT_COLUMNS
-from rl_agent.policy.rows import COLUMN, PRICED, RULES
+from rl_agent.policy.rows import COLUMN, CORRECTABLE_RULES, PRICED
 
-FORMAT = 1
+CARD_FORMAT = 1  # of `policy.json`; a reader of another one refuses it
 WEIGHTS_FILE = "policy.safetensors"
 CARD_FILE = "policy.json"
 MAX_HIDDEN = 1024
 MAX_DENOISING_STEPS = 100
-MAX_BYTES = {WEIGHTS_FILE: 64 * 2**20, CARD_FILE: 2**20}
+MAX_FILE_BYTES = {WEIGHTS_FILE: 64 * 2**20, CARD_FILE: 2**20}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class PolicyCard:
         version: name of the policy, as logged with every decision.
         hidden: width of the denoiser.
         n_denoising_steps: length of its chain.
-        rule: whose score it corrects, one of `rl_agent.policy.rows.RULES`.
+        rule: whose score it corrects, one of `rl_agent.policy.rows.CORRECTABLE_RULES`.
         columns: what the rows it was trained on mean, in order.
         observation_version: of `rl_agent.placing.observation`.
         sha256: of the weights file, hexadecimal.
@@ -58,7 +58,7 @@ class PolicyCard:
     rule: str = PRICED
     columns: tuple[str, ...] = tuple(COLUMN)
     observation_version: int = OBSERVATION_VERSION
-    format: int = FORMAT
+    format: int = CARD_FORMAT
     training: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,6 +68,14 @@ class PolicyFiles:
 
     card: bytes
     weights: bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedPolicy:
+    """A policy that was read and checked: what its card says, and its weights."""
+
+    card: PolicyCard
+    weights: NodeDenoiserWeights
 
 
 def dump_policy(
@@ -124,7 +132,7 @@ def read_policy(folder: Path) -> PolicyFiles:
     return PolicyFiles(card=_read(folder, CARD_FILE), weights=_read(folder, WEIGHTS_FILE))
 
 
-def load_policy(folder: Path) -> tuple[PolicyCard, NodeDenoiserWeights]:
+def load_policy(folder: Path) -> LoadedPolicy:
     """Read and check a policy folder.
 
     Raises:
@@ -133,7 +141,7 @@ def load_policy(folder: Path) -> tuple[PolicyCard, NodeDenoiserWeights]:
     return parse_policy(str(folder), read_policy(folder))
 
 
-def parse_policy(where: str, files: PolicyFiles) -> tuple[PolicyCard, NodeDenoiserWeights]:
+def parse_policy(where: str, files: PolicyFiles) -> LoadedPolicy:
     """Check the files of a policy and return what they hold.
 
     Args:
@@ -162,7 +170,7 @@ def parse_policy(where: str, files: PolicyFiles) -> tuple[PolicyCard, NodeDenois
             raise PolicyFileError(where, reason)
         if not np.isfinite(tensor).all():
             raise PolicyFileError(where, f"{name} holds NaN or infinity")
-    return card, NodeDenoiserWeights(**tensors)
+    return LoadedPolicy(card=card, weights=NodeDenoiserWeights(**tensors))
 
 
 def _parse_card(where: str, data: bytes) -> PolicyCard:
@@ -175,19 +183,19 @@ def _parse_card(where: str, data: bytes) -> PolicyCard:
         unknown = [name for name in known if not known[name]]
         raise PolicyFileError(where, f"{CARD_FILE} is no policy card: unknown {unknown!r:.200}")
     wanted: dict[str, Any] = {
-        "format": FORMAT,
+        "format": CARD_FORMAT,
         "observation_version": OBSERVATION_VERSION,
         "columns": list(COLUMN),
     }
     for name, value in wanted.items():
         if values.get(name) != value:
             raise PolicyFileError(where, f"{name} is {values.get(name)!r:.200}, this version of Ladle reads {value!r}")
-    for name, most in {"hidden": MAX_HIDDEN, "n_denoising_steps": MAX_DENOISING_STEPS}.items():
+    for name, limit in {"hidden": MAX_HIDDEN, "n_denoising_steps": MAX_DENOISING_STEPS}.items():
         value = values.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            raise PolicyFileError(where, f"{name} is {value!r:.200}, not an integer from 1 to {most}")
-    if values.get("rule", PRICED) not in RULES:
-        raise PolicyFileError(where, f"rule is {values['rule']!r}, none of {', '.join(RULES)}")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+            raise PolicyFileError(where, f"{name} is {value!r:.200}, not an integer from 1 to {limit}")
+    if values.get("rule", PRICED) not in CORRECTABLE_RULES:
+        raise PolicyFileError(where, f"rule is {values['rule']!r}, none of {', '.join(CORRECTABLE_RULES)}")
     if not all(isinstance(values.get(name), str) for name in ("version", "sha256")):
         raise PolicyFileError(where, f"{CARD_FILE} names no version or no sha256")
     if not ID.fullmatch(values["version"]):
@@ -200,11 +208,11 @@ def _read(folder: Path, name: str) -> bytes:
         if not stat.S_ISREG((folder / name).stat().st_mode):  # a device or a pipe would be read for ever
             raise PolicyFileError(str(folder), f"{name} is no regular file")
         with (folder / name).open("rb") as file:
-            data = file.read(MAX_BYTES[name] + 1)
+            data = file.read(MAX_FILE_BYTES[name] + 1)
     except OSError as error:
         raise PolicyFileError(str(folder), f"{name}: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES[name]:
-        raise PolicyFileError(str(folder), f"{name} is larger than {MAX_BYTES[name]} bytes")
+    if len(data) > MAX_FILE_BYTES[name]:
+        raise PolicyFileError(str(folder), f"{name} is larger than {MAX_FILE_BYTES[name]} bytes")
     return data
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from rl_agent.errors import PolicyAnswerError
-from rl_agent.ladts.numpy_chain import NodeDenoiserWeights, softmax
+from rl_agent.ladts.numpy_chain import softmax
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.placer import WAITING, Placement
-from rl_agent.policy.file import PolicyCard, load_policy
+from rl_agent.policy.file import LoadedPolicy, load_policy
 from rl_agent.policy.node_policy import NodePolicy
 from rl_agent.policy.rows import PolicyInput, Rows, scored_by
 
@@ -30,7 +30,7 @@ class LearnedPlacer:
 
     Args:
         folder: a policy folder; None is the one that ships with the package.
-        policy: what a folder was read to, in the place of `folder`.
+        policy: a policy that was read already; it replaces `folder`.
         exploration: share of the decisions that draw a node by its probability instead of taking the most probable;
             what was never tried cannot be evaluated from the log.
         seed: of these draws.
@@ -45,15 +45,15 @@ class LearnedPlacer:
         self,
         folder: Path | None = None,
         *,
-        policy: tuple[PolicyCard, NodeDenoiserWeights] | None = None,
+        policy: LoadedPolicy | None = None,
         exploration: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        card, weights = policy or load_policy(shipped_policy() if folder is None else folder)
-        self.card = card
+        policy = policy or load_policy(shipped_policy() if folder is None else folder)
+        self.card = policy.card
         self.exploration = exploration
         self._generator = np.random.default_rng(seed)
-        self._policy = NodePolicy(weights, card.n_denoising_steps)
+        self._policy = NodePolicy(policy.weights, policy.card.n_denoising_steps)
 
     @property
     def policy_version(self) -> str | None:

@@ -18,8 +18,6 @@ from sqlmodel import Field, SQLModel, col
 from rl_agent.errors import UnknownPolicyError
 from rl_agent.policy.file import PolicyFiles, parse_policy
 
-Row = Mapping[str, Any]
-
 
 class PolicyState(StrEnum):
     """What a version is used for."""
@@ -70,7 +68,7 @@ def add_policy(
         PolicyFileError: the files do not fit together.
         UnknownPolicyError: there is another policy of that version.
     """
-    card, _ = parse_policy("new", files)
+    card = parse_policy("new", files).card
     if connection.scalar(select(col(PolicyRow.version)).where(col(PolicyRow.version) == card.version)):
         raise UnknownPolicyError(f"there is a policy {card.version!r} already: give the new one another version")
     row = {"version": card.version, "state": PolicyState.CANDIDATE, "reason": reason, "share": 0.0, "created_at": now}
@@ -78,13 +76,13 @@ def add_policy(
     return card.version
 
 
-def policies(connection: Connection) -> list[Row]:
+def policies(connection: Connection) -> list[Mapping[str, Any]]:
     """Return all versions without their weights, newest first."""
     rows = connection.execute(select(*_DESCRIPTION).order_by(col(PolicyRow.created_at).desc())).mappings()
     return [dict(row) for row in rows]
 
 
-def policy(connection: Connection, version: str) -> Row:
+def policy(connection: Connection, version: str) -> Mapping[str, Any]:
     """Return one version without its weights.
 
     Raises:

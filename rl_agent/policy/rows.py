@@ -44,7 +44,7 @@ COLUMN = {name: column for column, name in enumerate((*NODE_COLUMNS, *JOB_COLUMN
 N_LOG_DURATIONS = NODE_COLUMNS.index("evicted_demand")
 
 PRICED, UNPRICED = "priced-completion", "earliest-completion"
-RULES = (PRICED, UNPRICED)
+CORRECTABLE_RULES = (PRICED, UNPRICED)
 """Rules whose score a policy may correct: that of the rows, and that of `scored_by`."""
 
 STANDARD_GENERATION = 4.0
@@ -153,7 +153,7 @@ def score(excess_s: FloatArray, least_s: float | FloatArray) -> FloatArray:
 
 
 def scored_by(rule: str, rows: Rows) -> Rows:
-    """Return rows (..., N, columns) with the score of one of `RULES`; without prices it follows from the delays."""
+    """Return rows (..., N, columns) with the score of `rule`, one of `CORRECTABLE_RULES`; it follows from the delays."""
     if rule == PRICED:
         return rows
     scored = rows.copy()

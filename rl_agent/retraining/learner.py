@@ -26,7 +26,7 @@ from rl_agent.ladts.buffers import LatentReplayBuffer
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.ladts.numpy_chain import NodeDenoiserWeights, start_of
 from rl_agent.policy.export import load_weights, served_weights
-from rl_agent.policy.file import PolicyCard
+from rl_agent.policy.file import LoadedPolicy
 from rl_agent.policy.rows import COLUMN, STANDARD_GENERATION, scored_by
 from rl_agent.retraining.gate import PlannerSettings
 from rl_agent.retraining.samples import Samples
@@ -88,12 +88,12 @@ class Learner:
 
     def __init__(
         self,
-        policy: tuple[PolicyCard, NodeDenoiserWeights],
+        policy: LoadedPolicy,
         scenarios: Sequence[PlacementScenario],
         rules: PlannerSettings,
         seed: int,
     ) -> None:
-        card, weights = policy
+        card, weights = policy.card, policy.weights
         nodes = max(len(scenario.nodes) for scenario in scenarios)
         middle_s = float(np.median([scenario.middle_generation_s for scenario in scenarios]))
         self._standard_s = middle_s / STANDARD_GENERATION

@@ -18,9 +18,9 @@ import torch as th
 from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.ladts.numpy_chain import NodeDenoiserWeights
 from rl_agent.policy.export import reset_actor
-from rl_agent.policy.file import PolicyCard
+from rl_agent.policy.file import LoadedPolicy
 from rl_agent.policy.learned_placer import LearnedPlacer
-from rl_agent.policy.rows import RULES
+from rl_agent.policy.rows import CORRECTABLE_RULES
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import PlannerSettings, play
 from rl_agent.retraining.learner import Learner
@@ -36,7 +36,6 @@ TRIALS_PER_SAVE = 10
 HELD_OUT_SEED = 20_000
 SEARCH_SEED = 5_000
 VALIDATION_SEED = 10_000
-Policy = tuple[PolicyCard, NodeDenoiserWeights]
 ProgressCallback = Callable[[str, float], None]
 
 
@@ -88,7 +87,7 @@ class Practice:
     def __init__(
         self,
         twin: Twin,
-        serving: Policy,
+        serving: LoadedPolicy,
         rules: PlannerSettings,
         plan: RetrainingPlan,
         checkpoint: Path,
@@ -109,7 +108,8 @@ class Practice:
         starts = [serving, *self.plain_rules]
         means_s = [self._mean_delay_s(start, self._validations) for start in starts]
         self._serving_s, self._best_s = means_s[0], min(means_s)
-        self._card, self._best = starts[means_s.index(self._best_s)]  # a rule only where what serves does worse
+        start = starts[means_s.index(self._best_s)]  # a rule only where what serves does worse
+        self._card, self._best = start.card, start.weights
         self._kept: dict[str, th.Tensor] = {}
 
     def held_out(self) -> list[PlacementScenario]:
@@ -120,15 +120,18 @@ class Practice:
         ]
 
     @property
-    def plain_rules(self) -> list[Policy]:
+    def plain_rules(self) -> list[LoadedPolicy]:
         """Return policies that play each rule a policy can be built on: the serving weights without an output."""
-        card, weights = self.serving
+        card, weights = self.serving.card, self.serving.weights
         silent = {name: np.zeros_like(getattr(weights, name)) for name in ("output_weight", "output_bias")}
-        return [(replace(card, rule=rule), replace(weights, **silent)) for rule in RULES]
+        return [
+            LoadedPolicy(card=replace(card, rule=rule), weights=replace(weights, **silent))
+            for rule in CORRECTABLE_RULES
+        ]
 
-    def run(self, samples: Samples) -> Policy | None:
+    def run(self, samples: Samples) -> LoadedPolicy | None:
         """Return the policy that did best on the validations; None if the one that serves did."""
-        note = {"base": self.serving[0].sha256, "rule": self._card.rule, "last_id": samples.last_id}
+        note = {"base": self.serving.card.sha256, "rule": self._card.rule, "last_id": samples.last_id}
         tensors, saved = read_checkpoint(self._checkpoint) or ({}, {})
         if any(saved.get(name) != value for name, value in note.items()):
             saved = {}
@@ -137,7 +140,7 @@ class Practice:
             self._take_up(tensors, saved)
         if not saved.get("is_searched"):
             self._search(note, int(saved.get("trials", 0)))
-        learner = Learner((self._card, self._best), self._episodes, self._rules, self._plan.seed)
+        learner = Learner(self._policy(self._best), self._episodes, self._rules, self._plan.seed)
         learner.take_in(samples, self._plan.newest)
         done = 0
         if saved.get("done") and learner.restore(tensors):
@@ -149,7 +152,7 @@ class Practice:
             done = self._round(learner, done, began)
             self._kept = learner.state()
             self._save(note, is_searched=True, done=done)
-        return (self._card, self._best) if self._best_s < self._serving_s else None
+        return self._policy(self._best) if self._best_s < self._serving_s else None
 
     def _take_up(self, tensors: dict[str, th.Tensor], saved: dict[str, Any]) -> None:
         """Go on with the best policy of a killed round."""
@@ -169,7 +172,7 @@ class Practice:
         """Disturb the weights as long as half of the time lasts; `trials` were made before the round was killed."""
         plan, began = self._plan, time.monotonic()
         search = Search(
-            self._best, lambda weights: self._mean_delay_s((self._card, weights), self._searched), plan.seed + trials
+            self._best, lambda weights: self._mean_delay_s(self._policy(weights), self._searched), plan.seed + trials
         )
         while trials < plan.trials and time.monotonic() - began < plan.seconds / 2:
             share = max(trials / plan.trials, (time.monotonic() - began) / (plan.seconds / 2))
@@ -183,7 +186,7 @@ class Practice:
 
     def _consider(self, weights: NodeDenoiserWeights, what: dict[str, Any]) -> None:
         """Play weights on the validations, and remember them if they are the best."""
-        mean_s = self._mean_delay_s((self._card, weights), self._validations)
+        mean_s = self._mean_delay_s(self._policy(weights), self._validations)
         self.rounds.append({**what, "mean_delay_s": round(mean_s, 4)})
         if mean_s < self._best_s:
             self._best, self._best_s = weights, mean_s
@@ -215,7 +218,10 @@ class Practice:
         self._consider(learner.weights, {"decisions": done})
         return done
 
-    def _mean_delay_s(self, policy: Policy, scenarios: list[PlacementScenario]) -> float:
+    def _policy(self, weights: NodeDenoiserWeights) -> LoadedPolicy:
+        return LoadedPolicy(card=self._card, weights=weights)
+
+    def _mean_delay_s(self, policy: LoadedPolicy, scenarios: list[PlacementScenario]) -> float:
         delays = [
             play(LearnedPlacer(policy=policy), scenario, self.twin.estimates, self._rules) for scenario in scenarios
         ]

@@ -25,7 +25,7 @@ from rl_agent.errors import PolicyFileError, RetrainingError
 from rl_agent.experience.log import read_experience
 from rl_agent.placing.placer import Placer
 from rl_agent.placing.rules import EarliestCompletionPlacer
-from rl_agent.policy.file import PolicyFiles, dump_policy, load_policy, parse_policy
+from rl_agent.policy.file import LoadedPolicy, PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.policy.registry import (
     add_policy,
@@ -38,7 +38,7 @@ from rl_agent.policy.registry import (
 from rl_agent.retraining.checkpoint import read_checkpoint
 from rl_agent.retraining.gate import PlannerSettings, Trial, first_to_pass
 from rl_agent.retraining.off_policy import estimate
-from rl_agent.retraining.practice import HELD_OUT_SHARE, Policy, Practice, ProgressCallback, RetrainingPlan
+from rl_agent.retraining.practice import HELD_OUT_SHARE, Practice, ProgressCallback, RetrainingPlan
 from rl_agent.retraining.samples import Sample, Samples, check_rows
 from rl_agent.retraining.twin import describe, fit_twin
 
@@ -138,7 +138,7 @@ class Retrainer:
         samples: Samples,
         practice: Practice,
         serving_version: str | None,
-        best: Policy,
+        best: LoadedPolicy,
         rival: Callable[[], Placer],
     ) -> Round:
         self._progress("at the gate", 1.0)
@@ -150,7 +150,8 @@ class Retrainer:
             practice.twin.estimates,
             self._rules,
         )
-        card, weights = choices[passed]
+        chosen = choices[passed]
+        card = chosen.card
         version = f"retrained-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{samples.last_id}"
         training = {
             "command": "ladle retrain",
@@ -161,13 +162,13 @@ class Retrainer:
             "experience": {"kept": len(samples.kept), "refused": dict(samples.refused), "last_id": samples.last_id},
         }
         _, files = dump_policy(
-            weights, version=version, n_denoising_steps=card.n_denoising_steps, training=training, rule=card.rule
+            chosen.weights, version=version, n_denoising_steps=card.n_denoising_steps, training=training, rule=card.rule
         )
         newest = samples.kept[-max(int(len(samples.kept) * HELD_OUT_SHARE), 1) :]
         measured = {
             **trial.to_json(),
             "off_policy": {
-                "candidate": _estimate((card, weights), newest, self.settings.exploration),
+                "candidate": _estimate(chosen, newest, self.settings.exploration),
                 "serving": _estimate(practice.serving, newest, self.settings.exploration),
             },
         }
@@ -192,7 +193,7 @@ class Retrainer:
 
     # What serves, and what is done
 
-    def _served(self, version: str | None, files: PolicyFiles | None) -> Policy | None:
+    def _served(self, version: str | None, files: PolicyFiles | None) -> LoadedPolicy | None:
         """Return what serves; None when that cannot be read, so that earliest completion places."""
         try:
             if files is not None:
@@ -202,10 +203,10 @@ class Retrainer:
             logger.error("retraining starts from the shipped policy: %s", exc)
             return None
 
-    def _unfinished(self, serving: Policy) -> int | None:
+    def _unfinished(self, serving: LoadedPolicy) -> int | None:
         """Return the last row that a killed round has read, so that it goes on although the log has grown since."""
         _, note = read_checkpoint(self.checkpoint) or ({}, {})
-        is_of_serving = note.get("base") == serving[0].sha256
+        is_of_serving = note.get("base") == serving.card.sha256
         if not is_of_serving or note.get("last_id") == self._finished():
             return None
         is_recent = time.time() - self.checkpoint.stat().st_mtime < RESUMED_WITHIN_S
@@ -224,7 +225,7 @@ class Retrainer:
         os.replace(new, self._folder / "finished.json")
 
 
-def _estimate(policy: Policy, samples: tuple[Sample, ...], exploration: float) -> dict[str, float | None]:
+def _estimate(policy: LoadedPolicy, samples: tuple[Sample, ...], exploration: float) -> dict[str, float | None]:
     found = estimate(LearnedPlacer(policy=policy), samples, exploration)
     return {name: None if value is None else round(value, 4) for name, value in vars(found).items()}
 

@@ -57,7 +57,7 @@ def test_a_policy_goes_out_as_the_folder_it_came_in_as(ladle, tmp_path):
     write_policy(tmp_path / "v1", policy_files("v1"))
     ladle("policy", "add", str(tmp_path / "v1"))
     assert ladle("policy", "export", "v1", "--out", str(tmp_path / "again"))[0] == 0
-    assert load_policy(tmp_path / "again")[0] == load_policy(tmp_path / "v1")[0]
+    assert load_policy(tmp_path / "again").card == load_policy(tmp_path / "v1").card
     assert json.loads(ladle("policy", "show", "v1")[1])["card"]["version"] == "v1"
 
 

@@ -36,10 +36,11 @@ def tensors():
 
 
 def test_what_was_saved_is_loaded(folder):
-    card, loaded = load_policy(folder)
+    loaded = load_policy(folder)
+    card = loaded.card
     assert (card.version, card.hidden, card.n_denoising_steps, card.training) == ("v1", HIDDEN, 5, {"seed": 0})
     for name, value in vars(random_weights()).items():
-        np.testing.assert_array_equal(getattr(loaded, name), value)
+        np.testing.assert_array_equal(getattr(loaded.weights, name), value)
 
 
 def test_saving_leaves_no_other_file_behind(folder):

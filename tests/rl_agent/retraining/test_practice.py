@@ -43,10 +43,10 @@ def test_a_perverse_policy_is_left_for_the_rule(samples, tmp_path):
 
 def test_learning_goes_on_from_the_rule_that_does_best_in_the_twin(samples, tmp_path):
     learning = practice(samples, tmp_path, policy_files("v", perverse=True))
-    delay_s = {card.rule: learning._mean_delay_s((card, w), learning._validations) for card, w in learning.plain_rules}
+    delay_s = {p.card.rule: learning._mean_delay_s(p, learning._validations) for p in learning.plain_rules}
     assert len(delay_s) == 2
     assert learning._card.rule == min(delay_s, key=delay_s.get)
-    card, _ = learning.run(samples)
+    card = learning.run(samples).card
     assert card.rule == learning._card.rule
 
 

@@ -10,7 +10,7 @@ from rl_agent.retraining.search import Search
 
 @pytest.fixture
 def weights():
-    return parse_policy("v", policy_files("v", scale=0.3))[1]
+    return parse_policy("v", policy_files("v", scale=0.3)).weights
 
 
 def test_the_search_goes_down_and_never_up(weights):
