@@ -4,6 +4,7 @@ LadleError (broker_config.errors)
 ├── DatabaseUnavailableError   the ledger cannot be reached or read
 ├── NoLedgerYetError           no planner has ever run on it
 ├── StoreUnavailableError      the image store cannot be written or read
+├── ImagesRefusedError         an outcome brought no usable images
 ├── PlannerSilentError         no planner answers
 ├── DeadLetterError            a dead letter cannot be requeued
 ├── ResultTimeoutError         a result did not arrive in the time given
@@ -55,6 +56,17 @@ class StoreUnavailableError(LadleError):
     def __str__(self) -> str:
         where = without_password(self.url)
         return f"image store {where} failed ({self.reason}): make it writable, or set LADLE_STORE_URL"
+
+
+class ImagesRefusedError(LadleError):
+    """A done outcome brought images that cannot be kept."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the images of a done outcome are refused: {self.reason}"
 
 
 class PlannerSilentError(LadleError):

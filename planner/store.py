@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
 import logging
 import re
 
 import fsspec
 
 from broker_config.errors import ConfigurationError, without_password
-from broker_config.messages import StoredImage
-from planner.errors import StoreUnavailableError
+from broker_config.messages import Outcome, StoredImage
+from planner.errors import ImagesRefusedError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,34 @@ class Store:
             self._files, self._root = fsspec.core.url_to_fs(url, auto_mkdir=True)
         except (ValueError, ImportError) as exc:
             raise ConfigurationError(f"LADLE_STORE_URL: {without_password(url)!r} cannot be used ({exc})") from exc
+
+    def keep(self, outcome: Outcome, wanted: int) -> tuple[StoredImage, ...]:
+        """Check the images of a done outcome and store those that travelled in it.
+
+        Args:
+            outcome: of one attempt; what a node has put into the store itself stays where it is.
+            wanted: how many images the job asked for.
+
+        Returns:
+            The images where they lie now.
+
+        Raises:
+            ImagesRefusedError: their number or their content is wrong, or the planner cannot read them here.
+        """
+        if len(outcome.images) != wanted:
+            raise ImagesRefusedError(f"{len(outcome.images)} images came instead of {wanted}")
+        for image in outcome.images:
+            if image.data is None:
+                self._check_stored(image, outcome)
+            else:
+                _check_inline(image)
+        return tuple(self.put(outcome.job, index, image) for index, image in enumerate(outcome.images))
+
+    def discard(self, outcome: Outcome) -> None:
+        """Remove what an attempt has put into the store; its outcome is refused."""
+        for image in outcome.images:
+            if self.holds_of(image, outcome.job, outcome.attempt):
+                self.delete(image)
 
     def put(self, job: str, index: int, image: StoredImage) -> StoredImage:
         """Write an inline image and return its reference; one that lies in the store already is returned as it is."""
@@ -92,5 +122,25 @@ class Store:
         except OSError as exc:
             raise StoreUnavailableError(self._url, exc.strerror or str(exc)) from exc
 
+    def _check_stored(self, image: StoredImage, outcome: Outcome) -> None:
+        if image.url is None:
+            raise ImagesRefusedError("an image came without data")
+        is_there = self.holds_of(image, outcome.job, outcome.attempt)
+        reason = self.why_unreadable(image) if is_there else "not where this attempt's images go"
+        if reason is not None:
+            raise ImagesRefusedError(
+                f"the planner cannot read {image.url} ({reason}): "
+                "LADLE_STORE_URL must be one store that workers and planner share"
+            )
+
     def _path(self, url: str) -> str:
         return f"{self._root}/{url.removeprefix(self._url).lstrip('/')}"
+
+
+def _check_inline(image: StoredImage) -> None:
+    try:
+        png = image.png()
+    except binascii.Error:
+        raise ImagesRefusedError("an image is not base64") from None
+    if not png.startswith(PNG_SIGNATURE) or hashlib.sha256(png).hexdigest() != image.sha256:
+        raise ImagesRefusedError("an image is not the PNG its hash names")

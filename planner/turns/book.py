@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from broker_config.messages import Assignment, Event, EventKind, Failure, FailureKind, JobState
+from broker_config.messages import Assignment, EventKind, Failure, FailureKind, JobState, Timings
 from broker_config.settings import Settings
 from planner.ledger.ledger import Ledger
 from planner.state.cluster import Cluster, LiveAttempt, LiveNode, NodeState
-from planner.state.eta import Eta, eta_when_waiting
+from planner.state.drift_alarm import watch_drift
+from planner.state.eta import eta_when_waiting
 from planner.state.jobs import LiveJob
 from planner.state.waiting import WaitingJobs
 from planner.turns.choice import Choice
@@ -57,13 +58,13 @@ class Book:
         self._wait(job)
         eta = eta_when_waiting(self.cluster, self.waiting, job, turn.now)
         job.foretold_s = None if eta is None else eta.p50_s
-        self.tell(turn, job, EventKind.ACCEPTED, eta=eta)
+        turn.tell(job, EventKind.ACCEPTED, eta=eta)
 
     def hand_over(self, turn: Turn, job: LiveJob, client: str) -> None:
         """Make `client` the one whose job it is, and tell it where the job is."""
         job.hand_over_to(client)
         turn.move_job(job)
-        self.tell(turn, job, EventKind.STATUS, only=client)
+        turn.tell(job, EventKind.STATUS, only=client)
 
     def cancel(self, turn: Turn, job: LiveJob) -> None:
         """End a job as CANCELLED; a node that holds it is told to let it go."""
@@ -96,7 +97,7 @@ class Book:
         node.add(attempt, turn.now)
         turn.open_attempt(attempt, node.name, choice.eta)
         self.assign(turn, job, node, attempt)
-        self.tell(turn, job, EventKind.PLACED, eta=choice.eta, placer=choice.placer)
+        turn.tell(job, EventKind.PLACED, eta=choice.eta, placer=choice.placer)
         return attempt
 
     def keep_waiting(self, job: LiveJob, latent_action: Mapping[str, float]) -> None:
@@ -130,6 +131,26 @@ class Book:
         attempt.withdrawn = True
         turn.close_attempt(attempt, result)
         turn.withdraw(node.name, attempt.key)
+
+    def learn(self, turn: Turn, node: LiveNode, attempt: LiveAttempt, timings: Timings) -> None:
+        """Compare what a done attempt took with its prediction, then update the estimates."""
+        estimates = self.cluster.estimates
+        estimate = estimates.of(node.name, attempt.model)
+        if watch_drift(node, attempt, timings.generation_s, estimate, turn.now):
+            turn.save_node(node.name, node.report.reason)
+        estimates.observe_outcome(
+            node.name,
+            attempt.model,
+            units=attempt.units,
+            generation_s=timings.generation_s,
+            load_s=timings.load_s,
+        )
+        turn.save_estimate(node.name, attempt.model)
+
+    def give_back(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, result: str) -> None:
+        """Close an attempt that its node did not finish and is not to blame for: its job waits again."""
+        turn.close_attempt(attempt, result)
+        self.take_back(turn, job, f"node {job.node} gave it back", failed=None)
 
     def fail(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, failure: Failure) -> None:
         """Close an attempt that failed on its node: its job waits again, or is FAILED when a retry cannot help."""
@@ -171,7 +192,7 @@ class Book:
         job.state, job.node = JobState.WAITING, None
         turn.move_job(job)
         self._wait(job)
-        self.tell(turn, job, EventKind.WAITING, reason=reason)
+        turn.tell(job, EventKind.WAITING, reason=reason)
 
     def take_back_queued(self, turn: Turn, node: LiveNode, reason: str) -> None:
         """Make the attempts that `node` has not begun WAITING again."""
@@ -195,7 +216,7 @@ class Book:
             turn.withdraw(node.name, attempt.key)
             was_running = attempt.key == node.report.running
             self.lose(turn, job, attempt, f"node {node.name}: {reason}", counts=was_running)
-        turn.save_node(node, reason)
+        turn.save_node(node.name, reason)
 
     # The end
 
@@ -208,14 +229,11 @@ class Book:
         failure: Failure | None = None,
         drawing: Drawing | None = None,
     ) -> None:
-        """Bring a job to a terminal state, tell its clients, and forget it; a DONE job has a `drawing`."""
+        """Bring a job to a terminal state and forget it; a DONE job has a `drawing`."""
         self.jobs.pop(job.id, None)
         self.waiting.remove(job.id)
         job.state = state
         turn.finish_job(job, failure, drawing)
-        reason = failure.message if failure else None
-        told = {} if drawing is None else drawing.told(job.request.model)
-        self.tell(turn, job, EventKind(state.lower()), failure=failure, reason=reason, **told)
         if state is not JobState.DONE:
             logger.info(
                 "job %s %s attempts=%d node=%s%s",
@@ -225,30 +243,6 @@ class Book:
                 job.node,
                 f" {failure.kind}: {failure.message}" if failure else "",
             )
-
-    def tell(
-        self,
-        turn: Turn,
-        job: LiveJob,
-        kind: EventKind,
-        *,
-        only: str | None = None,
-        eta: Eta | None = None,
-        **more: Any,
-    ) -> None:
-        """Send an event to the job's client and its listeners, or to one client `only`."""
-        event = Event(
-            job=job.id,
-            kind=kind,
-            state=job.state,
-            attempt=job.attempts,
-            node=job.node,
-            eta_p50_s=None if eta is None else round(eta.p50_s, 3),
-            eta_p90_s=None if eta is None else round(eta.p90_s, 3),
-            **more,
-        )
-        for client in (job.client, *job.listeners) if only is None else (only,):
-            turn.tell(client, event)
 
     # Memory from the ledger
 

@@ -88,7 +88,7 @@ class Planner:
                     turn = Turn(connection=connection, now=self.clock.now())
                     yield turn
                     place_waiting(self.book, turn, self.placer, self.policies.beside if self.policies else None)
-                    turn.write(self.ledger, self.book.cluster.estimates)
+                    turn.write(self.ledger, self.book.cluster)
             except BaseException:
                 self._is_current = False  # memory is ahead of the ledger: re-read it
                 raise

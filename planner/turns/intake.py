@@ -44,7 +44,7 @@ def submit(planner: Planner, store: Store, submissions: Sequence[Mapping[str, An
                 _submit_one(planner, store, turn, submission, known)
             elif submission is not None:
                 client, event = submission
-                turn.tell(client, event)
+                turn.answer(client, event)
 
 
 def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str, Event] | None:
@@ -80,13 +80,13 @@ def _submit_one(
         if reason is None:
             planner.book.accept(turn, job)
         else:
-            turn.tell(submission.client, _refused(job.id, reason))
+            turn.answer(submission.client, _refused(job.id, reason))
     elif same not in (submission.request, submission.request.to_wire()):
-        turn.tell(submission.client, _refused(submission.job, KEY_REUSED))
+        turn.answer(submission.client, _refused(submission.job, KEY_REUSED))
     elif live is not None:
         planner.book.hand_over(turn, live, submission.client)
     elif row is not None:
-        turn.tell(submission.client, terminal_event(row, store))
+        turn.answer(submission.client, terminal_event(row, store))
 
 
 def _too_many_wait(planner: Planner, owner: str) -> str | None:
@@ -119,11 +119,11 @@ def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) 
             live, row = planner.book.jobs.get(job_id), rows.get(job_id)
             if live is not None:
                 live.add_listener(client)
-                planner.book.tell(turn, live, EventKind.STATUS, only=client, reason=why_waiting(planner.book, live))
+                turn.tell(live, EventKind.STATUS, only=client, reason=why_waiting(planner.book, live))
             elif row is not None:
-                turn.tell(client, terminal_event(row, store))
+                turn.answer(client, terminal_event(row, store))
             else:
-                turn.tell(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
+                turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
 
 
 def why_waiting(book: Book, job: LiveJob) -> str | None:

@@ -8,19 +8,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from broker_config.messages import Failure, FailureKind, JobState, Outcome, Timings, refusal
+from broker_config.messages import Failure, FailureKind, JobState, Outcome, refusal
 from broker_config.topology import OUTCOMES_QUEUE, node_key
-from planner.state.cluster import Cluster, LiveAttempt, LiveNode
-from planner.state.drift_alarm import watch_drift
+from planner.errors import ImagesRefusedError
+from planner.state.cluster import LiveAttempt
 from planner.state.jobs import LiveJob
 from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
 from planner.turns.dead_letters import letter_of_outcome, letter_row
-from planner.turns.drawing import problem_with, store_drawing
+from planner.turns.drawing import Drawing
 from planner.turns.turn import GENERATE_TASK, Turn, attempt_of
 
 logger = logging.getLogger(__name__)
+
+NO_REASON = Failure(kind=FailureKind.INTERNAL, message="no reason given")
 
 
 def record(planner: Planner, store: Store, outcomes: Sequence[Mapping[str, Any]]) -> None:
@@ -47,8 +49,8 @@ def record_dead_letters(planner: Planner, letters: Sequence[Mapping[str, Any]]) 
 
 
 def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) -> None:
-    key = outcome.job, outcome.attempt
-    node = planner.book.cluster.nodes.get(outcome.node)
+    book, key = planner.book, (outcome.job, outcome.attempt)
+    node, job = book.cluster.nodes.get(outcome.node), book.jobs.get(outcome.job)
     attempt = node.remove(key, turn.now) if node else None
     if node is None or attempt is None:
         if not turn.has_done(key) and not planner.ledger.is_recorded(turn.connection, *key):
@@ -57,51 +59,32 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     if outcome.resident:
         node.report = node.report.model_copy(update={"resident": outcome.resident})
     if outcome.result == "done":
-        _learn(planner.book.cluster, turn, node, attempt, outcome.timings)
-    job = planner.book.jobs.get(outcome.job)
+        book.learn(turn, node, attempt, outcome.timings)
     if attempt.withdrawn or job is None:
         _fence(store, outcome)
     elif outcome.result == "done":
-        _finish_done(planner.book, store, turn, job, attempt, outcome)
+        _record_done(book, store, turn, job, attempt, outcome)
     elif outcome.result == "failed":
-        failure = outcome.failure or Failure(kind=FailureKind.INTERNAL, message="no reason given")
-        planner.book.fail(turn, job, attempt, failure)
+        book.fail(turn, job, attempt, outcome.failure or NO_REASON)
     else:
-        turn.close_attempt(attempt, outcome.result)
-        planner.book.take_back(turn, job, f"node {node.name} gave it back", failed=None)
+        book.give_back(turn, job, attempt, outcome.result)
 
 
 def _fence(store: Store, outcome: Outcome) -> None:
     """Refuse the outcome of an attempt that is closed: log it, keep nothing of it."""
     if outcome.result == "done":
         logger.warning("fenced: late result of job %s attempt %d from %s", outcome.job, outcome.attempt, outcome.node)
-        for image in outcome.images:
-            if store.holds_of(image, outcome.job, outcome.attempt):
-                store.delete(image)
+        store.discard(outcome)
 
 
-def _learn(cluster: Cluster, turn: Turn, node: LiveNode, attempt: LiveAttempt, timings: Timings) -> None:
-    """Compare what a done attempt took with its prediction, then let the estimates follow."""
-    estimate = cluster.estimates.of(node.name, attempt.model)
-    if watch_drift(node, attempt, timings.generation_s, estimate, turn.now):
-        turn.save_node(node, node.report.reason)
-    cluster.estimates.observe_outcome(
-        node.name,
-        attempt.model,
-        units=attempt.units,
-        generation_s=timings.generation_s,
-        load_s=timings.load_s,
-    )
-    turn.save_estimate(node.name, attempt.model)
-
-
-def _finish_done(book: Book, store: Store, turn: Turn, job: LiveJob, attempt: LiveAttempt, outcome: Outcome) -> None:
-    """Check the images, store them, finish the job, log."""
-    problem = problem_with(outcome, job.request.n, store)
-    if problem is not None:
-        book.fail(turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=problem))
+def _record_done(book: Book, store: Store, turn: Turn, job: LiveJob, attempt: LiveAttempt, outcome: Outcome) -> None:
+    """Check and store the images, finish the job, log."""
+    try:
+        stored = store.keep(outcome, job.request.n)
+    except ImagesRefusedError as exc:
+        book.fail(turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=exc.reason))
         return
-    drawing = store_drawing(store, job, attempt, outcome, turn.now)
+    drawing = Drawing.of(outcome, attempt, stored, turn.now - job.created_at)
     turn.close_attempt(attempt, "done", delays=drawing.delays)
     book.finish(turn, job, JobState.DONE, drawing=drawing)
     delays = drawing.delays

@@ -18,12 +18,11 @@ from broker_config.publisher import Post
 from broker_config.topology import CONTROL, EVENTS, NODES, node_key
 from planner.ledger.ledger import Ledger
 from planner.ledger.tables import AttemptState
-from planner.state.cluster import AttemptKey, LiveAttempt, LiveNode
+from planner.state.cluster import AttemptKey, Cluster, LiveAttempt
 from planner.state.eta import Eta
 from planner.state.jobs import LiveJob
 from planner.turns.drawing import Drawing
 from rl_agent.experience.log import finish_experience, insert_experience
-from rl_agent.placing.estimates import Estimates
 
 EVENTS_PER_MESSAGE = 200  # about 50 kB: a client's burst arrives in few messages, none of them large
 CONTROL_EXPIRY_S = 60.0  # a worker that is away for longer asks for nothing it held before
@@ -43,7 +42,7 @@ class Turn:
     closed_attempts: list[Mapping[str, Any]] = field(default_factory=list)
     decisions: list[Mapping[str, Any]] = field(default_factory=list)
     outcomes: list[Mapping[str, Any]] = field(default_factory=list)
-    nodes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
     done: set[AttemptKey] = field(default_factory=set)
     learned: set[tuple[str, str]] = field(default_factory=set)
     dead_letters: list[Mapping[str, Any]] = field(default_factory=list)
@@ -62,7 +61,7 @@ class Turn:
         self.moved_jobs[job.id] = job
 
     def finish_job(self, job: LiveJob, failure: Failure | None, drawing: Drawing | None) -> None:
-        """Write the end of a job, whose state is terminal by now."""
+        """Write the end of a job, whose state is terminal by now, and tell its clients."""
         self.moved_jobs.pop(job.id, None)
         self.finished_jobs[job.id] = {
             "of_job": job.id,
@@ -73,6 +72,9 @@ class Turn:
             "node": job.node,
             **({} if drawing is None else drawing.columns()),
         }
+        reason = failure.message if failure else None
+        told = {} if drawing is None else drawing.event_fields()
+        self.tell(job, EventKind(job.state.lower()), failure=failure, reason=reason, **told)
 
     # Attempts
 
@@ -121,9 +123,9 @@ class Turn:
 
     # Nodes
 
-    def save_node(self, node: LiveNode, reason: str = "") -> None:
-        """Write a node as it is now; `reason` says why it is in its state."""
-        self.nodes[node.name] = node.row(self.now, reason)
+    def save_node(self, node: str, reason: str = "") -> None:
+        """Write a node as it is at the end of the turn; `reason` says why it is in its state."""
+        self.nodes[node] = reason
 
     def save_estimate(self, node: str, model: str) -> None:
         """Write what is known of a node's speed for a model at the end of the turn."""
@@ -135,8 +137,31 @@ class Turn:
         """Keep the row of a dead letter."""
         self.dead_letters.append(letter)
 
-    def tell(self, client: str, event: Event) -> None:
-        """Send `event` to `client` after the commit."""
+    def tell(
+        self,
+        job: LiveJob,
+        kind: EventKind,
+        *,
+        only: str | None = None,
+        eta: Eta | None = None,
+        **more: Any,
+    ) -> None:
+        """Send an event to the job's client and its listeners, or to one client `only`, after the commit."""
+        event = Event(
+            job=job.id,
+            kind=kind,
+            state=job.state,
+            attempt=job.attempts,
+            node=job.node,
+            eta_p50_s=None if eta is None else round(eta.p50_s, 3),
+            eta_p90_s=None if eta is None else round(eta.p90_s, 3),
+            **more,
+        )
+        for client in (job.client, *job.listeners) if only is None else (only,):
+            self.answer(client, event)
+
+    def answer(self, client: str, event: Event) -> None:
+        """Send `event`, of a job that may not be open, to `client` after the commit."""
         self.events[client, event.kind].append(event)
 
     def assign(self, node: str, attempt: LiveAttempt, assignment: Assignment) -> None:
@@ -155,7 +180,7 @@ class Turn:
         """Tell a node's worker to drop an attempt, running or queued."""
         self.withdrawals[node].append(key)
 
-    def write(self, ledger: Ledger, estimates: Estimates) -> None:
+    def write(self, ledger: Ledger, cluster: Cluster) -> None:
         """Write all rows; the caller commits."""
         ledger.insert_jobs(self.connection, [job.row() for job in self.new_jobs.values()])
         ledger.insert_attempts(self.connection, self.new_attempts)
@@ -176,8 +201,10 @@ class Turn:
         ]
         ledger.move_jobs(self.connection, moved)
         ledger.finish_jobs(self.connection, list(self.finished_jobs.values()))
-        ledger.save_nodes(self.connection, list(self.nodes.values()))
-        ledger.save_estimates(self.connection, estimates, sorted(self.learned))
+        ledger.save_nodes(
+            self.connection, [cluster.nodes[name].row(self.now, reason) for name, reason in self.nodes.items()]
+        )
+        ledger.save_estimates(self.connection, cluster.estimates, sorted(self.learned))
         ledger.insert_dead_letters(self.connection, self.dead_letters)
 
     def posts(self) -> list[Post]:

@@ -48,7 +48,7 @@ def drain(planner: Planner, name: str, *, on: bool) -> None:
         node.update_state()
         if on:
             planner.book.take_back_queued(turn, node, f"node {name} is draining")
-        turn.save_node(node)
+        turn.save_node(node.name)
         logger.info("node %s: %s", name, node.state)
 
 
@@ -100,9 +100,9 @@ def _report_one(book: Book, turn: Turn, report: NodeReport) -> None:
         logger.info("node %s: %s%s", node.name, node.state, f" ({report.reason})" if report.reason else "")
         if node.state in (NodeState.UNFIT, NodeState.DRAINING):
             book.take_back_queued(turn, node, f"node {node.name} is {node.state}")
-        turn.save_node(node, report.reason)
+        turn.save_node(node.name, report.reason)
     elif old.resident != report.resident or _is_time_to_save(report, turn.now):
-        turn.save_node(node, report.reason)
+        turn.save_node(node.name, report.reason)
 
 
 def _take_warm_up(cluster: Cluster, turn: Turn, report: NodeReport) -> None:

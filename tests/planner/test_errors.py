@@ -9,6 +9,7 @@ from planner import errors
 from planner.errors import (
     DatabaseUnavailableError,
     DeadLetterError,
+    ImagesRefusedError,
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
@@ -24,6 +25,7 @@ EXAMPLES = [
     DatabaseUnavailableError("postgresql://u:secret@h/d", "refused"),
     NoLedgerYetError("postgresql://u:secret@h/d"),
     StoreUnavailableError("s3://key:secret@bucket", "denied"),
+    ImagesRefusedError("an image is not base64"),
     PlannerSilentError(5.0),
     DeadLetterError(7, "only a part of it was kept"),
     ResultTimeoutError("job-1", 2.5, "placed"),

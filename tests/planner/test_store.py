@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broker_config.errors import ConfigurationError
-from broker_config.messages import StoredImage
-from planner.errors import StoreUnavailableError
+from broker_config.messages import Outcome, StoredImage
+from planner.errors import ImagesRefusedError, StoreUnavailableError
 from planner.store import Store
 
 IMAGE = StoredImage.inline(b"\x89PNG\r\n\x1a\nx", 7)
@@ -97,3 +97,34 @@ def test_a_store_that_does_not_work_is_no_fault_of_the_image(store, tmp_path):
 def test_an_unknown_kind_of_store_is_refused_at_start():
     with pytest.raises(ConfigurationError, match="LADLE_STORE_URL"):
         Store("nosuchthing://bucket", inline_mib=1)
+
+
+def an_outcome(*images):
+    return Outcome(job="job-1", attempt=2, node="a", result="done", images=images)
+
+
+def test_the_images_of_an_outcome_are_kept_in_their_order(store):
+    second = StoredImage.inline(IMAGE.png() + b"2", 8)
+    kept = store.keep(an_outcome(IMAGE, second), 2)
+    assert [image.seed for image in kept] == [7, 8]
+    assert [store.inline(image).png() for image in kept] == [IMAGE.png(), second.png()]
+
+
+def test_of_an_outcome_with_one_bad_image_nothing_is_kept(store, tmp_path):
+    bad = IMAGE.model_copy(update={"sha256": "0"})
+    with pytest.raises(ImagesRefusedError, match="hash"):
+        store.keep(an_outcome(IMAGE, bad), 2)
+    with pytest.raises(ImagesRefusedError, match="1 images came instead of 2"):
+        store.keep(an_outcome(IMAGE), 2)
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_a_refused_outcome_takes_only_its_own_attempts_images_with_it(store, tmp_path):
+    folder = tmp_path / "images/job-1"
+    folder.mkdir(parents=True)
+    urls = {}
+    for name in ("2-0.png", "1-0.png", "0.png"):
+        (folder / name).write_bytes(IMAGE.png())
+        urls[name] = StoredImage(seed=1, sha256="0", url=f"file://{folder}/{name}")
+    store.discard(an_outcome(*urls.values()))
+    assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1-0.png"]

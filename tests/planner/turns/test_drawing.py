@@ -5,18 +5,31 @@ from __future__ import annotations
 import pytest
 from planner_world import World
 
-from broker_config.messages import Outcome
-from planner.turns.drawing import problem_with, store_drawing
+from broker_config.messages import Outcome, StoredImage
+from planner.state.cluster import LiveAttempt
+from planner.turns.drawing import Drawing
+
+STORED = (StoredImage(seed=1, sha256="0", url="memory://store/job-1/0.png"),)
 
 
 @pytest.fixture
-def drawn(world):
-    """A running job with its attempt, and the outcome that its node sends."""
-    world.up("a")
-    world.submit()
-    job = world.planner.book.jobs["job-1"]
-    (attempt,) = world.planner.book.cluster.nodes["a"].attempts.values()
-    outcome = Outcome(
+def attempt():
+    return LiveAttempt(
+        job="job-1",
+        number=1,
+        model="tiny",
+        units=1.0,
+        predicted_s=1.0,
+        spread_log=0.1,
+        placed_at=0.0,
+        placer="random",
+        policy_version="v1",
+    )
+
+
+@pytest.fixture
+def outcome():
+    return Outcome(
         job="job-1",
         attempt=1,
         node="a",
@@ -25,42 +38,32 @@ def drawn(world):
         timings={"transfer_in_s": 1.0, "load_s": 2.0, "generation_s": 3.0, "transfer_out_s": 0.5},
         warnings=("unknown word",),
     )
-    return world, job, attempt, outcome
 
 
-def test_what_the_node_did_not_measure_was_waiting(drawn):
-    world, job, attempt, outcome = drawn
-    drawing = store_drawing(world.store, job, attempt, outcome, job.created_at + 10.0)
-    assert drawing.delays.waiting_s == pytest.approx(10.0 - 6.5)
-    assert drawing.delays.service_delay_s == pytest.approx(10.0)
+def test_what_the_node_did_not_measure_was_waiting(outcome, attempt):
+    delays = Drawing.of(outcome, attempt, STORED, 10.0).delays
+    assert delays.waiting_s == pytest.approx(10.0 - 6.5)
+    assert delays.service_delay_s == pytest.approx(10.0)
 
 
-def test_a_node_that_measures_more_than_there_was_leaves_no_negative_waiting(drawn):
-    world, job, attempt, outcome = drawn
-    assert store_drawing(world.store, job, attempt, outcome, job.created_at + 1.0).delays.waiting_s == 0.0
+def test_a_node_that_measures_more_than_there_was_leaves_no_negative_waiting(outcome, attempt):
+    assert Drawing.of(outcome, attempt, STORED, 1.0).delays.waiting_s == 0.0
 
 
-def test_the_ledger_keeps_references_and_the_client_gets_the_image_itself(drawn):
-    world, job, attempt, outcome = drawn
-    drawing = store_drawing(world.store, job, attempt, outcome, job.created_at + 10.0)
-    (written,), (told,) = drawing.columns()["images"], drawing.told("tiny")["images"]
-    assert "data" not in written
-    assert written["url"].endswith("job-1/0.png")
-    assert told.png().endswith(b"1")
-    assert drawing.columns()["warnings"] == ["unknown word"]
-    assert drawing.told("tiny")["placer"] == drawing.columns()["placer"] == "least-backlog"
+def test_the_ledger_keeps_references_and_the_client_gets_the_image_itself(outcome, attempt):
+    drawing = Drawing.of(outcome, attempt, STORED, 10.0)
+    columns, fields = drawing.columns(), drawing.event_fields()
+    assert columns["images"] == [{"seed": 1, "sha256": "0", "url": "memory://store/job-1/0.png"}]
+    assert fields["images"][0].png().endswith(b"1")
+    assert columns["warnings"] == ["unknown word"]
+    assert (fields["placer"], fields["policy_version"]) == (columns["placer"], columns["policy_version"])
 
 
-def test_without_warnings_the_ledger_has_none(drawn):
-    world, job, attempt, outcome = drawn
+def test_an_image_that_the_node_stored_is_told_by_its_reference(outcome, attempt):
+    by_reference = outcome.model_copy(update={"images": STORED})
+    assert Drawing.of(by_reference, attempt, STORED, 10.0).event_fields()["images"] == STORED
+
+
+def test_without_warnings_the_ledger_has_none(outcome, attempt):
     quiet = outcome.model_copy(update={"warnings": ()})
-    assert store_drawing(world.store, job, attempt, quiet, job.created_at).columns()["warnings"] is None
-
-
-def test_the_first_of_several_problems_is_named(drawn):
-    world, _, _, outcome = drawn
-    broken = {**World.image("2"), "sha256": "0"}
-    images = (*outcome.images, *Outcome(**{**outcome.to_wire(), "images": [broken, broken]}).images)
-    assert problem_with(outcome, 1, world.store) is None
-    assert problem_with(outcome, 2, world.store) == "1 images came instead of 2"
-    assert problem_with(outcome.model_copy(update={"images": images}), 3, world.store) is not None
+    assert Drawing.of(quiet, attempt, STORED, 10.0).columns()["warnings"] is None

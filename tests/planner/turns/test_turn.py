@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_config.messages import Delays, Event, EventKind, Submission
+from broker_config.messages import Delays, Event, EventKind, JobState, Submission
 from planner.state.cluster import LiveAttempt
 from planner.state.jobs import LiveJob
 from planner.turns.turn import EVENTS_PER_MESSAGE, attempt_of, task_id_of
@@ -47,8 +47,8 @@ def test_any_other_task_id_names_no_attempt(task_id):
 
 def test_many_events_of_a_kind_go_to_a_client_in_few_messages(turn):
     for index in range(EVENTS_PER_MESSAGE + 1):
-        turn.tell("me", step(f"job-{index}"))
-    turn.tell("you", step("job-0"))
+        turn.answer("me", step(f"job-{index}"))
+    turn.answer("you", step("job-0"))
     sizes = {}
     for post in turn.posts():
         sizes.setdefault(post.routing_key, []).append(len(post.body["events"]))
@@ -57,7 +57,7 @@ def test_many_events_of_a_kind_go_to_a_client_in_few_messages(turn):
 
 def test_each_done_event_goes_alone_since_it_carries_images(turn):
     for index in range(3):
-        turn.tell("me", Event(job=f"job-{index}", kind=EventKind.DONE))
+        turn.answer("me", Event(job=f"job-{index}", kind=EventKind.DONE))
     assert [len(post.body["events"]) for post in turn.posts()] == [1, 1, 1]
 
 
@@ -86,6 +86,8 @@ def test_a_job_that_ends_is_not_written_as_moved_as_well(turn):
     request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
     job = LiveJob.of(Submission(job="job-1", client="c", request=request), turn.now)
     turn.move_job(job)
+    job.state = JobState.CANCELLED
     turn.finish_job(job, None, None)
     assert turn.moved_jobs == {}
+    assert turn.events["c", EventKind.CANCELLED][0].job == "job-1"
     assert turn.finished_jobs["job-1"]["state"] == job.state
