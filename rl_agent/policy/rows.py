@@ -153,7 +153,7 @@ def score(excess_s: FloatArray, least_s: float | FloatArray) -> FloatArray:
 
 
 def scored_by(rule: str, rows: Rows) -> Rows:
-    """Return rows (..., N, columns) with the score of `rule`, one of `CORRECTABLE_RULES`; it follows from the delays."""
+    """Return rows (..., N, columns) with the score of `rule`, one of `CORRECTABLE_RULES`; from the delays."""
     if rule == PRICED:
         return rows
     scored = rows.copy()
