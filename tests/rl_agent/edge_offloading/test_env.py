@@ -10,7 +10,6 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
-import rl_agent.envs  # noqa: F401 - registers the ids
 from rl_agent.edge_offloading import pulls
 from rl_agent.edge_offloading.core import OffloadingCore
 from rl_agent.edge_offloading.env import EdgeOffloadingEnv

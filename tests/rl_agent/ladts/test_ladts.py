@@ -20,7 +20,6 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecNormalize
 
-import rl_agent.envs  # noqa: F401 - registers the ids
 from rl_agent import ladts
 from rl_agent.edge_offloading.features import layout
 from rl_agent.edge_offloading.scenario import OffloadingScenario
