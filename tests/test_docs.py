@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from pathlib import Path
 
 import pytest
+from known_offenders import unexpected
 from planner_world import World
+from source_tree import PACKAGES, ROOT
 
 from broker_config.messages import Delays, EventKind, FailureKind, JobState
 from broker_config.rabbitmq.definitions import consumer_timeout_ms, policies
@@ -18,10 +19,8 @@ from planner.cli.main import main
 from planner.ledger.tables import AttemptState
 from planner.state.cluster import NodeState
 
-ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
 GLOSSARY, OPERATIONS, ARCHITECTURE = (PAGES[f"docs/{name}.md"] for name in ("glossary", "operations", "architecture"))
-PACKAGES = ("broker_config", "planner", "rl_agent", "workers")
 SOURCES = {path: path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
 each_page = pytest.mark.parametrize("page", sorted(PAGES))
@@ -117,3 +116,25 @@ def test_each_link_within_the_repository_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", PAGES[page]):
         if "://" not in target:
             assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def prose(source: str) -> str:
+    """Return the docstrings and comments of a module."""
+    return "\n".join(re.findall(r'"""[\s\S]*?"""|#.*', source))
+
+
+def test_each_page_that_is_cited_exists() -> None:
+    modules = [path for folder in (*PACKAGES, "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")]
+    told = {path: prose(path.read_text()) for path in modules}
+    told |= {ROOT / page: text for page, text in PAGES.items()}
+    told |= {
+        ROOT / name: (ROOT / name).read_text() for name in ("Makefile", "Dockerfile", "compose.yaml", "pyproject.toml")
+    }
+    there = {f"/{path}" for path in [*PAGES, *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*/*.md"))]}
+    found = {
+        f"{path.relative_to(ROOT)}: {cited}"
+        for path, text in told.items()
+        for cited in re.findall(r"(?<![\w/.])[\w/-]+\.md\b", text)
+        if not any(page.endswith(f"/{cited}") for page in there)
+    }
+    assert unexpected("cited page", found) == []

@@ -1,4 +1,4 @@
-"""Who may import whom, and what an import may load (DESIGN: layout; docs/architecture.md)."""
+"""Who may import whom, and what an import may load (docs/architecture.md, docs/code.md)."""
 
 from __future__ import annotations
 
@@ -8,43 +8,29 @@ import sys
 from pathlib import Path
 
 import pytest
+from known_offenders import unexpected
+from source_tree import PACKAGES, ROOT, circle, imported_names, imports, modules, rooms
 
-ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "broker_config": set(),
     "rl_agent": {"broker_config"},
     "workers": {"broker_config"},
     "planner": {"broker_config", "rl_agent"},
 }
-MODULES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
-
-
-def imported_modules(path):
-    """Modules that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
-            names = [node.module]
-        else:
-            continue
-        yield from names
-
-
-def imported(path):
-    """Packages that a module imports, wherever in it."""
-    return (name.split(".")[0] for name in imported_modules(path))
+MODULES = modules(*PACKAGES)
+IMPORTS = imports(MODULES)
+FOLDERS = sorted({parent.as_posix() for path in MODULES for parent in Path(path).parents})
 
 
 @pytest.mark.parametrize("package", ALLOWED)
 def test_a_package_imports_only_what_lies_below_it(package):
+    forbidden = {"tests", "benchmarks", *ALLOWED} - {package} - ALLOWED[package]
     arrows = {
-        (path.relative_to(ROOT).as_posix(), name)
-        for path in MODULES
-        if path.relative_to(ROOT).parts[0] == package
-        for name in imported(path)
-        if name in ALLOWED.keys() - {package} - ALLOWED[package] or name == "tests"
+        (path, name)
+        for path, tree in MODULES.items()
+        if path.startswith(f"{package}/")
+        for name in imported_names(tree)
+        if name.split(".")[0] in forbidden
     }
     assert arrows == set()
 
@@ -52,11 +38,23 @@ def test_a_package_imports_only_what_lies_below_it(package):
 @pytest.mark.parametrize("room", ["rl_agent.ladts"])
 def test_a_room_that_stands_alone_imports_nothing_of_ours_outside_itself(room):
     assert {
-        (path.name, name)
-        for path in (ROOT / room.replace(".", "/")).rglob("*.py")
-        for name in imported_modules(path)
+        (path, name)
+        for path, tree in MODULES.items()
+        if path.startswith(room.replace(".", "/") + "/")
+        for name in imported_names(tree)
         if name.split(".")[0] in ALLOWED and not f"{name}.".startswith(f"{room}.")
     } == set()
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports inside functions and under TYPE_CHECKING count as well."""
+    assert unexpected("circle of modules", {" -> ".join(circle(IMPORTS))} - {""}) == []
+
+
+def test_no_room_imports_itself_by_way_of_others():
+    """In every folder, its modules and its folders as wholes import one another without a circle."""
+    found = {" -> ".join(circle(rooms(IMPORTS, folder))) for folder in FOLDERS}
+    assert unexpected("circle of rooms", found - {""}) == []
 
 
 @pytest.mark.parametrize(
@@ -76,9 +74,9 @@ def test_importing_loads_nothing_heavy(module, absent):
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", [path for path in MODULES if path.endswith("__init__.py")])
 def test_a_package_says_what_it_is_and_sorts_what_it_exports(path):
-    tree = ast.parse(path.read_text())
+    tree = MODULES[path]
     assert ast.get_docstring(tree)
     exports = [
         ast.literal_eval(node.value)
@@ -90,4 +88,12 @@ def test_a_package_says_what_it_is_and_sorts_what_it_exports(path):
 
 
 def test_there_is_no_module_without_a_noun():
-    assert [path for path in MODULES if path.stem in ("utils", "helpers", "misc", "common")] == []
+    assert [path for path in MODULES if Path(path).stem in ("utils", "helpers", "misc", "common")] == []
+
+
+def test_a_circle_would_be_found():
+    arrows = {"a/x.py": {"b/y.py"}, "b/y.py": {"b/z.py"}, "b/z.py": {"a/w.py"}, "a/w.py": set()}
+    assert circle(arrows) == []
+    assert rooms(arrows, ".") == {"a": {"b"}, "b": {"a"}}
+    assert circle(rooms(arrows, ".")) == ["a", "b", "a"]
+    assert rooms(arrows, "b") == {"b/y.py": {"b/z.py"}, "b/z.py": set()}

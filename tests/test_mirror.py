@@ -1,0 +1,56 @@
+"""The tests lie where the sources lie: tests/<package>/<room>/test_<module>.py for <package>/<room>/<module>.py."""
+
+from __future__ import annotations
+
+import ast
+
+from known_offenders import unexpected
+from source_tree import PACKAGES, ROOT, modules
+
+SOURCES = modules(*PACKAGES)
+TESTS = {
+    path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / "tests" / package).rglob("test_*.py")
+}
+
+# Test modules of more than one source module, and why.
+OF_MORE_THAN_ONE = {
+    "tests/planner/turns/test_machine.py": "a state machine plays planner, standby and nodes against each other",
+    "tests/rl_agent/policy/test_shipped.py": "the policy that ships is a folder, not a module",
+    "tests/workers/test_hostile_models.py": "hostile files, whichever module meets them first",
+}
+# Source modules whose behaviour other tests show, and why.
+WITHOUT_A_TEST = {}
+
+
+def mirror(source: str) -> str:
+    """Return where the tests of a source module are."""
+    folder, _, name = source.rpartition("/")
+    return f"tests/{folder}/test_{name}"
+
+
+def has_behaviour(tree: ast.Module) -> bool:
+    """Tell whether any function in a module does something: the methods of a Protocol do not."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return any(not is_empty(statement) for function in functions for statement in function.body)
+
+
+def is_empty(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def test_each_test_module_has_its_source_module():
+    strays = TESTS - {mirror(source) for source in SOURCES} - OF_MORE_THAN_ONE.keys()
+    assert unexpected("test without a source", strays) == []
+
+
+def test_each_source_module_with_behaviour_has_its_test_module():
+    sources = {path for path, tree in SOURCES.items() if has_behaviour(tree) and "/migrations/" not in path}
+    bare = {path for path in sources if not path.endswith("__init__.py") and mirror(path) not in TESTS}
+    assert unexpected("source without a test", bare - WITHOUT_A_TEST.keys()) == []
+
+
+def test_each_exception_is_still_one_and_has_a_reason():
+    assert OF_MORE_THAN_ONE.keys() <= TESTS
+    assert {path for path in WITHOUT_A_TEST if mirror(path) in TESTS} == set()
+    assert WITHOUT_A_TEST.keys() <= SOURCES.keys()
+    assert all([*OF_MORE_THAN_ONE.values(), *WITHOUT_A_TEST.values()])
