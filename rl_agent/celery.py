@@ -19,6 +19,7 @@ from broker_config.errors import LadleError
 from broker_config.settings import load_settings
 from broker_config.topology import TRAIN, TRAIN_QUEUE
 from rl_agent.errors import RetrainingError
+from rl_agent.retraining.plan import RetrainingPlan
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,7 @@ def _end_with_the_worker(**_: Any) -> None:
 @app.task(name="rl_agent.retrain")
 def retrain() -> None:
     """Do one round of retraining."""
-    from rl_agent.retraining.practice import RetrainingPlan  # torch, only where it is used
-    from rl_agent.retraining.retrainer import Retrainer
+    from rl_agent.retraining.retrainer import Retrainer  # torch, only where it is used
 
     plan = RetrainingPlan(seconds=settings.retrain_seconds)
     try:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from broker_config.errors import LadleError
 from broker_config.settings import Settings, load_settings
 from planner.cli.terminal import plain
+from rl_agent.retraining.plan import RetrainingPlan
 
 console = Console()
 
@@ -66,8 +67,7 @@ def command(every: float | None, seconds: float | None, decisions: int) -> None:
 
 
 def _round(settings: Settings, decisions: int) -> None:
-    from rl_agent.retraining.practice import RetrainingPlan  # torch, only where it is used
-    from rl_agent.retraining.retrainer import Retrainer
+    from rl_agent.retraining.retrainer import Retrainer  # torch, only where it is used
 
     plan = RetrainingPlan(seconds=settings.retrain_seconds, decisions=decisions)
     columns = (TextColumn("{task.description:>22}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))

@@ -6,6 +6,7 @@ the same noise: comparisons are paired. All hardware here is emulated.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -140,9 +141,9 @@ class ScenarioSpec:
                 link_mbit_s={ingress: _log_uniform(generator, *self.link_mbit_s) for ingress in ingresses},
                 slowdowns=tuple(
                     (begin_s, until_s, float(generator.uniform(*self.throttle)))
-                    for begin_s, until_s in _phases(generator, self.throttle_every_s, self.throttle_for_s, end_s)
+                    for begin_s, until_s in list(phases(generator, self.throttle_every_s, self.throttle_for_s, end_s))
                 ),
-                absences=tuple(_phases(generator, self.away_every_s, self.away_for_s, end_s)),
+                absences=tuple(phases(generator, self.away_every_s, self.away_for_s, end_s)),
             )
             for k, name in enumerate(names)
         )
@@ -222,12 +223,13 @@ def _log_uniform(generator: np.random.Generator, low: float, high: float) -> flo
     return float(np.exp(generator.uniform(np.log(low), np.log(high))))
 
 
-def _phases(generator: np.random.Generator, every_s: float, for_s: float, end_s: float) -> list[tuple[float, float]]:
-    """Return (begin, end) of phases that last `for_s` on average with `every_s` between them, up to `end_s`."""
-    phases = []
+def phases(generator: np.random.Generator, every_s: float, for_s: float, end_s: float) -> Iterator[tuple[float, float]]:
+    """Yield (begin, end) of phases that last `for_s` on average with `every_s` between them, up to `end_s`.
+
+    Each is drawn when it is asked for: what the caller draws from `generator` meanwhile comes in between.
+    """
     now_s = float(generator.exponential(every_s))
     while now_s < end_s:
         until_s = now_s + float(generator.exponential(for_s))
-        phases.append((now_s, until_s))
+        yield now_s, until_s
         now_s = until_s + float(generator.exponential(every_s))
-    return phases

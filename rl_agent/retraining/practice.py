@@ -1,19 +1,14 @@
-"""The learning of one round of retraining: what to start from, search, gradient steps, validations, checkpoints.
-
-The newest arrivals are held out for the gate. Episodes and validations are drawn from the others.
-"""
+"""The learning of one round of retraining: what to start from, search, gradient steps, validations, checkpoints."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch as th
 
 from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.ladts.numpy_chain import NodeDenoiserWeights
@@ -21,215 +16,198 @@ from rl_agent.policy.export import reset_actor
 from rl_agent.policy.file import LoadedPolicy
 from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.policy.rows import CORRECTABLE_RULES
-from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
+from rl_agent.retraining.checkpoint import RoundState
 from rl_agent.retraining.gate import PlannerSettings, play
 from rl_agent.retraining.learner import Learner
+from rl_agent.retraining.plan import ProgressCallback, RetrainingPlan
 from rl_agent.retraining.samples import Samples
 from rl_agent.retraining.search import Search
+from rl_agent.retraining.split import Split
 from rl_agent.retraining.twin import Twin
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT_SHARE = 0.3
-PACES = (0.8, 1.25)
 TRIALS_PER_SAVE = 10
-HELD_OUT_SEED = 20_000
-SEARCH_SEED = 5_000
-VALIDATION_SEED = 10_000
-ProgressCallback = Callable[[str, float], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainingPlan:
-    """How much one round may do.
-
-    Attributes:
-        trials: disturbed policies tried at most.
-        decisions: made in the twin at most.
-        seconds: of search and learning at most, half for each; reading, fitting and the gate come on top.
-        round_decisions: between two validations, each with a checkpoint.
-        newest: logged decisions read at most.
-        episode_jobs: length of an episode in the twin.
-        episodes: drawn for learning. searched: drawn for the search.
-        validations: scenarios that choose among the rounds, from the arrivals that are not held out.
-        held_out: jobs played at the gate at most. repeats: how often, half of the times with throttling.
-    """
-
-    trials: int = 400
-    decisions: int = 12_000
-    seconds: float = 240.0
-    round_decisions: int = 2_000
-    newest: int = 10_000
-    episode_jobs: int = 120
-    episodes: int = 24
-    searched: int = 10
-    validations: int = 6
-    held_out: int = 1_000
-    repeats: int = 6
-    seed: int = 0
+"""A checkpoint so often: ten trials take a second or so, and that much may be lost when a round is killed."""
 
 
 class Practice:
-    """Learns in the twin until the plan is done, and remembers the best policy seen on the validations.
+    """Learns in the twin until the plan is done, and keeps the policy that does best on the validations.
 
     Args:
         twin: of the installation.
-        serving: what serves now.
-        rules: the planner's settings.
+        split: the scenarios to learn and to validate on.
+        serving: the policy that serves.
+        planner: the planner's settings.
         plan: bounds.
-        checkpoint: file that a killed round goes on from.
+        save: keeps the state for the next round, should this one be killed.
         progress: told what is done and how far it is.
 
     Attributes:
-        rounds: mean delay on the validations after each find of the search and each round of decisions.
+        state: how far the round is; `prepare` sets it.
     """
+
+    state: RoundState
 
     def __init__(
         self,
         twin: Twin,
+        split: Split,
         serving: LoadedPolicy,
-        rules: PlannerSettings,
+        planner: PlannerSettings,
         plan: RetrainingPlan,
-        checkpoint: Path,
+        save: Callable[[RoundState], None],
         progress: ProgressCallback,
     ) -> None:
-        self.twin = twin
-        self.serving = serving
-        self.rounds: list[dict[str, Any]] = []
-        self._rules = rules
+        self._twin = twin
+        self._split = split
+        self._serving = serving
+        self._planner = planner
         self._plan = plan
-        self._checkpoint = checkpoint
+        self._save = save
         self._progress = progress
-        self._training_jobs = max(len(twin.jobs) - min(int(len(twin.jobs) * HELD_OUT_SHARE), plan.held_out), 1)
-        generator = np.random.default_rng(plan.seed)
-        self._validations = [self._episode(generator, VALIDATION_SEED + n) for n in range(plan.validations)]
-        self._searched = [self._episode(generator, SEARCH_SEED + n) for n in range(plan.searched)]
-        self._episodes = [self._episode(generator, n) for n in range(plan.episodes)]
-        starts = [serving, *self.plain_rules]
-        means_s = [self._mean_delay_s(start, self._validations) for start in starts]
-        self._serving_s, self._best_s = means_s[0], min(means_s)
-        start = starts[means_s.index(self._best_s)]  # a rule only where what serves does worse
-        self._card, self._best = start.card, start.weights
-        self._kept: dict[str, th.Tensor] = {}
-
-    def held_out(self) -> list[PlacementScenario]:
-        """Return the newest arrivals, as often as the plan says, half of them with throttling."""
-        first, last = self._training_jobs, len(self.twin.jobs)
-        return [
-            self.twin.scenario(first, last, HELD_OUT_SEED + n, throttles=n % 2 == 1) for n in range(self._plan.repeats)
-        ]
+        self._serving_s = np.inf
 
     @property
-    def plain_rules(self) -> list[LoadedPolicy]:
-        """Return policies that play each rule a policy can be built on: the serving weights without an output."""
-        card, weights = self.serving.card, self.serving.weights
-        silent = {name: np.zeros_like(getattr(weights, name)) for name in ("output_weight", "output_bias")}
-        return [
-            LoadedPolicy(card=replace(card, rule=rule), weights=replace(weights, **silent))
-            for rule in CORRECTABLE_RULES
-        ]
+    def best(self) -> LoadedPolicy:
+        """Return the policy that has done best on the validations so far."""
+        return self._policy(self.state.best)
 
-    def run(self, samples: Samples) -> LoadedPolicy | None:
-        """Return the policy that did best on the validations; None if the one that serves did."""
-        note = {"base": self.serving.card.sha256, "rule": self._card.rule, "last_id": samples.last_id}
-        tensors, saved = read_checkpoint(self._checkpoint) or ({}, {})
-        if any(saved.get(name) != value for name, value in note.items()):
-            saved = {}
-        self._kept = {name: tensor for name, tensor in tensors.items() if name.startswith("critic")}
-        if saved:
-            self._take_up(tensors, saved)
-        if not saved.get("is_searched"):
-            self._search(note, int(saved.get("trials", 0)))
-        learner = Learner(self._policy(self._best), self._episodes, self._rules, self._plan.seed)
-        learner.take_in(samples, self._plan.newest)
-        done = 0
-        if saved.get("done") and learner.restore(tensors):
-            done = int(saved["done"])
-        elif not learner.restore(self._kept, prefix="critic"):
-            self._warm_up(learner)
-        began = time.monotonic()
-        while done < self._plan.decisions and time.monotonic() - began < self._plan.seconds / 2:
-            done = self._round(learner, done, began)
-            self._kept = learner.state()
-            self._save(note, is_searched=True, done=done)
-        return self._policy(self._best) if self._best_s < self._serving_s else None
+    def run(self, samples: Samples, saved: RoundState | None = None) -> LoadedPolicy | None:
+        """Return the policy that did best on the validations; None if the one that serves did.
 
-    def _take_up(self, tensors: dict[str, th.Tensor], saved: dict[str, Any]) -> None:
-        """Go on with the best policy of a killed round."""
-        self.rounds = list(saved["rounds"])
-        if saved["best_s"] < self._best_s:
-            best = {name: tensors[f"best.{name}"].numpy() for name in vars(self._best)}
-            self._best, self._best_s = replace(self._best, **best), saved["best_s"]
-        logger.info("going on after %d trials and %d decisions", saved.get("trials", 0), saved.get("done", 0))
+        Args:
+            samples: logged experience.
+            saved: what the last round has left.
+        """
+        self.prepare(samples.last_id, saved)
+        if not self.state.is_searched:
+            self._search()
+        self._learn(self._learner(samples))
+        return self.best if self.state.best_s < self._serving_s else None
 
-    def _save(self, note: dict[str, Any], **reached: Any) -> None:
-        """Write the checkpoint; `reached` says how far the round is."""
-        best = {f"best.{name}": th.as_tensor(value) for name, value in vars(self._best).items()}
-        now = {"rounds": self.rounds, "best_s": self._best_s}
-        write_checkpoint(self._checkpoint, {**self._kept, **best}, {**note, **now, **reached})
+    def prepare(self, last_id: int, saved: RoundState | None = None) -> None:
+        """Choose what to start from: the state of this round when it was killed, else what does best as it is.
 
-    def _search(self, note: dict[str, Any], trials: int) -> None:
-        """Disturb the weights as long as half of the time lasts; `trials` were made before the round was killed."""
-        plan, began = self._plan, time.monotonic()
+        That is the policy that serves, or a rule alone where the policy does worse. Of another round only the critics
+        are of use.
+        """
+        starts = [self._serving, *plain_rules(self._serving)]
+        means_s = [self.mean_delay_s(start, self._split.validation) for start in starts]
+        self._serving_s, best_s = means_s[0], min(means_s)
+        start = starts[means_s.index(best_s)]
+        base = self._serving.card.sha256
+        fresh = RoundState(base=base, rule=start.card.rule, last_id=last_id, best=start.weights, best_s=best_s)
+        if saved is None:
+            self.state = fresh
+        elif saved.is_of_round(fresh):
+            self.state = saved
+            logger.info("resuming after %d trials and %d decisions", saved.trials, saved.decisions)
+        else:
+            self.state = replace(fresh, learner=saved.critics)
+
+    def mean_delay_s(self, policy: LoadedPolicy, scenarios: Sequence[PlacementScenario]) -> float:
+        """Return the mean service delay under `policy` over all jobs of `scenarios`."""
+        estimates = self._twin.estimates
+        delays = [play(LearnedPlacer(policy=policy), one, estimates, self._planner) for one in scenarios]
+        return float(np.concatenate(delays).mean())
+
+    # The search
+
+    def _search(self) -> None:
+        """Perturb the weights until the trials are made or half of the time is over."""
         search = Search(
-            self._best, lambda weights: self._mean_delay_s(self._policy(weights), self._searched), plan.seed + trials
+            self.state.best,
+            lambda weights: self.mean_delay_s(self._policy(weights), self._split.search),
+            self._plan.seed + self.state.trials,  # a resumed search tries others
         )
-        while trials < plan.trials and time.monotonic() - began < plan.seconds / 2:
-            share = max(trials / plan.trials, (time.monotonic() - began) / (plan.seconds / 2))
-            self._progress("searching in the twin", min(share, 1.0))
-            trials += 1
-            if search.step():
-                self._consider(search.best, {"trials": trials})
-            if trials % TRIALS_PER_SAVE == 0:
-                self._save(note, trials=trials)
-        self._save(note, is_searched=True)
+        phase = _Phase("searching in the twin", self._plan.seconds / 2, self._progress)
+        while self.state.trials < self._plan.trials and phase.goes_on(self.state.trials / self._plan.trials):
+            self._try_once(search)
+        self._advance(is_searched=True)
+        self._save(self.state)
 
-    def _consider(self, weights: NodeDenoiserWeights, what: dict[str, Any]) -> None:
-        """Play weights on the validations, and remember them if they are the best."""
-        mean_s = self._mean_delay_s(self._policy(weights), self._validations)
-        self.rounds.append({**what, "mean_delay_s": round(mean_s, 4)})
-        if mean_s < self._best_s:
-            self._best, self._best_s = weights, mean_s
+    def _try_once(self, search: Search) -> None:
+        self._advance(trials=self.state.trials + 1)
+        if search.step():
+            self._validate(search.best, {"trials": self.state.trials})
+        if self.state.trials % TRIALS_PER_SAVE == 0:
+            self._save(self.state)
+
+    # The learner
+
+    def _learner(self, samples: Samples) -> Learner:
+        """Return a learner that begins where the round is, or with critics that have learnt something."""
+        learner = Learner(self.best, self._split.learning, self._planner, self._plan.seed)
+        learner.take_in(samples, self._plan.newest)
+        if self.state.decisions and learner.restore(self.state.learner):
+            return learner
+        self._advance(decisions=0)
+        if not learner.restore(self.state.critics, prefix="critic"):
+            self._warm_up(learner)
+        return learner
 
     def _warm_up(self, learner: Learner) -> None:
         """Let critics that know nothing learn first, and put back the actor they have spoilt."""
-        began, limit_s = time.monotonic(), self._plan.seconds / 8
+        phase = _Phase("warming up the critics", self._plan.seconds / 8, self._progress)
+        learner.learn(self._plan.round_decisions, lambda _decisions: phase.goes_on())
+        reset_actor(learner.model, self.state.best)
 
-        def goes_on(_decisions: int) -> bool:
-            spent_s = time.monotonic() - began
-            self._progress("warming up the critics", min(spent_s / limit_s, 1.0))
-            return spent_s < limit_s
+    def _learn(self, learner: Learner) -> None:
+        """Make decisions and learn from them until the plan's are made or half of the time is over."""
+        phase = _Phase("learning in the twin", self._plan.seconds / 2, self._progress)
+        while self.state.decisions < self._plan.decisions and phase.has_time:
+            self._learn_until_validation(learner, phase)
 
-        learner.learn(self._plan.round_decisions, goes_on)
-        reset_actor(learner.model, self._best)
+    def _learn_until_validation(self, learner: Learner, phase: _Phase) -> None:
+        plan, done, before = self._plan, self.state.decisions, learner.model.num_timesteps
+        learner.learn(
+            min(plan.round_decisions, plan.decisions - done),
+            lambda decisions: phase.goes_on((done + decisions - before) / plan.decisions),
+        )
+        self._advance(decisions=done + learner.model.num_timesteps - before)
+        self._validate(learner.weights, {"decisions": self.state.decisions})
+        self._advance(learner=learner.state())
+        self._save(self.state)
 
-    def _round(self, learner: Learner, done: int, began: float) -> int:
-        """Learn until the next validation; return the decisions done."""
-        plan, before = self._plan, learner.model.num_timesteps
+    # The state
 
-        def goes_on(decisions: int) -> bool:
-            spent_s = time.monotonic() - began
-            share = max((done + decisions - before) / plan.decisions, spent_s / (plan.seconds / 2))
-            self._progress("learning in the twin", min(share, 1.0))
-            return spent_s < plan.seconds / 2
-
-        learner.learn(min(plan.round_decisions, plan.decisions - done), goes_on)
-        done += learner.model.num_timesteps - before
-        self._consider(learner.weights, {"decisions": done})
-        return done
+    def _validate(self, weights: NodeDenoiserWeights, reached: dict[str, Any]) -> None:
+        """Play weights on the validations, and keep them if they are the best."""
+        mean_s = self.mean_delay_s(self._policy(weights), self._split.validation)
+        self._advance(rounds=(*self.state.rounds, {**reached, "mean_delay_s": round(mean_s, 4)}))
+        if mean_s < self.state.best_s:
+            self._advance(best=weights, best_s=mean_s)
 
     def _policy(self, weights: NodeDenoiserWeights) -> LoadedPolicy:
-        return LoadedPolicy(card=self._card, weights=weights)
+        return LoadedPolicy(card=replace(self._serving.card, rule=self.state.rule), weights=weights)
 
-    def _mean_delay_s(self, policy: LoadedPolicy, scenarios: list[PlacementScenario]) -> float:
-        delays = [
-            play(LearnedPlacer(policy=policy), scenario, self.twin.estimates, self._rules) for scenario in scenarios
-        ]
-        return float(np.concatenate(delays).mean())
+    def _advance(self, **reached: Any) -> None:
+        self.state = replace(self.state, **reached)
 
-    def _episode(self, generator: np.random.Generator, seed: int) -> PlacementScenario:
-        """Draw a stretch of the arrivals that are not held out, a little faster or slower than they were."""
-        length = min(self._plan.episode_jobs, self._training_jobs)
-        first = int(generator.integers(0, self._training_jobs - length + 1))
-        pace = float(generator.uniform(*PACES))
-        return self.twin.scenario(first, first + length, seed, pace=pace, throttles=seed % 2 == 1)
+
+class _Phase:
+    """A part of the round with a time of its own."""
+
+    def __init__(self, what: str, limit_s: float, progress: ProgressCallback) -> None:
+        self._what = what
+        self._limit_s = limit_s
+        self._progress = progress
+        self._began = time.monotonic()
+
+    @property
+    def has_time(self) -> bool:
+        return time.monotonic() - self._began < self._limit_s
+
+    def goes_on(self, share: float = 0.0) -> bool:
+        """Tell how far it is, by work done (`share`) or by time, and return whether there is time left."""
+        spent = (time.monotonic() - self._began) / self._limit_s
+        self._progress(self._what, min(max(share, spent), 1.0))
+        return spent < 1.0
+
+
+def plain_rules(policy: LoadedPolicy) -> list[LoadedPolicy]:
+    """Return policies that play each rule a policy can be built on: the weights of `policy` without an output."""
+    silent = {name: np.zeros_like(getattr(policy.weights, name)) for name in ("output_weight", "output_bias")}
+    weights = replace(policy.weights, **silent)
+    return [LoadedPolicy(card=replace(policy.card, rule=rule), weights=weights) for rule in CORRECTABLE_RULES]

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,8 @@ from broker_config.settings import Settings
 from rl_agent.database import for_reading, open_database
 from rl_agent.errors import PolicyFileError, RetrainingError
 from rl_agent.experience.log import read_experience
-from rl_agent.placing.placer import Placer
 from rl_agent.placing.rules import EarliestCompletionPlacer
-from rl_agent.policy.file import LoadedPolicy, PolicyFiles, dump_policy, load_policy, parse_policy
+from rl_agent.policy.file import LoadedPolicy, PolicyCard, PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.policy.registry import (
     add_policy,
@@ -35,12 +34,14 @@ from rl_agent.policy.registry import (
     prune_rejected,
     reject,
 )
-from rl_agent.retraining.checkpoint import read_checkpoint
+from rl_agent.retraining.checkpoint import RoundState, read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import PlannerSettings, Trial, first_to_pass
 from rl_agent.retraining.off_policy import estimate
-from rl_agent.retraining.practice import HELD_OUT_SHARE, Practice, ProgressCallback, RetrainingPlan
+from rl_agent.retraining.plan import ProgressCallback, RetrainingPlan
+from rl_agent.retraining.practice import Practice, plain_rules
 from rl_agent.retraining.samples import Sample, Samples, check_rows
-from rl_agent.retraining.twin import describe, fit_twin
+from rl_agent.retraining.split import HELD_OUT_SHARE, split_arrivals
+from rl_agent.retraining.twin import Twin, describe, fit_twin
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,25 @@ class Round:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class RoundInputs:
+    """What one round works with.
+
+    Attributes:
+        version: of the promoted policy; None if none is.
+        served: the policy that serves; None if it cannot be read, so that earliest completion places.
+        start: the policy that learning starts from: the one that serves, else the shipped one.
+        samples: logged experience that counts.
+        saved: what an earlier round has left.
+    """
+
+    version: str | None
+    served: LoadedPolicy | None
+    start: LoadedPolicy
+    samples: Samples
+    saved: RoundState | None
+
+
 class Retrainer:
     """Retrains the policy of one installation.
 
@@ -80,7 +100,7 @@ class Retrainer:
         self.settings = settings
         self.plan = plan or RetrainingPlan()
         self._progress = progress or (lambda _what, _share: None)
-        self._rules = PlannerSettings(window=settings.window, ageing=settings.ageing, lookahead=settings.lookahead)
+        self._planner = PlannerSettings(window=settings.window, ageing=settings.ageing, lookahead=settings.lookahead)
         self._engine = open_database(settings.database)
         self._folder = settings.data_dir / "retraining"
 
@@ -103,76 +123,86 @@ class Retrainer:
             raise RetrainingError(f"the ledger does not answer ({reason}): is there a planner that made it?") from exc
 
     def _run(self) -> Round:
-        self._progress("reading experience", 0.0)
-        with for_reading(self._engine).begin() as connection:
-            serving_version = promoted_policy(connection)
-            files = None if serving_version is None else policy_files(connection, serving_version)
-            served = self._served(serving_version, files)
-            serving = served or load_policy(shipped_policy())
-            until = self._unfinished(serving)
-            samples = check_rows(read_experience(connection, until=until, newest=self.plan.newest))
-        for reason, count in samples.refused.items():
-            logger.warning("%d rows of the experience log do not count: %s", count, reason)
+        inputs = self._read()
+        samples = inputs.samples
         if len(samples.kept) < MIN_SAMPLES:
             return _nothing(f"{len(samples.kept)} usable experiences, {MIN_SAMPLES} are needed")
         if self._finished() == samples.last_id:
             return _nothing("no new experience since the last round")
-        twin = fit_twin(samples.kept)
-        logger.info("twin: %s", describe(twin))
-        practice = Practice(twin, serving, self._rules, self.plan, self.checkpoint, self._progress)
-        best = practice.run(samples)
-        if best is None and served is None:
-            best = serving
-        if best is None:
-            outcome = _nothing("nothing learnt was better than what serves, in the twin")
-        else:
-            rival = EarliestCompletionPlacer if served is None else partial(LearnedPlacer, policy=served)
-            outcome = self._gate(samples, practice, serving_version, best, rival)
+        outcome = self._retrain(inputs)
         self._note_finished(samples.last_id)
         return outcome
 
-    # The gate
+    def _read(self) -> RoundInputs:
+        """Read what serves, the log, and the checkpoint."""
+        self._progress("reading experience", 0.0)
+        saved = read_checkpoint(self.checkpoint)
+        with for_reading(self._engine).begin() as connection:
+            version = promoted_policy(connection)
+            served = self._served(version, None if version is None else policy_files(connection, version))
+            start = served or load_policy(shipped_policy())
+            until = None if saved is None else self._unfinished(saved, start)
+            samples = check_rows(read_experience(connection, until=until, newest=self.plan.newest))
+        for reason, count in samples.refused.items():
+            logger.warning("%d rows of the experience log do not count: %s", count, reason)
+        return RoundInputs(version=version, served=served, start=start, samples=samples, saved=saved)
 
-    def _gate(
-        self,
-        samples: Samples,
-        practice: Practice,
-        serving_version: str | None,
-        best: LoadedPolicy,
-        rival: Callable[[], Placer],
-    ) -> Round:
+    def _retrain(self, inputs: RoundInputs) -> Round:
+        """Learn in the twin, and put what was learnt before the gate."""
+        twin = fit_twin(inputs.samples.kept)
+        logger.info("twin: %s", describe(twin))
+        split = split_arrivals(twin, self.plan)
+        save = partial(write_checkpoint, self.checkpoint)
+        practice = Practice(twin, split, inputs.start, self._planner, self.plan, save, self._progress)
+        best = practice.run(inputs.samples, inputs.saved)
+        if best is None and inputs.served is None:
+            best = inputs.start
+        if best is None:
+            return _nothing("nothing learnt was better than what serves, in the twin")
         self._progress("at the gate", 1.0)
-        choices = (best, *practice.plain_rules)
+        choices = (best, *plain_rules(inputs.start))
         passed, trial = first_to_pass(
             [partial(LearnedPlacer, policy=choice) for choice in choices],
-            rival,
-            practice.held_out(),
-            practice.twin.estimates,
-            self._rules,
+            EarliestCompletionPlacer if inputs.served is None else partial(LearnedPlacer, policy=inputs.served),
+            split.held_out,
+            twin.estimates,
+            self._planner,
         )
-        chosen = choices[passed]
-        card = chosen.card
-        version = f"retrained-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{samples.last_id}"
-        training = {
+        candidate = choices[passed]
+        version = f"retrained-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{inputs.samples.last_id}"
+        _, files = dump_policy(
+            candidate.weights,
+            version=version,
+            n_denoising_steps=candidate.card.n_denoising_steps,
+            training=self._training(inputs.samples, twin, candidate.card, practice.state.rounds),
+            rule=candidate.card.rule,
+        )
+        return self._conclude(trial, version, files, self._measured(inputs, trial, candidate), inputs.version)
+
+    # The candidate
+
+    def _training(
+        self, samples: Samples, twin: Twin, card: PolicyCard, rounds: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what a candidate's card says of how it was made."""
+        return {
             "command": "ladle retrain",
             "from": card.version,
             **vars(self.plan),
-            "rounds": practice.rounds,
-            "twin": describe(practice.twin),
+            "rounds": list(rounds),
+            "twin": describe(twin),
             "experience": {"kept": len(samples.kept), "refused": dict(samples.refused), "last_id": samples.last_id},
         }
-        _, files = dump_policy(
-            chosen.weights, version=version, n_denoising_steps=card.n_denoising_steps, training=training, rule=card.rule
-        )
-        newest = samples.kept[-max(int(len(samples.kept) * HELD_OUT_SHARE), 1) :]
-        measured = {
-            **trial.to_json(),
-            "off_policy": {
-                "candidate": _estimate(chosen, newest, self.settings.exploration),
-                "serving": _estimate(practice.serving, newest, self.settings.exploration),
-            },
+
+    def _measured(self, inputs: RoundInputs, trial: Trial, candidate: LoadedPolicy) -> dict[str, Any]:
+        """Return what the gate measured, and beside it the off-policy estimates on the newest experience."""
+        kept = inputs.samples.kept
+        newest = kept[-max(int(len(kept) * HELD_OUT_SHARE), 1) :]
+        estimates = {
+            "candidate": _estimate(candidate, newest, self.settings.exploration),
+            "serving": _estimate(inputs.start, newest, self.settings.exploration),
         }
-        return self._conclude(trial, version, files, measured, serving_version)
+        return {**trial.to_json(), "off_policy": estimates}
 
     def _conclude(
         self, trial: Trial, version: str, files: PolicyFiles, measured: dict[str, Any], serving_version: str | None
@@ -203,14 +233,12 @@ class Retrainer:
             logger.error("retraining starts from the shipped policy: %s", exc)
             return None
 
-    def _unfinished(self, serving: LoadedPolicy) -> int | None:
+    def _unfinished(self, saved: RoundState, serving: LoadedPolicy) -> int | None:
         """Return the last row that a killed round has read, so that it goes on although the log has grown since."""
-        _, note = read_checkpoint(self.checkpoint) or ({}, {})
-        is_of_serving = note.get("base") == serving.card.sha256
-        if not is_of_serving or note.get("last_id") == self._finished():
+        if saved.base != serving.card.sha256 or saved.last_id == self._finished():
             return None
         is_recent = time.time() - self.checkpoint.stat().st_mtime < RESUMED_WITHIN_S
-        return int(note["last_id"]) if is_recent else None
+        return saved.last_id if is_recent else None
 
     def _finished(self) -> int | None:
         try:

@@ -15,21 +15,25 @@ from typing import Any
 
 import numpy as np
 
-from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario
+from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario, ScenarioSpec, phases
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import DEFAULT_LINK_MBIT_S
 from rl_agent.placing.residency import resident_after
 from rl_agent.retraining.samples import Sample
 
 NEWEST = 15
+"""Outcomes of a median: few enough to follow a node that throttles, many enough to outvote seven absurd ones."""
 RECENT = 0.25
 """A node that none of this newest share of the decisions could choose has left."""
 MIN_INPUT_MBIT = 0.05
+"""Smaller inputs (a prompt is 0.01) measure the latency of a link, not its rate."""
 NOISE_LOG = (0.02, 0.5)
-THROTTLES_EVERY_S = 900.0
-THROTTLES_FOR_S = 120.0
-THROTTLE = (1.5, 4.0)
+"""Bounds on the standard deviation of ln(generation time): few outcomes may happen to agree, or to be absurd."""
 MAD_TO_STD = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution, 1 / 0.6745."""
+
+ByPair = dict[tuple[str, str], list[float]]
+"""Values by node and model, or by node and ingress; the newest last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,7 @@ class Twin:
         )
         nodes = self._nodes_at(begin_s)
         if throttles:
-            end_s = 2.0 * played[-1].arrival_s + 600.0
+            end_s = 2.0 * played[-1].arrival_s + 600.0  # long after the last arrival: a slow policy ends later
             nodes = tuple(replace(node, slowdowns=_slowdowns(generator, end_s)) for node in nodes)
         return PlacementScenario(nodes=nodes, jobs=played)
 
@@ -107,25 +111,41 @@ class Twin:
 def fit_twin(samples: Sequence[Sample]) -> Twin:
     """Fit the twin to samples in order of decision; there must be one at least."""
     rates = _newest(((s.node, s.model), s.generation_s / s.units) for s in samples if s.generation_s > 0.0)
+    estimates = _estimates(samples, rates)
+    nodes = _nodes(samples, estimates)
+    names = {node.name for node in nodes}
+    begin_at = min(sample.arrived_at for sample in samples)
+    return Twin(
+        nodes=nodes,
+        jobs=_jobs(samples),
+        placed=tuple((s.decided_at - begin_at, s.node, s.model) for s in samples if s.node in names),
+        estimates=estimates,
+        fit=_fit(samples, rates, estimates, n_nodes=len(nodes)),
+    )
+
+
+def _estimates(samples: Sequence[Sample], rates: ByPair) -> Estimates:
+    """Return estimates that have seen one outcome of each node and model: a median job at the median rate."""
     loads = _newest(((s.node, s.model), s.load_s) for s in samples if s.load_s > 0.0)
-    estimates = Estimates()
     units = median(sample.units for sample in samples)
+    estimates = Estimates()
     for (node, model), values in rates.items():
         load_s = median(loads.get((node, model), [0.0]))
         estimates.observe_outcome(node, model, units=units, generation_s=units * median(values), load_s=load_s)
-    residuals = [np.log(np.array(values) / median(values)) for values in rates.values()]
-    newest = np.abs(np.concatenate(residuals)) if residuals else np.zeros(1)
-    noise = float(np.clip(MAD_TO_STD * np.median(newest), *NOISE_LOG))
+    return estimates
+
+
+def _nodes(samples: Sequence[Sample], estimates: Estimates) -> tuple[NodeProfile, ...]:
+    """Return the nodes that have finished something and are still there."""
     present = set().union(*(sample.decision.nodes for sample in samples[-max(int(RECENT * len(samples)), 1) :]))
-    names = sorted({sample.node for sample in samples} & present)
     models = sorted({sample.model for sample in samples})
+    ingresses = sorted({sample.ingress or "" for sample in samples})
     links = _newest(
         ((s.node, s.ingress or ""), s.input_mbit / s.transfer_in_s)
         for s in samples
         if s.input_mbit > MIN_INPUT_MBIT and s.transfer_in_s > 0.0
     )
-    ingresses = sorted({sample.ingress or "" for sample in samples})
-    nodes = tuple(
+    return tuple(
         NodeProfile(
             name=name,
             s_per_unit={model: estimates.of(name, model).s_per_unit.median for model in models},
@@ -133,27 +153,24 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
             resident_limit=next(s.resident_limit for s in reversed(samples) if s.node == name),
             link_mbit_s={i: median(links.get((name, i), [DEFAULT_LINK_MBIT_S])) for i in ingresses},
         )
-        for name in names
+        for name in sorted({sample.node for sample in samples} & present)
     )
-    fit = Fit(
+
+
+def _fit(samples: Sequence[Sample], rates: ByPair, estimates: Estimates, *, n_nodes: int) -> Fit:
+    residuals = [np.log(np.array(values) / median(values)) for values in rates.values()]
+    newest = np.abs(np.concatenate(residuals)) if residuals else np.zeros(1)
+    return Fit(
         outcomes=len(samples),
-        nodes=len(names),
-        models=len(models),
-        noise_log_std=noise,
+        nodes=n_nodes,
+        models=len({sample.model for sample in samples}),
+        noise_log_std=float(np.clip(MAD_TO_STD * np.median(newest), *NOISE_LOG)),
         median_error=float(np.median(np.expm1(newest))),
         explained=_explained(samples, estimates),
     )
-    begin_at = min(sample.arrived_at for sample in samples)
-    return Twin(
-        nodes=nodes,
-        jobs=_jobs(samples),
-        placed=tuple((s.decided_at - begin_at, s.node, s.model) for s in samples if s.node in names),
-        estimates=estimates,
-        fit=fit,
-    )
 
 
-def _newest(pairs: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, str], list[float]]:
+def _newest(pairs: Iterable[tuple[tuple[str, str], float]]) -> ByPair:
     """Return the newest values of each key."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for key, value in pairs:
@@ -186,13 +203,10 @@ def _explained(samples: Sequence[Sample], estimates: Estimates) -> float:
 
 
 def _slowdowns(generator: np.random.Generator, end_s: float) -> tuple[tuple[float, float, float], ...]:
-    slowdowns = []
-    now_s = float(generator.exponential(THROTTLES_EVERY_S))
-    while now_s < end_s:
-        until_s = now_s + float(generator.exponential(THROTTLES_FOR_S))
-        slowdowns.append((now_s, until_s, float(generator.uniform(*THROTTLE))))
-        now_s = until_s + float(generator.exponential(THROTTLES_EVERY_S))
-    return tuple(slowdowns)
+    """Draw slowdowns like those of `EdgePlacement-v1`."""
+    spec = ScenarioSpec
+    times = phases(generator, spec.throttle_every_s, spec.throttle_for_s, end_s)
+    return tuple((begin_s, until_s, float(generator.uniform(*spec.throttle))) for begin_s, until_s in times)
 
 
 def describe(twin: Twin) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_a_worker_killed_in_mid_round_leaves_no_beat_behind_and_the_next_one_goe
     assert left == []
     # And the next worker goes on
     _, log = worker(retrain_seconds=600.0)
-    wait_until(lambda: "going on after 10 trials" in log.read_text(), "the rest of the round")
+    wait_until(lambda: "resuming after 10 trials" in log.read_text(), "the rest of the round")
 
 
 def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_round(worker, written, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker_config.settings import Settings
-from rl_agent.retraining.practice import RetrainingPlan
+from rl_agent.retraining.plan import RetrainingPlan
 from rl_agent.retraining.retrainer import Retrainer
 
 SMALL = RetrainingPlan(

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from policies import policy_files
 
 from rl_agent.experience.decision import Decision, decode, encode
 from rl_agent.policy.file import parse_policy
+from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import PlannerSettings
-from rl_agent.retraining.practice import TRIALS_PER_SAVE, Practice, RetrainingPlan
+from rl_agent.retraining.plan import RetrainingPlan
+from rl_agent.retraining.practice import TRIALS_PER_SAVE, Practice, plain_rules
 from rl_agent.retraining.samples import check_rows
+from rl_agent.retraining.split import split_arrivals
 from rl_agent.retraining.twin import fit_twin
 
-RULES = PlannerSettings(window=2, ageing=2.0, lookahead=8)
+PLANNER = PlannerSettings(window=2, ageing=2.0, lookahead=8)
 SMALL = RetrainingPlan(
     trials=5, searched=2, decisions=200, round_decisions=100, episode_jobs=40, episodes=3, validations=2, repeats=2
 )
@@ -22,62 +27,69 @@ def samples(explored):
     return check_rows([{**row, "id": number} for number, row in enumerate(explored, 1)])
 
 
-def practice(samples, tmp_path, files, plan=SMALL):
-    twin = fit_twin(samples.kept)
-    return Practice(twin, parse_policy("v", files), RULES, plan, tmp_path / "checkpoint", lambda _what, _share: None)
+class Round:
+    """One round on `samples` that keeps its checkpoint in `folder`."""
 
+    def __init__(self, samples, folder, files, plan=SMALL, progress=lambda _what, _share: None):
+        self.samples = samples
+        self.path = folder / "checkpoint"
+        self.serving = parse_policy("v", files)
+        self.twin = fit_twin(samples.kept)
+        self.split = split_arrivals(self.twin, plan)
+        save = partial(write_checkpoint, self.path)
+        self.practice = Practice(self.twin, self.split, self.serving, PLANNER, plan, save, progress)
 
-def test_held_out_arrivals_are_not_learnt_from(samples, tmp_path):
-    of_gate = practice(samples, tmp_path, policy_files("v"))
-    held_out = {job.name for scenario in of_gate.held_out() for job in scenario.jobs}
-    learnt = {job.name for scenario in of_gate._episodes + of_gate._searched for job in scenario.jobs}
-    learnt |= {job.name for scenario in of_gate._validations for job in scenario.jobs}
-    assert held_out
-    assert not held_out & learnt
+    def run(self):
+        return self.practice.run(self.samples, read_checkpoint(self.path))
+
+    @property
+    def validated(self):
+        return list(self.practice.state.rounds)
 
 
 def test_a_perverse_policy_is_left_for_the_rule(samples, tmp_path):
-    best = practice(samples, tmp_path, policy_files("v", perverse=True)).run(samples)
+    best = Round(samples, tmp_path, policy_files("v", perverse=True)).run()
     assert best is not None
 
 
 def test_learning_goes_on_from_the_rule_that_does_best_in_the_twin(samples, tmp_path):
-    learning = practice(samples, tmp_path, policy_files("v", perverse=True))
-    delay_s = {p.card.rule: learning._mean_delay_s(p, learning._validations) for p in learning.plain_rules}
+    found = Round(samples, tmp_path, policy_files("v", perverse=True))
+    learning = found.practice
+    learning.prepare(samples.last_id)
+    delay_s = {p.card.rule: learning.mean_delay_s(p, found.split.validation) for p in plain_rules(found.serving)}
     assert len(delay_s) == 2
-    assert learning._card.rule == min(delay_s, key=delay_s.get)
+    assert learning.state.rule == min(delay_s, key=delay_s.get)
     card = learning.run(samples).card
-    assert card.rule == learning._card.rule
+    assert card.rule == learning.state.rule
 
 
 def test_each_find_and_each_round_is_validated(samples, tmp_path):
-    learning = practice(samples, tmp_path, policy_files("v", scale=0.3))
-    learning.run(samples)
-    assert [entry["decisions"] for entry in learning.rounds if "decisions" in entry] == [100, 200]
-    assert all(entry["mean_delay_s"] > 0.0 for entry in learning.rounds)
+    learning = Round(samples, tmp_path, policy_files("v", scale=0.3))
+    learning.run()
+    assert [entry["decisions"] for entry in learning.validated if "decisions" in entry] == [100, 200]
+    assert all(entry["mean_delay_s"] > 0.0 for entry in learning.validated)
 
 
 def test_a_search_that_was_killed_goes_on_where_it_was(samples, tmp_path):
     # Given a round that was killed while it searched
     plan = RetrainingPlan(**{**vars(SMALL), "trials": 2 * TRIALS_PER_SAVE, "decisions": 100})
-    killed = practice(samples, tmp_path, policy_files("v", scale=0.3), plan)
 
     def kill(_what, share):
         if share > 0.75:
             raise KeyboardInterrupt
 
-    killed._progress = kill
+    killed = Round(samples, tmp_path, policy_files("v", scale=0.3), plan, kill)
     with pytest.raises(KeyboardInterrupt):
-        killed.run(samples)
+        killed.run()
     # When the next one takes it up
-    following = practice(samples, tmp_path, policy_files("v", scale=0.3), plan)
     told = []
-    following._progress = lambda what, share: told.append((what, share))
-    following.run(samples)
+    files = policy_files("v", scale=0.3)
+    following = Round(samples, tmp_path, files, plan, lambda what, share: told.append((what, share)))
+    following.run()
     # Then it searches from there on, keeps what was found, and learns
     assert told[0] == ("searching in the twin", TRIALS_PER_SAVE / plan.trials)
-    assert following.rounds[: len(killed.rounds)] == killed.rounds
-    assert following.rounds[-1]["decisions"] == 100
+    assert following.validated[: len(killed.validated)] == killed.validated
+    assert following.validated[-1]["decisions"] == 100
 
 
 def test_nodes_that_left_or_finished_nothing_are_not_in_the_way(explored, tmp_path):
@@ -97,24 +109,25 @@ def test_nodes_that_left_or_finished_nothing_are_not_in_the_way(explored, tmp_pa
         rows.append({**row, "id": number, "node": node, "decision": encode(wider)})
     samples = check_rows(rows)
     # When it is learnt from them
-    learning = practice(samples, tmp_path, policy_files("v", scale=0.3), RetrainingPlan(**{**vars(SMALL), "trials": 0}))
-    learning.run(samples)
+    plan = RetrainingPlan(**{**vars(SMALL), "trials": 0})
+    learning = Round(samples, tmp_path, policy_files("v", scale=0.3), plan)
+    learning.run()
     # Then the twin has the nodes that are there
     assert {node.name for node in learning.twin.nodes} == {row["node"] for row in explored}
-    assert [entry["decisions"] for entry in learning.rounds] == [100, 200]
+    assert [entry["decisions"] for entry in learning.validated] == [100, 200]
 
 
 def test_a_new_round_takes_the_critics_of_the_last_one_and_not_its_actor(samples, tmp_path):
     # Given the checkpoint of a round
-    first = practice(samples, tmp_path, policy_files("v", scale=0.3))
-    first.run(samples)
-    kept = {name: tensor.numpy().copy() for name, tensor in first._kept.items()}
+    first = Round(samples, tmp_path, policy_files("v", scale=0.3))
+    first.run()
+    kept = {name: tensor.numpy().copy() for name, tensor in first.practice.state.learner.items()}
     # When the next one, for another policy, makes one round of decisions
     plan = RetrainingPlan(**{**vars(SMALL), "trials": 0, "decisions": 100})
-    following = practice(samples, tmp_path, policy_files("other", scale=0.3, seed=9), plan)
-    following.run(samples)
+    following = Round(samples, tmp_path, policy_files("other", scale=0.3, seed=9), plan)
+    following.run()
     # Then its critics are near those of the first, and its actor is near its own policy
-    after = {name: tensor.numpy() for name, tensor in following._kept.items()}
+    after = {name: tensor.numpy() for name, tensor in following.practice.state.learner.items()}
     critic = [name for name in kept if name.startswith("critic.q_networks") and name.endswith("row.weight")]
     assert critic
     for name in critic:
