@@ -19,7 +19,9 @@ from planner.cli.main import main
 from planner.ledger.tables import AttemptState
 from planner.state.cluster import NodeState
 
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+}
 GLOSSARY, OPERATIONS, ARCHITECTURE = (PAGES[f"docs/{name}.md"] for name in ("glossary", "operations", "architecture"))
 SOURCES = {path: path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
 
@@ -130,7 +132,7 @@ def test_each_page_that_is_cited_exists() -> None:
     told |= {
         ROOT / name: (ROOT / name).read_text() for name in ("Makefile", "Dockerfile", "compose.yaml", "pyproject.toml")
     }
-    there = {f"/{path}" for path in [*PAGES, *(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*/*.md"))]}
+    there = {f"/{page}" for page in PAGES}
     found = {
         f"{path.relative_to(ROOT)}: {cited}"
         for path, text in told.items()

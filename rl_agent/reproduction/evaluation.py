@@ -56,7 +56,7 @@ OFFLOADING_RULES: dict[str, OffloadingRule] = {
     "pull, shortest first": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=0.0),
     "pooled SRPT (lower bound)": lambda tasks, _: pulls.pooled_srpt(tasks),
 }
-"""Every rule of docs/lad_ts.md by name; the first is what all others are compared with."""
+"""Every rule of docs/reproduction/README.md by name; the first is what all others are compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
