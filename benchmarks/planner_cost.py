@@ -21,7 +21,7 @@ from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import ImageRequest, ModelSpeed, NodeReport, Outcome, StoredImage, Submission, Timings
 from broker_config.settings import Settings
 from planner.ledger.ledger import Ledger
-from planner.serving.served_policy import make_placer
+from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -38,6 +40,13 @@ PLACERS = (
     "priced-completion",
     "lad-ts",
 )
+PLACER_GROUP = "ladle.placers"  # of the entry points by which other packages name theirs
+_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def placer_names() -> tuple[str, ...]:
+    """Return the names that `LADLE_PLACER` takes: Ladle's own, then those of other installed packages."""
+    return (*PLACERS, *sorted({entry.name for entry in entry_points(group=PLACER_GROUP)} - {*PLACERS}))
 
 
 def _default_data_dir() -> Path:
@@ -91,7 +100,9 @@ class Settings(BaseSettings):
     ] = ""
     store_url: Annotated[str, Field(description="fsspec URL of the image store; empty: data_dir/images")] = ""
 
-    placer: Annotated[str, Field(description=f"rule that places: {', '.join(PLACERS)}")] = "lad-ts"
+    placer: Annotated[
+        str, Field(description=f"what places: {', '.join(PLACERS)}; or your own, package.module:Class")
+    ] = "lad-ts"
     policy: Annotated[str, Field(description="folder of the policy that lad-ts serves; empty: the shipped one")] = ""
     window: Annotated[float, Ge(1), Field(description="unfinished attempts a node may hold; inf: place on arrival")] = 2
     ageing: Annotated[
@@ -180,8 +191,8 @@ class Settings(BaseSettings):
     def _placer_exists(cls, placer: str) -> str:
         if placer == "shared-queue":
             raise ValueError("'shared-queue' is a rival without a planner: run `ladle bench --placer shared-queue`")
-        if placer not in PLACERS:
-            raise ValueError(f"{placer!r} is none of {', '.join(PLACERS)}")
+        if placer not in placer_names() and not _CLASS.fullmatch(placer):
+            raise ValueError(f"{placer!r} is none of {', '.join(placer_names())}, and no package.module:Class")
         return placer
 
     @property

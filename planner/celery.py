@@ -17,7 +17,7 @@ from broker_config.settings import load_settings_or_exit
 from broker_config.topology import PLANNER_QUEUES
 from planner.inbox.batch import BatchTask
 from planner.ledger.ledger import Ledger
-from planner.serving.served_policy import make_placer
+from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner

@@ -16,13 +16,13 @@ from planner.cli.retrain import Duration
 from planner.cli.tables import node_table, read_nodes
 from planner.cli.terminal import plain
 from planner.ledger.ledger import Ledger
-from planner.serving.served_policy import LEARNED
+from planner.serving.placers import LEARNED, make_placer
 
 console = Console()
 
 
 @click.command()
-@click.option("--placer", help="Rule that places, instead of LADLE_PLACER.")
+@click.option("--placer", help="Name, or package.module:Class, instead of LADLE_PLACER.")
 @click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
 def planner(placer: str | None, celery_options: tuple[str, ...]) -> None:
     """Start the planner: it accepts jobs, places them and records what becomes of them.
@@ -34,7 +34,7 @@ def planner(placer: str | None, celery_options: tuple[str, ...]) -> None:
     celery -A planner worker -Q planner,outcomes,dead -P threads -c 1
     """
     settings = load_settings().with_changes(placer=placer) if placer else load_settings()
-    _check_ledger(settings)
+    _check(settings)
     replace_this_process([*planner_command(), *celery_options], environment(settings))
 
 
@@ -89,7 +89,7 @@ def up(
         changes["retrain_every_s"] = retrain_every
     settings = load_settings().with_changes(**changes)
     is_retrained = not no_retrain and _can_retrain(settings, is_asked=retrain_every is not None)
-    _check_ledger(settings)
+    _check(settings)
     with Processes(settings=settings, logs=settings.data_dir / "logs") as processes:
         processes.start("planner", planner_command())
         for index in range(nodes):
@@ -141,8 +141,10 @@ def _show_until_interrupted(settings: Settings, logs: Path) -> None:
         ledger.close()
 
 
-def _check_ledger(settings: Settings) -> None:
-    """Open and migrate the ledger here, where an error is one sentence on the terminal."""
+def _check(settings: Settings) -> None:
+    """Make the placer and migrate the ledger here, where an error is one sentence on the terminal."""
+    if settings.placer != LEARNED:  # which falls back by itself, and would log why here and again in the planner
+        make_placer(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(settings.database)
     try:

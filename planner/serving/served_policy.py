@@ -1,4 +1,4 @@
-"""Makes the placer that the settings name, and keeps the planner placing when a learned policy cannot."""
+"""Serves the learned policy, and keeps the planner placing when it cannot answer."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import Connection
 
-from broker_config.settings import Settings
 from rl_agent.errors import PolicyError
 from rl_agent.experience.decision import Decision
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.placer import Placement, Placer
-from rl_agent.placing.rules import RULES, EarliestCompletionPlacer
+from rl_agent.placing.rules import EarliestCompletionPlacer
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, PolicyOf, place_each
 from rl_agent.policy.registry import PolicyState, policy_files, serving_policies
 
 logger = logging.getLogger(__name__)
 
-LEARNED = "lad-ts"
-
 
 class ServedPolicy:
-    """The learned policies in use, with earliest completion in their place whenever they cannot answer.
+    """The learned policies in use; earliest completion places whenever they cannot answer.
 
-    The promoted version of the registry decides; while there is none, the one of the settings. A canary decides about a
-    share of the jobs, the same ones whenever they are reconsidered. A policy cannot answer when it is missing, damaged
-    or does not fit, and when it answers NaN (FAULTS.md, row 24): the log says why once, and every decision is logged
-    under the name of the placer that made it.
+    The promoted version of the registry decides; while none is promoted, the policy of the settings does. A canary
+    decides about a share of the jobs, the same ones whenever they are reconsidered. A policy cannot answer when it is
+    missing or damaged, does not fit, or answers NaN (docs/faults.md, row 24). The log then says why, once, and every
+    decision is logged under the name of the placer that made it.
 
     Args:
         folder: the policy of the settings; None is the one that ships with the package.
@@ -57,7 +54,7 @@ class ServedPolicy:
         return self._answering.policy_version
 
     def refresh(self, connection: Connection) -> None:
-        """Take up what the registry says by now; jobs are not touched, the next decision is made by the new policy."""
+        """Re-read the registry; jobs are not touched, the new policy makes the next decision."""
         serving = serving_policies(connection)
         if serving == self._serving:
             return
@@ -79,7 +76,7 @@ class ServedPolicy:
                 try:
                     placement = place_each(observation, policy_of)
                 except PolicyError as exc:
-                    self._say(f"the next in line places in its stead, at last earliest-completion: {exc}")
+                    self._say(f"falling back to the next policy, finally to earliest-completion: {exc}")
                 else:
                     self._answering = promoted
                     return placement
@@ -96,7 +93,7 @@ class ServedPolicy:
         return {"shadow_version": None if shadow is None else shadow.policy_version, "shadow_node": node}
 
     def _shares(self, promoted: LearnedPlacer) -> list[PolicyOf]:
-        """Return who decides about which job; the second one stands in when the canary does not answer."""
+        """Return which policy decides about which job; the second entry is the fallback if the canary has no answer."""
         canary = self._policies.get(PolicyState.CANARY)
         if canary is None:
             return [lambda _job: promoted]
@@ -120,7 +117,7 @@ class ServedPolicy:
 
     @staticmethod
     def _refuse(exc: PolicyError) -> None:
-        logger.error("the policy cannot be served; earliest-completion places in its stead: %s", exc)
+        logger.error("the policy cannot be served, falling back to earliest-completion: %s", exc)
 
     def _say(self, problem: str) -> None:
         if problem != self._last_problem:
@@ -129,13 +126,6 @@ class ServedPolicy:
 
 
 def is_in_share(job: str, version: str, share: float) -> bool:
-    """Return whether a job is among the `share` of all jobs that the canary `version` decides about, each time anew."""
+    """Return whether the canary `version`, with its `share` of all jobs, decides about this one; it never changes."""
     digest = hashlib.blake2b(f"{version}/{job}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) < share * 2**64
-
-
-def make_placer(settings: Settings) -> Placer:
-    """Return the placer named by `LADLE_PLACER`."""
-    if settings.placer == LEARNED:
-        return ServedPolicy(Path(settings.policy) if settings.policy else None, exploration=settings.exploration)
-    return RULES[settings.placer]()

@@ -146,7 +146,7 @@ def test_a_damaged_policy_is_replaced_by_the_rule_until_a_sound_one_is_promoted(
     with site.client() as client:
         # Then earliest completion places, and the log says why
         assert client.submit(**SHORT).result(PATIENCE_S).placer == "earliest-completion"
-        assert "earliest-completion places in its stead" in site.running["planner"].log
+        assert "falling back to earliest-completion" in site.running["planner"].log
         assert "SHA-256" in site.running["planner"].log
         # And a policy that is promoted takes over
         with Ledger(site.settings.database).transaction() as connection:

@@ -17,7 +17,7 @@ from broker_config.messages import Assignment, Event, FailureKind
 from broker_config.settings import Settings
 from broker_config.topology import node_key
 from planner.ledger.ledger import Ledger
-from planner.serving.served_policy import make_placer
+from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from broker_config.settings import PLACERS, load_settings
+from broker_config.settings import PLACERS, load_settings, placer_names
 from planner.cli.bench.load import EmulatedNode, arrivals, emulated_nodes
 from planner.cli.bench.run import Measured, run
 from planner.cli.terminal import plain
+from planner.serving.placers import make_placer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,12 +26,13 @@ console = Console()
 
 RIVAL = "shared-queue"
 MOST_NODES_SHOWN = 8
+PLACER_HELP = f"{', '.join((RIVAL, *PLACERS))}; all; or package.module:Class. May be repeated."
 
 
 @click.command()
 @click.option("--nodes", default=5, show_default=True, type=click.IntRange(1, 64), help="Emulated nodes, speeds 1:5.")
 @click.option("--jobs", default=200, show_default=True, type=click.IntRange(1), help="Jobs per placer.")
-@click.option("--placer", "placers", multiple=True, default=["all"], help=f"{', '.join((RIVAL, *PLACERS))}, or all.")
+@click.option("--placer", "placers", multiple=True, default=["all"], help=PLACER_HELP)
 @click.option("--load", default=0.7, show_default=True, type=click.FloatRange(0.05, 3), help="Work over capacity.")
 @click.option("--load-s", default=4.0, show_default=True, help="Seconds to load one of the two models (cold start).")
 @click.option("--time-scale", default=0.05, show_default=True, help="Emulated seconds are this much shorter.")
@@ -54,14 +56,18 @@ def command(
     \b
     ladle bench --nodes 5 --jobs 200 --placer all
     ladle bench --placer shared-queue --placer earliest-completion --load 0.9
+    PYTHONPATH=. ladle bench --placer shared-queue --placer my_placers:CautiousPlacer
     """
-    chosen = (RIVAL, *PLACERS) if "all" in placers else placers
-    unknown = sorted(set(chosen) - {RIVAL, *PLACERS})
-    if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join((RIVAL, *PLACERS))}", param_hint="--placer")
     from matplotlib.figure import Figure  # asked for before the long work, not after it
 
     settings = load_settings().with_changes(time_scale=time_scale, node_timeout_s=60)
+    known = (RIVAL, *placer_names())
+    chosen = known if "all" in placers else placers
+    for placer in chosen:
+        if placer not in known and ":" not in placer:
+            raise click.BadParameter(f"{placer!r} is none of {', '.join(known)}", param_hint="--placer")
+        if placer != RIVAL:
+            make_placer(settings.with_changes(placer=placer))  # what cannot be made is named now, not after the others
     fleet = emulated_nodes(nodes)
     load_of_jobs = arrivals(fleet, jobs, load, seed)
     measured: dict[str, list[Measured]] = {}
