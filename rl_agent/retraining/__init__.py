@@ -1,1 +1,1 @@
-"""The loop from logged experience to a better policy: samples, digital twin, learner, gate."""
+"""From logged experience to a better policy: samples, digital twin, search and learner, gate."""

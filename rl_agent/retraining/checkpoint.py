@@ -1,4 +1,4 @@
-"""What a killed round goes on from: one file, written whole or not at all, that unpickles nothing."""
+"""The checkpoint of a round: one safetensors file, written whole or not at all, from which a killed round resumes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Continues the training of a served policy with `LADTS`: from real experience, and in the twin.
 
-Both kinds of transitions lie in one replay buffer, so their rewards must mean the same: how much later than foreseen.
-In the twin that is `EdgePlacementEnv`'s reward `foresight`; a logged job's is its foretold minus its measured service
-delay; both in standard seconds. What was foretold at submit does not depend on the node, so it changes no comparison
-between nodes; it only takes the busy hours out of the critics' targets.
+Both kinds of transitions share one replay buffer, so their rewards must mean the same: how much later than predicted.
+In the twin that is the reward `foresight` of `EdgePlacementEnv`; for a logged job it is the service delay predicted at
+submit minus the measured one. Both are in standard seconds. The prediction at submit does not depend on the node, so
+it changes no comparison between nodes: it is a baseline that takes the busy hours out of the critics' targets.
 """
 
 from __future__ import annotations
@@ -32,9 +32,17 @@ from rl_agent.retraining.gate import PlannerSettings
 from rl_agent.retraining.samples import Samples
 
 ENVS = 2
+"""Episodes side by side: two cost little more than one, as both are decided in one batch."""
 LOOKAHEAD = 8
+"""Bound on the planner's lookahead in training, as in `rl_agent.edge_placement.train`: jobs further behind mostly stay
+WAITING, and such decisions teach little."""
 BUFFER_BYTES = 48 * 2**20
+"""Observations in the replay buffer: 5,242 transitions at 50 nodes; a trainer takes about 400 MB in all."""
 MAX_LATENESS = 10.0
+"""In medians of the logged service delays: a job that was forgotten for a day must not outweigh all others."""
+# As in `rl_agent.edge_placement.train`, with three exceptions. learning_rate: at 2e-4, 12,000 decisions ended 7 to 16 %
+# worse than they had begun (docs/retraining.md). gamma: a round sees few jobs, and the reward looks ahead by itself.
+# learning_starts: the buffer begins with logged transitions.
 LEARNING: dict[str, Any] = {
     "learning_rate": 3e-5,
     "learning_starts": 500,
@@ -48,10 +56,10 @@ LEARNING: dict[str, Any] = {
 
 @dataclass(kw_only=True)
 class Stop(BaseCallback):
-    """Tells of every step of all environments, and stops when it is told to.
+    """Reports every step of the environments, and stops the learning when told to.
 
     Attributes:
-        goes_on: called with the decisions made so far; False stops.
+        goes_on: called with the number of decisions made so far; returns False to stop.
     """
 
     goes_on: Callable[[int], bool]
@@ -65,7 +73,7 @@ class Stop(BaseCallback):
 
 
 class Scored(gym.ObservationWrapper[NDArray[np.float32], np.int64, NDArray[np.float32]]):
-    """Shows the score of the rule that the policy corrects."""
+    """Replaces the score by that of the rule that the policy corrects."""
 
     def __init__(self, env: EdgePlacementEnv, rule: str) -> None:
         super().__init__(env)
@@ -77,12 +85,12 @@ class Scored(gym.ObservationWrapper[NDArray[np.float32], np.int64, NDArray[np.fl
 
 
 class Learner:
-    """A `LADTS` model that begins as the served policy.
+    """A `LADTS` model that starts from the served policy.
 
     Args:
-        policy: to begin as.
+        policy: to start from.
         scenarios: episodes of the twin, played in turn.
-        rules: the planner's settings.
+        planner: the planner's settings.
         seed: of everything drawn.
     """
 
@@ -90,7 +98,7 @@ class Learner:
         self,
         policy: LoadedPolicy,
         scenarios: Sequence[PlacementScenario],
-        rules: PlannerSettings,
+        planner: PlannerSettings,
         seed: int,
     ) -> None:
         card, weights = policy.card, policy.weights
@@ -102,9 +110,9 @@ class Learner:
             return EdgePlacementEnv(
                 n_nodes=(nodes, nodes),
                 max_nodes=nodes,
-                window=rules.window,
-                ageing=rules.ageing,
-                lookahead=min(rules.lookahead, LOOKAHEAD),
+                window=planner.window,
+                ageing=planner.ageing,
+                lookahead=min(planner.lookahead, LOOKAHEAD),
                 reward="foresight",
                 scenarios=[*scenarios[first:], *scenarios[:first]],
             )
@@ -134,14 +142,14 @@ class Learner:
         """Return the policy as it would be served now."""
         return served_weights(self.model.policy)
 
-    def take_in(self, samples: Samples, most: int) -> int:
-        """Put the newest logged transitions into the replay buffer; return how many.
+    def add_experience(self, samples: Samples, newest: int) -> int:
+        """Put at most the `newest` logged transitions into the replay buffer; return how many.
 
-        Left out are those whose job nothing was foretold of, and those on nodes that the twin does not have.
+        Transitions without a prediction at submit, or on nodes that the twin does not have, are left out.
         """
         following = samples.following()
         usable = [sample.foretold_s is not None and sample.node in self._names for sample in samples.kept]
-        known = np.flatnonzero(usable)[-most:]
+        known = np.flatnonzero(usable)[-newest:]
         bound_s = MAX_LATENESS * float(np.median([sample.delay_s for sample in samples.kept]))
         buffer = self.model.replay_buffer
         assert isinstance(buffer, LatentReplayBuffer)
@@ -166,7 +174,7 @@ class Learner:
         return taken
 
     def learn(self, decisions: int, goes_on: Callable[[int], bool]) -> None:
-        """Make so many decisions in the twin and learn from them, as long as it `goes_on`."""
+        """Make decisions in the twin and learn from them, until so many are made or `goes_on` returns False."""
         self.model.learn(decisions, callback=Stop(goes_on=goes_on), reset_num_timesteps=False, log_interval=1_000_000)
 
     def state(self) -> dict[str, th.Tensor]:
@@ -174,7 +182,7 @@ class Learner:
         return {name: tensor.contiguous() for name, tensor in self.model.policy.state_dict().items()}
 
     def restore(self, state: Mapping[str, Any], prefix: str = "") -> bool:
-        """Load those of `state` that begin with `prefix`; return False, and load nothing, if they do not fit."""
+        """Load the parameters whose name begins with `prefix`; return False, and load none, if one does not fit."""
         own = self.model.policy.state_dict()
         wanted = {name: tensor for name, tensor in own.items() if name.startswith(prefix)}
         if any(name not in state or state[name].shape != tensor.shape for name, tensor in wanted.items()):
@@ -183,11 +191,11 @@ class Learner:
         return True
 
     def _kept(self, decision: Decision) -> list[int]:
-        """Return which nodes of a logged decision the twin has."""
+        """Return the indices of a logged decision's nodes that the twin has."""
         return [index for index, node in enumerate(decision.nodes) if node in self._names]
 
     def _observation(self, decision: Decision) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the environment's matrix of a logged decision, and where its chain starts."""
+        """Return the environment's observation of a logged decision, and the start of its denoising chain."""
         kept = self._kept(decision)
         nodes = len(kept)
         matrix = np.zeros((self.nodes, KEY_COLUMN + 1), dtype=np.float32)

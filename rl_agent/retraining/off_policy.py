@@ -1,8 +1,8 @@
-"""What a policy would have earned on the logged decisions: estimates that need no twin.
+"""Off-policy evaluation: what a policy would have earned on the logged decisions, estimated without a twin.
 
-Both weigh each sample by w = pi(chosen | x) / propensity. A log of one deterministic placer supports no other choice
-than its own; then few samples have weight, `effective` says so, and the estimate means little. `LADLE_EXPLORATION`
-keeps a little randomness in the log for this.
+Both estimators weight each sample by w = pi(chosen | x) / propensity. The log of one deterministic placer supports no
+other choice than its own: then few samples have any weight, `effective` is small, and the estimate means little.
+`LADLE_EXPLORATION` keeps a little randomness in the log for this purpose.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rl_agent.policy.rows import COLUMN
 from rl_agent.retraining.samples import Sample
 
 MAX_WEIGHT = 20.0
+"""Importance weights are clipped here, so that one rare choice cannot carry the estimate; this biases it slightly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class OffPolicyEstimate:
             Source: arXiv 1603.05378 (Swaminathan, Joachims, 2015).
         doubly_robust_s: the planner's own prediction of each node's delay, corrected by the weighted errors where the
             policy agrees with the log. Source: arXiv 1103.4601.
-        effective: (sum w)^2 / sum w^2, how many samples carry the estimate.
+        effective: effective sample size, (sum w)^2 / sum w^2.
         samples: how many there are.
     """
 
@@ -65,7 +66,7 @@ def estimate(policy: LearnedPlacer, samples: Sequence[Sample], exploration: floa
 
 
 def predicted_delay_s(decision: Decision) -> FloatArray:
-    """(N,) service delay the planner predicted for each node; on nodes that were not eligible that of the best."""
+    """(N,) seconds of service delay that the planner predicted for each node; an ineligible one has the best one's."""
     parts = np.expm1(decision.rows[:, [COLUMN["waited"], COLUMN["least_delay"], COLUMN["excess_delay"]]])
     parts[~decision.eligible, 2] = 0.0
     total_s: FloatArray = decision.standard_s * parts.sum(axis=1, dtype=np.float64)
@@ -73,7 +74,7 @@ def predicted_delay_s(decision: Decision) -> FloatArray:
 
 
 def _served(policy: LearnedPlacer, decision: Decision, exploration: float) -> FloatArray:
-    """(N,) how likely the policy is to choose each node when it is served."""
+    """(N,) probability of each node when the policy is served with exploration."""
     probabilities = policy.probabilities(decision.rows, decision.latent_action)
     served = exploration * probabilities
     served[int(probabilities.argmax())] += 1.0 - exploration

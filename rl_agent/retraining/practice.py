@@ -139,7 +139,7 @@ class Practice:
     def _learner(self, samples: Samples) -> Learner:
         """Return a learner that begins where the round is, or with critics that have learnt something."""
         learner = Learner(self.best, self._split.learning, self._planner, self._plan.seed)
-        learner.take_in(samples, self._plan.newest)
+        learner.add_experience(samples, self._plan.newest)
         if self.state.decisions and learner.restore(self.state.learner):
             return learner
         self._advance(decisions=0)

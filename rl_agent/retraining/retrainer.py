@@ -1,7 +1,7 @@
 """One round of retraining: read the log, fit the twin, learn, pass the gate or not.
 
-Everything that counts happens in two places: the checkpoint, which a killed round goes on from, and one transaction at
-the end, which keeps the candidate and promotes or rejects it.
+A round may be killed at any time. It leaves traces in two places only: the checkpoint, from which the next round
+resumes, and one transaction at the end, which stores the candidate and promotes or rejects it.
 """
 
 from __future__ import annotations
@@ -46,18 +46,20 @@ from rl_agent.retraining.twin import Twin, describe, fit_twin
 logger = logging.getLogger(__name__)
 
 MIN_SAMPLES = 60
+"""18 of 60 are held out, about one block of the gate's bootstrap; fewer can decide nothing."""
 REJECTED_KEPT = 50
+"""A round every ten minutes rejects at most six candidates an hour: those of the last eight hours."""
 RESUMED_WITHIN_S = 3_600.0
-"""A round that was killed longer ago begins anew, from what has happened since."""
+"""A round that was killed longer ago is not resumed: the next one starts afresh, with what was logged since."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What came of one round.
+    """The result of one round.
 
     Attributes:
         version: of the candidate; None if there was none.
-        is_promoted: the candidate serves now.
+        is_promoted: whether the candidate serves now.
         reason: why, in one sentence.
     """
 
@@ -72,10 +74,10 @@ class RoundInputs:
 
     Attributes:
         version: of the promoted policy; None if none is.
-        served: the policy that serves; None if it cannot be read, so that earliest completion places.
+        served: the policy that serves; None if it cannot be read, in which case earliest completion places.
         start: the policy that learning starts from: the one that serves, else the shipped one.
-        samples: logged experience that counts.
-        saved: what an earlier round has left.
+        samples: logged experience, checked.
+        saved: state of an earlier round; None if there is none.
     """
 
     version: str | None
@@ -106,7 +108,7 @@ class Retrainer:
 
     @property
     def checkpoint(self) -> Path:
-        """Return the file that a killed round goes on from."""
+        """Return the file from which a killed round resumes."""
         return self._folder / "checkpoint.safetensors"
 
     def run(self) -> Round:
@@ -148,7 +150,7 @@ class Retrainer:
         return RoundInputs(version=version, served=served, start=start, samples=samples, saved=saved)
 
     def _retrain(self, inputs: RoundInputs) -> Round:
-        """Learn in the twin, and put what was learnt before the gate."""
+        """Learn in the twin, and judge the result at the gate."""
         twin = fit_twin(inputs.samples.kept)
         logger.info("twin: %s", describe(twin))
         split = split_arrivals(twin, self.plan)
@@ -207,7 +209,7 @@ class Retrainer:
     def _conclude(
         self, trial: Trial, version: str, files: PolicyFiles, measured: dict[str, Any], serving_version: str | None
     ) -> Round:
-        """Keep the candidate and promote or reject it, in one transaction."""
+        """Store the candidate and promote or reject it, in one transaction."""
         now, reason, is_promoted = time.time(), trial.reason, trial.is_passed
         with self._engine.begin() as connection:
             if promoted_policy(connection) != serving_version:
@@ -224,7 +226,7 @@ class Retrainer:
     # What serves, and what is done
 
     def _served(self, version: str | None, files: PolicyFiles | None) -> LoadedPolicy | None:
-        """Return what serves; None when that cannot be read, so that earliest completion places."""
+        """Return the policy that serves; None if it cannot be read, in which case earliest completion places."""
         try:
             if files is not None:
                 return parse_policy(version or "", files)
@@ -234,7 +236,7 @@ class Retrainer:
             return None
 
     def _unfinished(self, saved: RoundState, serving: LoadedPolicy) -> int | None:
-        """Return the last row that a killed round has read, so that it goes on although the log has grown since."""
+        """Return the last row that a killed round has read, so that it resumes although the log has grown since."""
         if saved.base != serving.card.sha256 or saved.last_id == self._finished():
             return None
         is_recent = time.time() - self.checkpoint.stat().st_mtime < RESUMED_WITHIN_S

@@ -1,7 +1,7 @@
 """Logged experience, checked: what retraining may believe.
 
-The log is read as if somebody had tampered with it. A row counts only if its decision is of this version, its parts are
-possible and its reward is what its own times say; a copy of another row counts once.
+The log is read as if somebody had tampered with it. A row counts only if its decision is of this version, its delay
+parts are possible, and its reward agrees with its own times. Of several copies of a row, one counts.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from rl_agent.errors import ExperienceFormatError
 from rl_agent.experience.decision import Decision, decode
 
 MAX_DELAY_S = 86_400.0
+"""A day; whatever took longer says nothing about the speed of a node."""
 TOLERANCE_S = 1.0
+"""Absolute, for short jobs: the parts are measured by the clocks of several machines."""
 TOLERANCE = 0.02
+"""Relative, for long ones: clocks differ in rate, and floats were rounded on the way."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,8 +30,8 @@ class Sample:
 
     Attributes:
         chosen: index of the node within `decision`.
-        delay_s: service delay. foretold_s: what was predicted of it at submit, None if nothing was.
-        propensity: how likely the node was to be chosen.
+        delay_s: service delay. foretold_s: the one predicted at submit; None if none was.
+        propensity: probability with which the node was chosen.
     """
 
     id: int
@@ -55,7 +58,14 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """What was read: the samples that count in order of decision, and why the others do not."""
+    """What was read.
+
+    Attributes:
+        kept: samples that count, in order of decision.
+        refused: number of rows that do not count, by reason.
+        unfinished: number of rows without a result.
+        last_id: of the newest row.
+    """
 
     kept: tuple[Sample, ...]
     refused: Mapping[str, int]
@@ -63,7 +73,7 @@ class Samples:
     last_id: int
 
     def following(self) -> list[int | None]:
-        """Return for each sample the index of the next decision of the same ingress, None for the last one."""
+        """Return for each sample the index of the next decision of its ingress; None for the last one."""
         following: list[int | None] = [None] * len(self.kept)
         last: dict[str | None, int] = {}
         for index, sample in enumerate(self.kept):

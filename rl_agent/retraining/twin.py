@@ -1,8 +1,9 @@
 """The digital twin: `EdgePlacement-v1` fitted to one installation's log.
 
-Speeds, load times and links are medians of the newest outcomes, so that a few absurd ones change nothing; pairs of node
-and model that never met are borrowed as the planner borrows them (`rl_agent.placing.estimates`). Nodes that have left,
-and those that have finished nothing yet, are not in it. Arrivals are not modelled: the real jobs are played again.
+Speeds, load times and links are medians of the newest outcomes, so that a few absurd ones change nothing. A node that
+has never run a model gets the estimate that the planner would borrow for it (`rl_agent.placing.estimates`). Nodes that
+have left, and nodes that have finished nothing yet, are not in the twin. Arrivals are not modelled: the real jobs are
+replayed.
 """
 
 from __future__ import annotations
@@ -56,14 +57,14 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class Twin:
-    """An installation as its log shows it now.
+    """An installation as its log shows it.
 
     Attributes:
         nodes: as fitted.
         jobs: every logged job in order of arrival, the first one at 0 s.
-        placed: when, on which node and for which model each was placed.
+        placed: (seconds after the first arrival, node, model) of each placement.
         estimates: what a planner would know of these nodes.
-        fit: how good it is.
+        fit: how good the fit is.
     """
 
     nodes: tuple[NodeProfile, ...]
@@ -75,14 +76,14 @@ class Twin:
     def scenario(
         self, first: int, last: int, seed: int, *, pace: float = 1.0, throttles: bool = False
     ) -> PlacementScenario:
-        """Return jobs `first` to `last` - 1 played again.
+        """Return a scenario that replays jobs `first` to `last` - 1.
 
         Args:
             first: index of the first job.
             last: index after the last job.
             seed: of the noise on generation times, and of the throttling.
             pace: factor on all times between arrivals.
-            throttles: let nodes slow down for a while now and then.
+            throttles: let nodes throttle from time to time, as in `EdgePlacement-v1`.
         """
         generator = np.random.default_rng(seed)
         jobs = self.jobs[first:last]
@@ -99,7 +100,7 @@ class Twin:
         return PlacementScenario(nodes=nodes, jobs=played)
 
     def _nodes_at(self, at_s: float) -> tuple[NodeProfile, ...]:
-        """Return the nodes with the models in memory that they had at that time."""
+        """Return the nodes with the models that were in their memory at that time."""
         resident: dict[str, tuple[str, ...]] = {}
         limit = {node.name: node.resident_limit for node in self.nodes}
         for placed_s, node, model in self.placed:
@@ -109,7 +110,7 @@ class Twin:
 
 
 def fit_twin(samples: Sequence[Sample]) -> Twin:
-    """Fit the twin to samples in order of decision; there must be one at least."""
+    """Fit the twin to samples in order of decision; at least one is needed."""
     rates = _newest(((s.node, s.model), s.generation_s / s.units) for s in samples if s.generation_s > 0.0)
     estimates = _estimates(samples, rates)
     nodes = _nodes(samples, estimates)
