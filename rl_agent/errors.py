@@ -2,11 +2,11 @@
 
 LadleError
 └── RlAgentError
-    ├── PolicyError               a served policy cannot be used: the planner goes on with earliest completion
+    ├── PolicyError               a learned policy cannot be used: the planner falls back to earliest completion
     │   ├── PolicyFileError       its folder is missing, damaged, or made for another observation
-    │   ├── PolicyAnswerError     it answered with something that is no number
-    │   └── UnknownPolicyError    the ledger has no such version, or it is in the wrong state
-    ├── ExperienceFormatError     a logged decision cannot be read: it is left out of training
+    │   ├── PolicyAnswerError     it answered NaN or infinity
+    │   └── UnknownPolicyError    the ledger has no such version, or its state does not allow what is asked
+    ├── ExperienceFormatError     a logged decision cannot be read: training leaves it out
     └── RetrainingError           retraining cannot go on
 """
 
@@ -20,7 +20,7 @@ class RlAgentError(LadleError):
 
 
 class PolicyError(RlAgentError):
-    """A served policy cannot be used."""
+    """A learned policy cannot be used."""
 
 
 class PolicyFileError(PolicyError):
@@ -36,7 +36,7 @@ class PolicyFileError(PolicyError):
 
 
 class PolicyAnswerError(PolicyError):
-    """A policy answered with something that is no number."""
+    """A policy answered NaN or infinity."""
 
     def __init__(self, version: str, job: str) -> None:
         super().__init__(version, job)

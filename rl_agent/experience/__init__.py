@@ -1,1 +1,1 @@
-"""Logged decisions joined with their outcomes: how a row is written, stored and exported."""
+"""Decisions joined with their outcomes: how they are encoded, stored and exported."""

@@ -1,7 +1,6 @@
-"""What one decision was made from, compactly: the matrix the policy reads, latent action, probabilities.
+"""What one decision was made from, as bytes: the matrix the policy reads, latent action, probabilities.
 
-About 0.4 KB for 10 nodes and 1.6 KB for 50. Left out: the table it is kept in and what became of the job
-(`log`).
+About 0.4 KB for 10 nodes and 1.6 KB for 50. Left out: the table it is stored in, and what became of the job (`log`).
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from rl_agent.placing.observation import OBSERVATION_VERSION, Observation
 from rl_agent.placing.placer import WAITING, Placement
 from rl_agent.policy.rows import COLUMN, JOB_COLUMNS, PolicyInput, Rows, standard_s
 
-DECISION_FORMAT = 1
+DECISION_FORMAT = 1  # of the bytes; a reader of another one refuses them
 HEADER = struct.Struct("<BBHIf")
-MAX_NODES = 10_000
-MAX_BYTES = 2**22
-MAX_HALF = 6e4
+MAX_NODES = 10_000  # Ladle is made for a few thousand; more is a damaged row
+MAX_BYTES = 2**22  # of one expanded row: 10,000 nodes take 0.4 MB, and up to 1.3 MB for their names
+MAX_HALF = 6e4  # a 16-bit float ends at 65,504
 COLUMNS_CRC = zlib.crc32(",".join(COLUMN).encode())
 _JOB = [COLUMN[name] for name in JOB_COLUMNS]
 _NODE = [column for name, column in COLUMN.items() if name not in JOB_COLUMNS]
@@ -36,9 +35,9 @@ class Decision:
 
     Attributes:
         nodes: names.
-        rows: (N, columns) what the policy reads, `rl_agent.policy.rows`.
-        latent_action: (N,) probabilities the job got before, NaN at the first time.
-        probabilities: (N,) those it got now.
+        rows: (N, columns) what the policy reads (`rl_agent.policy.rows`).
+        latent_action: (N,) probabilities of the job's last decision, NaN before the first.
+        probabilities: (N,) of this decision.
         standard_s: seconds in one standard second, the unit of durations in `rows`.
     """
 
@@ -50,13 +49,13 @@ class Decision:
 
     @property
     def eligible(self) -> NDArray[np.bool_]:
-        """(N,) nodes the job might have been placed on."""
+        """(N,) nodes on which the job could have been placed."""
         mask: NDArray[np.bool_] = self.rows[:, COLUMN["eligible"]] > 0.5
         return mask
 
 
 def decisions(observation: Observation, placement: Placement) -> Iterator[tuple[int, Decision]]:
-    """Yield row and decision of every job that was placed, each as things stood after those before it in the batch."""
+    """Yield row and decision of every placed job, each as things stood after the jobs before it in the batch."""
     rows_of = _rows_of(observation, placement) if placement.rows is None else placement.rows.items()
     for job, rows in rows_of:
         yield (
@@ -72,7 +71,7 @@ def decisions(observation: Observation, placement: Placement) -> Iterator[tuple[
 
 
 def _rows_of(observation: Observation, placement: Placement) -> Iterator[tuple[int, Rows]]:
-    """Yield what a policy would have read of every job that a rule has placed."""
+    """Yield what a policy would have read of every job that a rule placed."""
     placed = np.flatnonzero(placement.node != WAITING)
     if len(placed) == 0:
         return
@@ -88,7 +87,7 @@ def _rows_of(observation: Observation, placement: Placement) -> Iterator[tuple[i
 
 
 def encode(decision: Decision) -> bytes:
-    """Return a decision as bytes: 16-bit floats, compressed, with the version of what the columns mean."""
+    """Return a decision as bytes: compressed 16-bit floats, with the versions of format, observation and columns."""
     names = "\n".join(decision.nodes).encode()
     by_node = (decision.rows.T[_NODE].ravel(), decision.latent_action, decision.probabilities)
     half = np.concatenate((decision.rows[0, _JOB], *by_node)).clip(-MAX_HALF, MAX_HALF).astype("<f2")

@@ -1,7 +1,7 @@
-"""The experience log: one row per placement, written by the planner, filled in by the outcome, read by retraining.
+"""The experience log: one row per placement, written by the planner, completed by the outcome, read by retraining.
 
-A row stands on its own: what was decided and from what, what was foretold, what happened. The *next observation* of the
-same ingress is not stored twice: it is the decision of the next row of that ingress (`rl_agent.transitions`).
+A row says what was decided and from what, what was predicted, and what happened. The *next observation* of the same
+ingress is not stored twice: it is the decision in the next row of that ingress.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Column, Connection, Index, LargeBinary, bindparam, delete, func, insert, select, update
 from sqlmodel import Field, SQLModel, col
 
-PRUNED_AT_ONCE = 1_000
-READ_AT_ONCE = 500
+PRUNED_AT_ONCE = 1_000  # the planner prunes at a tick, in the transaction of the turn, which must stay short
+READ_AT_ONCE = 500  # rows fetched ahead: about 1 MB at 50 nodes, however long the log
 OUTCOME_COLUMNS = (
     "result",
     "finished_at",
@@ -32,11 +32,11 @@ class ExperienceRow(SQLModel, table=True):
     Attributes:
         decision: `rl_agent.experience.decision.encode`: observation, eligible nodes, latent action, probabilities.
         propensity: how likely the chosen node was to be chosen.
-        foretold_s: service delay predicted at submit, whatever placer serves; None if no node was ready.
-        eta_p50_s: predicted from the placement to the result; `eta_p90_s` likewise.
+        foretold_s: service delay predicted at submit, before any placer decides; None if no node was ready.
+        eta_p50_s: median predicted from the placement to the result; `eta_p90_s`: its 90th percentile.
         resident_limit: how many models the node keeps in memory.
-        shadow_version: the policy in the shadow, with the node it would have chosen.
-        result: how the attempt ended; the delay parts and the reward are those of the whole job, set when it is done.
+        shadow_version: the policy in the shadow; `shadow_node`: what it would have chosen.
+        result: how the attempt ended. Delay parts and reward are those of the whole job, set when it is done.
         reward: minus the service delay.
     """
 
@@ -88,14 +88,14 @@ def insert_experience(connection: Connection, rows: Sequence[Mapping[str, Any]])
 
 
 def finish_experience(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write outcomes; a row has `of_job`, `of_number` and any of `OUTCOME_COLUMNS`. Unknown attempts are left out."""
+    """Write outcomes; a row has `of_job`, `of_number` and any of `OUTCOME_COLUMNS`. Unknown attempts are ignored."""
     if rows:
         blank = dict.fromkeys(OUTCOME_COLUMNS)
         connection.execute(_FINISH, [{**blank, **row} for row in rows])
 
 
 def prune_experience(connection: Connection, kept: int) -> int:
-    """Delete the oldest rows beyond `kept`, at most `PRUNED_AT_ONCE` of them; return how many went."""
+    """Delete the oldest rows beyond `kept`, at most `PRUNED_AT_ONCE` of them; return how many were deleted."""
     first, last = connection.execute(select(func.min(col(ExperienceRow.id)), func.max(col(ExperienceRow.id)))).one()
     if first is None or last is None or last - kept < first:
         return 0
@@ -109,10 +109,10 @@ def read_experience(
     """Yield rows in the order of their decisions.
 
     Args:
-        connection: in a transaction of the caller.
+        connection: in the caller's transaction.
         after: only rows with a greater id.
-        until: and no greater id than this; None: no bound.
-        newest: at most so many, the newest of them.
+        until: only rows up to this id; None: all.
+        newest: at most this many, the newest; None: all.
     """
     chosen = select(ExperienceRow).where(col(ExperienceRow.id) > after)
     if until is not None:

@@ -1,1 +1,1 @@
-"""What a placement is decided from and by: the observation, running estimates, and every rule. numpy only."""
+"""What a placer sees, how it answers, and the rules that need no learning. Only numpy is needed."""

@@ -1,4 +1,4 @@
-"""How much work a node still has, predicted from its unfinished attempts and what is known of their progress."""
+"""How much work a node still has, predicted from its unfinished attempts and their progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 OVERRUN_SHARE = 0.25
-"""An attempt that has taken longer than predicted is expected to take this share of its time so far once more."""
+"""An attempt that overruns its prediction is expected to take this share of its time so far on top."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class AttemptView:
     Attributes:
         model: which model it needs.
         predicted_s: seconds of load and generation predicted with present estimates.
-        input_in_s: seconds until its input is there; 0 once it is.
+        input_in_s: seconds until its input has arrived; 0 once it has.
         running_s: seconds since it began; None while it waits on the node.
     """
 

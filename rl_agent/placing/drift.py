@@ -1,8 +1,8 @@
-"""Notices when a node begins to need longer, or less, than predicted: a node that throttles, a driver that was changed.
+"""Detects that a node has become slower or faster than predicted: it throttles, or its driver was changed.
 
-Running estimates follow such a change by themselves within a few jobs, and then predict well again; so what is watched
-is the error against the estimate of before. It is for the person who owns the node, and for retraining, whose twin
-assumed the old speed.
+Running estimates follow such a change within a few jobs and then predict well again. So errors are measured against the
+estimate from before the change. The alarm is for the owner of the node, and for retraining, whose twin assumed the old
+speed.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-ALLOWANCE = 0.5
-THRESHOLD = 6.0
-MAX_STEP_STDS = 3.0
-MIN_SPREAD_LOG = 0.15
-CALM_OUTCOMES = 20
+ALLOWANCE = 0.5  # half of the smallest shift to detect, one standard deviation: Page's choice
+THRESHOLD = 6.0  # three gross errors add 3 (MAX_STEP_STDS - ALLOWANCE) = 7.5, and two only 5
+MAX_STEP_STDS = 3.0  # so that one outlier, however large, raises no alarm
+MIN_SPREAD_LOG = 0.15  # 15 % off is as good as a prediction gets, whatever a few equal jobs make the spread seem
+CALM_OUTCOMES = 20  # an alarm should not end before somebody looks; docs/operations.md names the number
 
 
 @dataclass(kw_only=True)
@@ -22,17 +22,17 @@ class Drift:
     """A two-sided CUSUM of standardised log prediction errors, for one node and model.
 
     Each error ln(taken / predicted) is divided by the predicted spread (at least `MIN_SPREAD_LOG`) and cut at
-    `MAX_STEP_STDS`; errors beyond `ALLOWANCE` add up, and the alarm is raised above `THRESHOLD`: by three gross errors
-    or a dozen of one standard deviation. As long as errors add up, the prediction is that of before the first of them;
-    once the alarm is raised, it is the running one, and the alarm ends after `CALM_OUTCOMES` outcomes in a row below
+    `MAX_STEP_STDS`. Errors beyond `ALLOWANCE` add up, and the alarm is raised above `THRESHOLD`: by three gross errors,
+    or a dozen of one standard deviation. While errors add up, outcomes are compared with the estimate from before the
+    first of them; under an alarm, with the running one. The alarm ends after `CALM_OUTCOMES` outcomes in a row below
     half the threshold.
 
     Source: E. S. Page, Continuous inspection schemes, Biometrika 41 (1954).
 
     Attributes:
         is_alarm: raised and not over.
-        factor: taken over predicted where the error was largest since the sums were last zero.
-        level_log: logarithm of the estimate that is compared with, and its `spread_log`.
+        factor: taken / predicted at the largest error since both sums were last zero.
+        level_log: logarithm of the estimate that outcomes are compared with; `spread_log` is its spread.
     """
 
     slower: float = 0.0
@@ -44,11 +44,11 @@ class Drift:
     spread_log: float = 0.0
 
     def observe(self, *, taken_s: float, predicted_s: float, level_log: float, spread_log: float) -> bool:
-        """Take one outcome in; return whether the alarm was raised or ended by it.
+        """Take in one outcome; return whether it raised or ended the alarm.
 
         Args:
             taken_s: seconds it took.
-            predicted_s: seconds by the running estimate, which has not learnt from it yet.
+            predicted_s: seconds by the running estimate, before it learns from this outcome.
             level_log: logarithm of that estimate, in any unit.
             spread_log: its standard deviation.
         """

@@ -1,7 +1,7 @@
 """Running estimates of what a node needs for a job: model load time, seconds per unit of work, uncertainty.
 
 Work is measured in *megapixel steps*: image steps x megapixels x images. A node that makes a 1024x1024 image in
-28 image steps does 29.4 of them. Estimates learn from every outcome; what was never measured is borrowed from kin:
+28 image steps does 29.4 of them. Estimates learn from every outcome. What was never measured is borrowed from kin:
 other nodes with that model, other models on that node. Left out: links (`observation`), the backlog (`backlog`).
 """
 
@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+# Priors are guesses, replaced by the warm-up or the first outcome of any node that has the model.
 PRIOR_S_PER_UNIT = 1.0
-PRIOR_OVERHEAD_UNITS = 0.0
+PRIOR_OVERHEAD_UNITS = 0.0  # on top of the image steps; only a warm-up can tell it from them
 PRIOR_LOAD_S = 10.0
-PRIOR_LOG_STD = 0.7
-BORROWED_LOG_STD = 0.4
-NORMAL_P90 = 1.2816
-TYPICAL_FORGETTING = 0.02
+PRIOR_LOG_STD = 0.7  # a factor of 2 either way
+BORROWED_LOG_STD = 0.4  # a factor of 1.5 either way: kin tell more than a prior
+NORMAL_P90 = 1.2816  # 90th percentile of the standard normal distribution
+TYPICAL_FORGETTING = 0.02  # a mean over about the last 50 jobs, so that one odd job does not change the scale of time
+MIN_STD_LOG = 0.05  # otherwise equal measurements would make every later one a surprise
+FIRST_STD_LOG = 0.1  # after one measurement, until the second tells how much they differ
 
 
 def work_units(*, num_inference_steps: int, width_px: int, height_px: int, n: int) -> float:
@@ -35,9 +38,9 @@ def work_units(*, num_inference_steps: int, width_px: int, height_px: int, n: in
 class RunningLogMean:
     """Exponentially forgetting mean and spread of the logarithm of a positive quantity.
 
-    Seconds on unlike machines differ by factors, so the logarithm is averaged. The first observations weigh 1, 1/2,
-    1/3 ... until `forgetting` is reached, and a surprise of more than `surprise_stds` standard deviations doubles the
-    weight: a node that throttles to a tenth is believed within a few jobs (FAULTS.md, row 23).
+    Seconds on heterogeneous machines differ by factors, so the logarithm is averaged. The first observations weigh 1,
+    1/2, 1/3 ... until `forgetting` is reached. A surprise of more than `surprise_stds` standard deviations doubles the
+    weight: a node that throttles to a tenth is believed within a few jobs (docs/faults.md, row 23).
     """
 
     mean_log: float
@@ -50,11 +53,11 @@ class RunningLogMean:
         """Take one measured `value` > 0 into the estimate."""
         deviation = math.log(value) - self.mean_log
         weight = max(self.forgetting, 1.0 / (self.count + 1))
-        if self.count and abs(deviation) > self.surprise_stds * max(self.std_log, 0.05):
+        if self.count and abs(deviation) > self.surprise_stds * max(self.std_log, MIN_STD_LOG):
             weight = min(2.0 * weight, 1.0)
         self.mean_log += weight * deviation
         spread = self.std_log**2 if self.count else 0.0
-        self.std_log = math.sqrt((1.0 - weight) * (spread + weight * deviation**2)) if self.count else 0.1
+        self.std_log = math.sqrt((1.0 - weight) * (spread + weight * deviation**2)) if self.count else FIRST_STD_LOG
         self.count += 1
 
     @property
@@ -93,7 +96,7 @@ class EstimateTable:
 
 @dataclass(frozen=True, kw_only=True)
 class _Kin:
-    """What the fleet says about a node or model that was not measured: medians of logarithms."""
+    """What the fleet tells about a node or model that was not measured: medians of logarithms."""
 
     model_log: dict[str, float]
     model_load_log: dict[str, float]
@@ -107,7 +110,7 @@ class Estimates:
 
     Attributes:
         by_node: what was measured, by node and model; a pair that is missing here is borrowed when asked for.
-        typical_generation: of the last jobs done, on whatever node: the scale of time of this installation.
+        typical_generation: seconds of generation of the last jobs, on any node: the time scale of this installation.
     """
 
     by_node: dict[str, dict[str, ModelEstimate]] = field(default_factory=dict)
@@ -121,10 +124,11 @@ class Estimates:
     _lent: dict[tuple[str, str], ModelEstimate] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def of(self, node: str, model: str) -> ModelEstimate:
-        """Return the estimate of `node` for `model`: measured, or borrowed afresh from what is measured by now.
+        """Return the estimate of `node` for `model`: measured, or borrowed from what is measured by now.
 
-        What is borrowed is the model's median over the nodes that ran it, scaled by how much slower than such medians
-        this node is on the models it ran; the plain prior where nothing is known. It is a copy: teach it nothing.
+        A borrowed estimate is the model's median over the nodes that ran it, scaled by how much slower than such
+        medians this node is on the models it ran; the prior where nothing is known. Read it only: it is forgotten at
+        the next observation.
         """
         measured = self.by_node.get(node, {}).get(model)
         if measured is not None:
@@ -181,13 +185,13 @@ class Estimates:
             estimate.load_s.observe(load_s)
 
     def fleet_generation_s(self, model: str, units: float) -> float:
-        """Return the predicted seconds of a job on a middling node: the planner's measure of a job's size."""
+        """Return the predicted seconds of a job on the median node: the planner's measure of a job's size."""
         kin = self._kin_by_now()
         s_per_unit = math.exp(_of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)))
         return s_per_unit * (units + kin.model_overhead_units.get(model, PRIOR_OVERHEAD_UNITS))
 
     def _measured(self, node: str, model: str) -> ModelEstimate:
-        """Return the estimate to teach, borrowed at first, and forget what was derived from the old ones."""
+        """Return the estimate to update, borrowed at first, and forget what was derived from the old ones."""
         models = self.by_node.setdefault(node, {})
         if model not in models:
             models[model] = self._borrowed(node, model)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from rl_agent.placing.estimates import Estimates, FloatArray
 
-OBSERVATION_VERSION = 2
-DEFAULT_LINK_MBIT_S = 1000.0
+OBSERVATION_VERSION = 2  # grows when a field or column changes its meaning; policies and logs of another are refused
+DEFAULT_LINK_MBIT_S = 1000.0  # a wired local network: where nobody has said otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class JobView:
 
     Attributes:
         units: its work in megapixel steps (`estimates.work_units`).
-        latent_action: probabilities by node name from its last time before the placer; None at the first time.
+        latent_action: probabilities by node name from its last decision; None before the first.
     """
 
     job: str
@@ -42,9 +42,9 @@ class NodeView:
 
     Attributes:
         backlog_s: predicted seconds until all its unfinished attempts are done.
-        room: how many more attempts its window takes now.
+        room: how many more attempts fit into its window now.
         resident: models that will be in memory once its backlog is done, least recently used first.
-        resident_limit: how many models it keeps in memory at once.
+        resident_limit: how many models fit into its memory at once.
         models: models it can serve; None means any.
         link_mbit_s: rate from each ingress; an ingress that is not listed has `DEFAULT_LINK_MBIT_S`.
     """
@@ -61,7 +61,7 @@ class NodeView:
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """Arrays over J jobs, N nodes and M models; a placer reads nothing else.
+    """Arrays over J jobs, N nodes and M models: all that a placer may read.
 
     Attributes:
         jobs: J job ids. nodes: N node names. models: M models, those of the jobs and those resident on a node.
@@ -75,13 +75,13 @@ class Observation:
         eligible: (J, N) the node is up, not draining, and can serve the job's model.
         is_ingress: (J, N) the job's input is already there.
         waited_s: (J,) since the job was accepted.
-        latent_action: (J, N) last action probabilities of each job, rows of NaN at the first time.
+        latent_action: (J, N) action probabilities of each job's last decision, rows of NaN before the first.
         model: (J,) index of each job's model.
         cold_load_s: (M, N) loading a model where it is not resident.
         resident: for each node the indices of the models that will be in memory, least recently used first.
         resident_limit: (N,) how many models a node keeps in memory.
-        waiting: how many jobs wait, those included that are not listed because they are too far behind.
-        typical_generation_s: what the last jobs done took; before there are any, what is predicted of those listed.
+        waiting: how many jobs wait, including those too far behind to be listed.
+        typical_generation_s: generation of the last jobs; before any is done, the predicted median of those listed.
     """
 
     jobs: tuple[str, ...]
@@ -107,7 +107,7 @@ class Observation:
 
     @property
     def service_s(self) -> FloatArray:
-        """(J, N) predicted seconds a node is kept busy by a job: load and generation."""
+        """(J, N) predicted seconds for which a job keeps a node busy: load and generation."""
         return self.load_s + self.generation_s
 
     @property
@@ -125,7 +125,7 @@ def observe(
     Args:
         jobs: the first WAITING jobs.
         nodes: the nodes, by name.
-        estimates: what is known of them.
+        estimates: of the nodes' speeds and load times.
         waiting: how many jobs wait in all; None: those listed.
 
     Cost: O(models x N) look-ups when an estimate has changed and O(J x N) vectorised arithmetic.
@@ -181,7 +181,7 @@ def held(resident: Sequence[Sequence[int]], models: int) -> NDArray[np.bool_]:
 
 
 def _transfers(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """(J, N) seconds of moving each job's input and result between its ingress and each node; whether it is there."""
+    """(J, N) seconds to move input and result between ingress and node; whether the node is the ingress."""
     ingresses = sorted({job.ingress or "" for job in jobs})
     row_of = {ingress: row for row, ingress in enumerate(ingresses)}
     shape = (len(ingresses), len(nodes))
@@ -199,7 +199,7 @@ def _transfers(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> tuple[Floa
 
 
 def _latent_actions(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> FloatArray:
-    """(J, N) last probabilities; a node unknown to a job's last decision gets 0, a job never asked about NaN."""
+    """(J, N) last probabilities; 0 for a node that is new since the job's last decision, NaN for a job without one."""
     latent = np.full((len(jobs), len(nodes)), np.nan)
     column = {node.node: k for k, node in enumerate(nodes)}
     for row, job in enumerate(jobs):

@@ -1,7 +1,7 @@
 """What the nodes will look like once the jobs placed so far in a batch are done.
 
-A placer answers for a whole batch of WAITING jobs, one after another; each must see what the ones before it took.
-The planner's own record of backlogs is elsewhere (`backlog`); an outlook lives as long as one batch.
+A placer answers for a whole batch of WAITING jobs, one after another; each must see what those before it took. An
+outlook lives as long as one batch; the planner's own record of backlogs is `backlog`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Outlook:
 
     Attributes:
         observation: what the batch started from.
-        backlog_s: (N,) predicted seconds of work, jobs that wait for a busy node included.
+        backlog_s: (N,) predicted seconds of work, including the jobs that wait for a busy node.
         room: (N,) free places left.
         held: (M, N) whether a model will be in memory.
     """
@@ -45,7 +45,7 @@ class Outlook:
         return load_s
 
     def service_s(self, job: int) -> FloatArray:
-        """(N,) seconds each node is kept busy by the job: load and generation."""
+        """(N,) seconds for which the job keeps each node busy: load and generation."""
         service_s: FloatArray = self.load_s(job) + self.observation.generation_s[job]
         return service_s
 
@@ -57,17 +57,17 @@ class Outlook:
         return delay_s
 
     def eviction(self, job: int) -> tuple[FloatArray, NDArray[np.int64]]:
-        """What loading the job's model would push out of each node's memory.
+        """Return what loading the job's model would evict from each node's memory.
 
         Returns:
-            (N,) seconds it takes to load that again, 0 where nothing is pushed out; (N,) which model it is.
+            (N,) seconds to load the evicted model again, 0 where none is evicted; (N,) which model it is.
         """
         evicts = ~self.held[self.observation.model[job]] & (self._next_out >= 0)
         out = np.maximum(self._next_out, 0)
         return np.where(evicts, self.observation.cold_load_s[out, np.arange(len(out))], 0.0), out
 
     def take(self, job: int, node: int) -> bool:
-        """Give the job to the node, or let it wait for the node when that has no room.
+        """Give the job to the node, or let it wait for the node if that has no room.
 
         Returns:
             Whether there was room, so that the job is placed now.

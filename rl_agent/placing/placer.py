@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.observation import Observation
 
-WAITING = -1
+WAITING = -1  # no column of an observation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class Placement:
 
     Attributes:
         node: (J,) index of the chosen node, or `WAITING`.
-        probabilities: (J, N) propensities of the choice; a deterministic rule puts 1 on the node it aims at, which
-            is a busy one when the job waits for it.
-        propensity: (J,) how likely each chosen node was to be chosen, where that is not what `probabilities` say: a
-            policy that takes its most probable node is certain of it.
-        rows: what a learned policy read of each job it placed, by row.
-        versions: of the policy that placed each of them.
+        probabilities: (J, N) of the choice. A deterministic rule puts 1 on the node it prefers, which is a busy one if
+            the job waits for it.
+        propensity: (J,) how likely each chosen node was to be chosen, if `probabilities` do not say so: a policy that
+            takes its most probable node takes it with certainty.
+        rows: by row of the observation, what a learned policy read of each job it placed.
+        versions: by row, the version of the policy that placed the job.
     """
 
     node: NDArray[np.int64]
@@ -41,7 +41,7 @@ class Placement:
     versions: Mapping[int, str | None] = field(default_factory=dict)
 
     def propensity_of(self, job: int) -> float:
-        """Return how likely row `job`'s node was to be chosen; for a job that was placed."""
+        """Return how likely the node of row `job`, which was placed, was to be chosen."""
         return float(self.probabilities[job, self.node[job]] if self.propensity is None else self.propensity[job])
 
 

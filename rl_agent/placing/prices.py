@@ -1,8 +1,8 @@
 """What a placement costs the other jobs, as seconds on top of its own predicted delay.
 
-Loading a model into a full memory pushes another one out, and one of the next jobs will have to load that again: the
-price is the seconds that takes. A cross-entropy search in `EdgePlacement-v1` also tried prices that grow with the jobs
-waiting and a price on the load itself; none was better than this one on other seeds, and all had worse worst cases
+Loading a model into a full memory evicts another one, which a later job will have to load again: the price is the
+seconds of that load. A cross-entropy search in `EdgePlacement-v1` also tried prices that grow with the number of
+WAITING jobs, and a price on the load itself. None was better on other seeds, and all had worse worst cases
 (docs/edge_placement.md).
 """
 
@@ -13,7 +13,7 @@ from rl_agent.placing.outlook import Outlook
 
 
 def priced_delay_s(outlook: Outlook, job: int) -> FloatArray:
-    """(N,) predicted delay of the job on each node, plus what it costs the others there, in seconds."""
+    """(N,) predicted delay of the job on each node plus what it costs the other jobs there, in seconds."""
     evicted_s, _ = outlook.eviction(job)
     cost_s: FloatArray = outlook.delay_s(job) + evicted_s
     return cost_s

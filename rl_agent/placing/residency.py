@@ -9,7 +9,7 @@ Model = TypeVar("Model", bound=Hashable)
 
 
 def resident_after(resident: Iterable[Model], models: Iterable[Model], limit: int) -> tuple[Model, ...]:
-    """Return what is resident once attempts needing `models`, in order, are done; least recently used first.
+    """Return what is resident after attempts that need `models`, in this order; least recently used first.
 
     Args:
         resident: what is in memory now, least recently used first.

@@ -28,7 +28,7 @@ class Rule:
         self.generator = np.random.default_rng(seed)
 
     def place(self, observation: Observation) -> Placement:
-        """Place each job by `probabilities`; once no node has room the remaining jobs are not asked about."""
+        """Place each job by `probabilities`, until no node has room; the remaining jobs stay WAITING."""
         jobs, nodes = observation.eligible.shape
         chosen = np.full(jobs, WAITING, dtype=np.int64)
         probabilities = np.zeros((jobs, nodes))
@@ -48,7 +48,7 @@ class Rule:
         return Placement(node=chosen, probabilities=probabilities)
 
     def considers(self, room: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(N,) nodes the rule looks at: those with room, unless it is worth waiting for a busy one."""
+        """(N,) nodes the rule considers: those with room, unless a job may wait for a busy one."""
         return room > 0
 
     def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
@@ -106,7 +106,7 @@ class RoundRobinPlacer(Rule):
 
 
 class WeightedRoundRobinPlacer(Rule):
-    """Round robin in proportion to speed: the node whose share of work given so far is furthest behind its speed.
+    """Round robin in proportion to speed: the node that is furthest behind its share of the work.
 
     The counter is work divided by speed, so that a node twice as fast gets twice as much work in the long run.
     """
@@ -118,7 +118,7 @@ class WeightedRoundRobinPlacer(Rule):
         self._given_s: dict[str, float] = {}
 
     def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
-        """(N,) one on the node that would be least served, in its own seconds, after taking the job."""
+        """(N,) one on the node with the fewest seconds of work given so far, this job included."""
         observation = outlook.observation
         newcomer = min((self._given_s.get(node, np.inf) for node in observation.nodes), default=np.inf)
         floor = 0.0 if np.isinf(newcomer) else newcomer
@@ -135,7 +135,7 @@ class LocalOnlyPlacer(Rule):
     name = "local-only"
 
     def probabilities(self, outlook: Outlook, job: int, candidates: NDArray[np.bool_]) -> FloatArray:
-        """(N,) one on the ingress; nothing while the ingress is a busy node."""
+        """(N,) one on the ingress; all zero while the ingress is busy."""
         local = outlook.observation.is_ingress[job]
         if local.any():
             return np.asarray(local & candidates, dtype=np.float64)
@@ -169,7 +169,7 @@ class TwoChoicesPlacer(Rule):
 
 
 class EarliestCompletionPlacer(Rule):
-    """The node that is predicted to return the result first, waiting for a busy one where that is sooner."""
+    """The node that is predicted to return the result first; the job waits for a busy node where that is sooner."""
 
     name = "earliest-completion"
 

@@ -1,1 +1,1 @@
-"""A learned policy as data: what it reads, its folder, its versions, and the placer that serves it."""
+"""A learned policy as data: what it reads, its files, its versions, and the placer that serves it."""

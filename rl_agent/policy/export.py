@@ -24,7 +24,7 @@ def served_weights(policy: LADTSPolicy) -> NodeDenoiserWeights:
 
 
 def load_weights(policy: LADTSPolicy, weights: NodeDenoiserWeights) -> None:
-    """Make a policy's denoiser the served one, to train it further.
+    """Copy served weights into a policy's denoiser, to train it further.
 
     Raises:
         ValueError: the policy is not of the kind that is served, see `_denoiser`, or of another size.
@@ -37,7 +37,7 @@ def load_weights(policy: LADTSPolicy, weights: NodeDenoiserWeights) -> None:
 
 
 def reset_actor(model: LADTS, weights: NodeDenoiserWeights) -> None:
-    """Put the actor back to `weights`, its optimizer fresh: critics that knew nothing yet have spoilt it."""
+    """Set the actor back to `weights` with a fresh optimizer, after untrained critics have misled it."""
     load_weights(model.policy, weights)
     model.actor.optimizer.state.clear()
 
@@ -49,7 +49,7 @@ SERVED = {
     "latent_action": "carried",
     "latent_as_logits": True,
 }
-"""What `rl_agent.policy.node_policy` and `rl_agent.policy.learned_placer` take for granted."""
+"""What `rl_agent.policy.node_policy` and `rl_agent.policy.learned_placer` assume of a policy."""
 
 
 def _denoiser(policy: LADTSPolicy) -> NodeDenoiser:

@@ -1,7 +1,7 @@
 """A served policy's folder: `policy.safetensors` with the weights and `policy.json` with all that describes them.
 
-Nothing in it is executed. Whatever does not fit exactly - hash, names, shapes, types, columns, observation version - is
-refused with `PolicyFileError`. Training's own checkpoints (stable-baselines3 zips) are never served.
+Nothing in it is executed. What does not fit exactly (hash, names, shapes, types, columns, observation version) is
+refused with `PolicyFileError`. Checkpoints of training (stable-baselines3's zip files) are never served.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from rl_agent.policy.rows import COLUMN, CORRECTABLE_RULES, PRICED
 CARD_FORMAT = 1  # of `policy.json`; a reader of another one refuses it
 WEIGHTS_FILE = "policy.safetensors"
 CARD_FILE = "policy.json"
+# A card is foreign data: these bound what it can make a planner allocate and compute. Ours have 24 and 5.
 MAX_HIDDEN = 1024
-MAX_DENOISING_STEPS = 100
+MAX_DENOISING_STEPS = 100  # likewise
 MAX_FILE_BYTES = {WEIGHTS_FILE: 64 * 2**20, CARD_FILE: 2**20}
 
 
@@ -44,11 +45,11 @@ class PolicyCard:
         version: name of the policy, as logged with every decision.
         hidden: width of the denoiser.
         n_denoising_steps: length of its chain.
-        rule: whose score it corrects, one of `rl_agent.policy.rows.CORRECTABLE_RULES`.
-        columns: what the rows it was trained on mean, in order.
+        rule: the rule whose score it corrects, one of `rl_agent.policy.rows.CORRECTABLE_RULES`.
+        columns: names of the columns of the rows it was trained on, in order.
         observation_version: of `rl_agent.placing.observation`.
         sha256: of the weights file, hexadecimal.
-        training: provenance, free: command, seeds, steps, results.
+        training: provenance, free in form: command, seeds, results.
     """
 
     version: str
@@ -93,7 +94,7 @@ def dump_policy(
         version: its name.
         n_denoising_steps: length of its chain.
         training: provenance, anything JSON can hold.
-        rule: whose score they correct.
+        rule: the rule whose score they correct.
     """
     data = dump_tensors({name: np.ascontiguousarray(value) for name, value in vars(weights).items()})
     card = PolicyCard(
@@ -145,7 +146,7 @@ def parse_policy(where: str, files: PolicyFiles) -> LoadedPolicy:
     """Check the files of a policy and return what they hold.
 
     Args:
-        where: they come from, for error messages.
+        where: where they come from, for error messages.
         files: as read.
 
     Raises:

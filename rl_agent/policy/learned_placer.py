@@ -24,15 +24,15 @@ def shipped_policy() -> Path:
 
 
 class LearnedPlacer:
-    """Chooses the most probable node of a served policy for each job, seeing what it placed before in the batch.
+    """Chooses the most probable node of a served policy for each job, each after the jobs before it in the batch.
 
-    A job whose node is full waits for it, and starts its next chain from the probabilities it got now.
+    A job whose node is full waits for it; its next chain starts from the probabilities that it got now.
 
     Args:
         folder: a policy folder; None is the one that ships with the package.
         policy: a policy that was read already; it replaces `folder`.
-        exploration: share of the decisions that draw a node by its probability instead of taking the most probable;
-            what was never tried cannot be evaluated from the log.
+        exploration: share of the decisions that draw a node by its probability instead of taking the most probable
+            one: what was never tried cannot be evaluated from the log.
         seed: of these draws.
 
     Raises:
@@ -61,7 +61,7 @@ class LearnedPlacer:
         return self.card.version
 
     def place(self, observation: Observation) -> Placement:
-        """Answer for all jobs, in their order; once no node has room the remaining jobs are not asked about.
+        """Answer for all jobs, in their order, until no node has room; the remaining jobs stay WAITING.
 
         Raises:
             PolicyAnswerError: the policy answered NaN or infinity; nothing is placed.
@@ -69,13 +69,13 @@ class LearnedPlacer:
         return place_each(observation, lambda _job: self)
 
     def probabilities(self, rows: Rows, latent_action: FloatArray) -> FloatArray:
-        """(N,) of one job from its rows (N, columns) and latent action (N,); NaN where the policy answers NaN."""
+        """Return (N,) of one job from its rows (N, columns) and latent action (N,); NaN if the policy answers NaN."""
         rows = scored_by(self.card.rule, rows)
         logits = self._policy.logits(rows[None], latent_action[None].astype(np.float32))[0]
         return softmax(logits.astype(np.float64))
 
     def choose(self, probabilities: FloatArray) -> tuple[int, float]:
-        """Return the node to take by (N,) probabilities, and how likely it was to be returned."""
+        """Return the node to take by (N,) probabilities, and how likely it was to be taken."""
         node = int(probabilities.argmax())
         if self.exploration <= 0.0:
             return node, 1.0
@@ -91,11 +91,11 @@ PolicyOf = Callable[[str], LearnedPlacer]
 
 
 def place_each(observation: Observation, policy_of: PolicyOf) -> Placement:
-    """Answer for all jobs, in their order, each by its own policy, which sees what those before it took.
+    """Answer for all jobs, in their order, each by its own policy and after the jobs before it.
 
     Args:
         observation: the jobs and nodes.
-        policy_of: says which policy decides about a job.
+        policy_of: returns the policy that decides about a job.
 
     Raises:
         PolicyAnswerError: a policy answered NaN or infinity; nothing is placed.

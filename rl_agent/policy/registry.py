@@ -1,9 +1,9 @@
-"""The versions of the learned policy, in the database beside the ledger: states, provenance, and the files themselves.
+"""The versions of the learned policy, in the ledger's database: states, provenance, and the files themselves.
 
-A policy is a few kilobytes, so its two files are columns of its row: adding or promoting one is one transaction,
-planner and trainer need no common disk, and there is no such thing as half a policy. `file` checks what is
-read, hash first. At most one version is PROMOTED, one is CANARY and one is SHADOW; none PROMOTED means that the planner
-serves the policy of its settings, by default the shipped one.
+A policy has a few kilobytes, so its two files are columns of its row: adding or promoting one is one transaction,
+planner and trainer need no common disk, and half a policy cannot exist. `file` checks what is read, hash first. At most
+one version is PROMOTED, one CANARY and one SHADOW. While none is PROMOTED, the planner serves the policy of its
+settings, by default the shipped one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class PolicyRow(SQLModel, table=True):
     """One version. `*_at` are Unix seconds.
 
     Attributes:
-        share: of the jobs, while it is the canary.
+        share: of the jobs that it decides about as the canary.
         trial: what the gate measured.
         card: `policy.json`. weights: `policy.safetensors`.
     """
@@ -120,7 +120,7 @@ def promoted_policy(connection: Connection) -> str | None:
 
 
 def promote(connection: Connection, version: str, now: float, reason: str = "") -> None:
-    """Make `version` the one that decides; the one before is RETIRED.
+    """Make `version` decide; the one before it is RETIRED.
 
     Raises:
         UnknownPolicyError: there is none of that name, or it is PROMOTED already.
@@ -135,14 +135,14 @@ def rollback(connection: Connection, now: float, reason: str) -> tuple[str, str 
     """Reject the promoted policy and promote again the one before it.
 
     Returns:
-        The version that was rejected, and the one that decides now: None is the policy of the settings.
+        The version that was rejected, and the one that decides now; None: the policy of the settings.
 
     Raises:
         UnknownPolicyError: none is promoted.
     """
     rejected = promoted_policy(connection)
     if rejected is None:
-        raise UnknownPolicyError("no policy is promoted: the one of the settings serves already")
+        raise UnknownPolicyError("no policy is promoted: the policy of the settings serves already")
     retired = select(col(PolicyRow.version)).where(col(PolicyRow.state) == PolicyState.RETIRED)
     before = connection.scalar(retired.order_by(col(PolicyRow.retired_at).desc()).limit(1))
     _change(connection, rejected, state=PolicyState.REJECTED, retired_at=now, reason=reason)
@@ -151,7 +151,7 @@ def rollback(connection: Connection, now: float, reason: str) -> tuple[str, str 
 
 
 def try_out(connection: Connection, version: str, state: PolicyState, share: float = 0.0) -> None:
-    """Make `version` the SHADOW or the CANARY (with its `share` of the jobs) in the place of the one that is.
+    """Make `version` the SHADOW, or the CANARY with its `share` of the jobs, instead of the present one.
 
     Raises:
         UnknownPolicyError: there is none of that name, or it is PROMOTED.
@@ -169,7 +169,7 @@ def stop_trial(connection: Connection, state: PolicyState) -> None:
 
 
 def reject(connection: Connection, version: str, reason: str) -> None:
-    """Keep a policy that will not serve, with the reason.
+    """Keep a policy that is not to serve, with the reason.
 
     Raises:
         UnknownPolicyError: there is none of that name, or it is PROMOTED (roll it back instead).

@@ -1,9 +1,9 @@
 """What the learned policy reads of one job: a matrix with one row per node.
 
-Every column is a number of ordinary size whatever the fleet: logarithms of durations, ratios, shares. Nothing in it
-depends on how many nodes there are, in which order, or on whether jobs take a tenth of a second or an hour, so that
-one policy serves any fleet: durations are in *standard seconds*, of which the generation of a typical job takes
-`STANDARD_GENERATION`. The training environment and the live planner build it here; only numpy is needed.
+Every column is a logarithm of a duration, a ratio or a share, and so of ordinary size whatever the fleet. Nothing
+depends on the number or order of the nodes, or on whether jobs take a tenth of a second or an hour, so that one policy
+serves any fleet: durations are in *standard seconds*, of which the generation of a typical job takes
+`STANDARD_GENERATION`. The training environment and the live planner both build the rows here; only numpy is needed.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ N_LOG_DURATIONS = NODE_COLUMNS.index("evicted_demand")
 
 PRICED, UNPRICED = "priced-completion", "earliest-completion"
 CORRECTABLE_RULES = (PRICED, UNPRICED)
-"""Rules whose score a policy may correct: that of the rows, and that of `scored_by`."""
+"""Rules whose score a policy may correct: the rows hold that of the first, `scored_by` gives that of the second."""
 
-STANDARD_GENERATION = 4.0
-MAX_PRESSURE = 8.0
-SCORE_SHARE = 0.05
+STANDARD_GENERATION = 4.0  # standard seconds; about its seconds in EdgePlacement-v1, where it is 3.5 to 5.7 s
+MAX_PRESSURE = 8.0  # WAITING jobs per node: in EdgePlacement-v1 2 % of the decisions exceed it at load 1, none at .9
+SCORE_SHARE = 0.05  # a node that is later by 5 % of the least delay, and by SCORE_FLOOR_S, has a logit lower by 1
 SCORE_FLOOR_S = 0.25  # standard seconds
-MAX_SCORE = 10.0
+MAX_SCORE = 10.0  # the chain's own bound on logits, `rl_agent.ladts.numpy_chain.MAX_LOGIT`
 
 
 class PolicyInput:
-    """Builds the rows of each job of one batch, seeing what was placed before in the batch.
+    """Builds the rows of each job of one batch, as things stand after the jobs before it.
 
-    Durations are standard seconds (see the module) and enter as log(1 + s). A cost is a duration times the pressure:
-    what it costs the jobs that wait.
+    Durations are standard seconds (see the module) and enter as log(1 + s). A duration times the pressure is what it
+    costs the jobs that wait.
 
     | column | meaning |
     |---|---|
@@ -66,13 +66,13 @@ class PolicyInput:
     | excess_delay | the same without prices |
     | backlog, transfer_in, load, generation, transfer_out | parts of the predicted delay |
     | relative_generation | log of generation over the median of the eligible nodes |
-    | generation_log_std | how unsure the estimate is |
+    | generation_log_std | standard deviation of the logarithm of generation |
     | has_room, is_idle | 1 or 0 |
-    | evicted | loading again what would be pushed out of memory |
-    | evicted_demand | share of the batch's jobs that need what would be pushed out |
+    | evicted | loading again the model that would be evicted |
+    | evicted_demand | share of the batch's jobs that need the evicted model |
     | load_pressure, evicted_pressure, service_pressure | those durations times `pressure` |
     | waited | since the job was accepted |
-    | pressure | log(1 + WAITING jobs per node); times a duration it is taken plain |
+    | pressure | log(1 + WAITING jobs per node); in products, WAITING jobs per node |
     | least_delay | least predicted delay |
     | same_model | share of the batch's jobs that need the job's model |
     | holders | share of the nodes that hold it |
@@ -81,7 +81,7 @@ class PolicyInput:
 
     Attributes:
         standard_s: how many seconds a standard second has.
-        outlook: what the nodes will look like, in standard seconds; `outlook.take` after each decision.
+        outlook: the nodes after the decisions so far, in standard seconds; call `outlook.take` after each decision.
     """
 
     def __init__(self, observation: Observation) -> None:
@@ -112,7 +112,7 @@ class PolicyInput:
             self._fixed[:, :, COLUMN[name]] = values
 
     def jobs(self) -> Iterator[int]:
-        """Yield the jobs to decide about, in order, until no node has room; `outlook.take` follows each."""
+        """Yield the jobs to decide about, in order, until no node has room; call `outlook.take` after each."""
         for job, mask in enumerate(self._observation.eligible):
             if not self.outlook.room.any():
                 return
@@ -120,7 +120,7 @@ class PolicyInput:
                 yield job
 
     def rows(self, job: int) -> Rows:
-        """Return the (N, columns) matrix of row `job` as things stand after what was taken so far.
+        """Return the (N, columns) matrix of row `job`, after the decisions so far.
 
         Raises:
             ValueError: no node is eligible.
@@ -148,7 +148,7 @@ class PolicyInput:
 
 
 def score(excess_s: FloatArray, least_s: float | FloatArray) -> FloatArray:
-    """(N,) logits of a rule from the seconds by which each node is worse than the best, at `least_s`."""
+    """Return (N,) logits of a rule: `excess_s` by which each node is worse than the best, which takes `least_s`."""
     return np.maximum(-excess_s / (SCORE_SHARE * least_s + SCORE_FLOOR_S), -MAX_SCORE)
 
 
