@@ -24,17 +24,18 @@ KEY_COLUMN = len(COLUMN)
 
 
 class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
-    """Placing text-to-image jobs on unlike nodes whose speeds are unknown at first and drift.
+    """Placement of text-to-image jobs on heterogeneous nodes whose speeds are unknown at first and drift.
 
-    **Time** is continuous. Jobs arrive at ingresses (Poisson, or in bursts); the planner puts the WAITING jobs to the
-    placer whenever a job arrives, an attempt ends, or a node leaves or returns, ordered by predicted work with ageing.
-    A node holds at most `window` unfinished attempts; a job whose chosen node is full stays WAITING and is decided
-    about again at the next event. One step is one decision about one job; those of one event follow one another and
-    see what the ones before them took.
+    **Time** is continuous. Jobs arrive at ingresses (Poisson, or in bursts). The planner asks the placer about the
+    WAITING jobs whenever a job arrives, an attempt ends, or a node leaves or returns; it orders them by predicted work
+    with ageing. A node holds at most `window` unfinished attempts. A job whose chosen node is full stays WAITING and is
+    reconsidered at the next event. One step is one decision about one job. The decisions of one event are taken one
+    after another, and each sees what the previous ones took.
 
-    **Nodes**: speeds 1:5, 2-4 models with loads of 2-30 s, one or two resident models (the least recently used is
-    dropped), links of 5-500 Mbit/s to each ingress; speeds throttle by 1.5-4 for a while; nodes leave and return, and
-    what they held waits again. The placer knows only running estimates (`rl_agent.placing.estimates`).
+    **Nodes**: speeds 1:5; 2-4 models that take 2-30 s to load; one or two resident models (the least recently used is
+    evicted); links of 5-500 Mbit/s to each ingress. Nodes throttle to a 1.5th to a 4th of their speed for a while. They
+    leave and return, and the jobs that they held are WAITING again. The placer knows running estimates only
+    (`rl_agent.placing.estimates`).
 
     **Observation**: Box of shape (max_nodes, columns), float32, one row per node, see
     `rl_agent.policy.rows.PolicyInput` for the columns; rows beyond the fleet are zero.
@@ -50,30 +51,30 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     **Action**: Discrete(max_nodes), the node. A node that is not eligible leaves the job WAITING.
 
-    **Reward** `delay`: minus the seconds that all unfinished jobs together have spent since the last decision, so that
-    the rewards of an episode add up to minus the sum of all service delays. `foresight`: minus the growth of those
-    seconds and of the predicted seconds left (`rl_agent.edge_placement.foresight`), not counting what the arrival of a
-    job itself adds: how much later than foreseen everything will be because of this decision. For training, therefore
-    in standard seconds (`rl_agent.policy.rows`), so that slow and fast fleets teach alike.
+    **Reward** `delay`: minus the job-seconds (seconds, summed over all unfinished jobs) since the last decision. The
+    rewards of an episode add up to minus the sum of all service delays. `foresight`: minus the growth of those
+    job-seconds and of the predicted job-seconds left (`rl_agent.edge_placement.foresight`), without what the arrival of
+    a job itself adds. It tells how much later than predicted everything will be because of this decision. As it is for
+    training, it is in standard seconds (`rl_agent.policy.rows`), so that slow and fast fleets count alike.
 
     **End**: terminated when every job is done; never truncated.
 
-    **Info**: at the end `delay_s`, every job's service delay in order of arrival.
+    **Info**: at the end `delay_s`, the service delay of every job in order of arrival.
 
     Args:
-        n_nodes: least and greatest number of nodes of an episode.
+        n_nodes: smallest and largest number of nodes of an episode.
         max_nodes: rows of the observation.
-        loads: offered loads an episode is drawn from.
-        arrivals: kinds of arrivals an episode is drawn from.
+        loads: offered loads that an episode is drawn from.
+        arrivals: kinds of arrivals that an episode is drawn from.
         jobs_per_node: length of an episode.
-        load_stretch: least and greatest factor, drawn log-uniformly, on the seconds of all model loads of an episode.
+        load_stretch: smallest and largest factor, drawn log-uniformly, on the seconds of all model loads of an episode.
         window, ageing, lookahead: as in `Simulator`.
         reward: what a step is rewarded with, see above.
         scenarios: play these in turn instead of drawing them.
 
     Raises:
-        ValueError: `max_nodes` is less than the fleet may have; `n_nodes`, `loads`, `arrivals` or `reward` is not one
-            of those allowed.
+        ValueError: a fleet may have more than `max_nodes` nodes; `n_nodes`, `loads`, `arrivals` or `reward` is not
+            allowed.
 
     Version history: v1, the first.
     """
@@ -97,17 +98,9 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         reward: Reward = "delay",
         scenarios: Sequence[PlacementScenario] = (),
     ) -> None:
+        _check_fleets(n_nodes, max_nodes, scenarios)
+        _check_draws(loads, arrivals, reward)
         self.max_jobs = max([jobs_per_node * max_nodes, *(len(scenario.jobs) for scenario in scenarios)])
-        largest = max([n_nodes[1], *(len(scenario.nodes) for scenario in scenarios)])
-        if largest > max_nodes:
-            raise ValueError(f"a fleet of {largest} nodes does not fit max_nodes={max_nodes}: raise it")
-        if not 1 <= n_nodes[0] <= n_nodes[1]:
-            raise ValueError(f"n_nodes is {n_nodes}: give the least and the greatest number, from 1")
-        if len(loads) == 0 or min(loads) <= 0:
-            raise ValueError(f"loads is {tuple(loads)}: give loads above 0")
-        for name, value, known in (("arrivals", set(arrivals), ArrivalProcess), ("reward", {reward}, Reward)):
-            if not value or value - set(get_args(known)):
-                raise ValueError(f"{name} {sorted(value)} is unknown: use of {get_args(known)}")
         self.n_nodes = n_nodes
         self.max_nodes = max_nodes
         self.loads = tuple(loads)
@@ -153,7 +146,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         return self._matrix(), {}
 
     def step(self, action: np.int64 | int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Decide about the present job and go on to the next decision."""
+        """Place the current job, and run to the next decision."""
         node = int(action)
         if node < len(self._observation.nodes) and self._observation.eligible[self._job, node]:
             self._aimed_at[self._job] = node
@@ -176,7 +169,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         return self._matrix(), reward, False, False, {}
 
     def _spec(self) -> ScenarioSpec:
-        """Draw what the next scenario is drawn from."""
+        """Draw the specification of the next scenario."""
         spec = ScenarioSpec(
             n_nodes=int(self.np_random.integers(self.n_nodes[0], self.n_nodes[1] + 1)),
             jobs_per_node=self.jobs_per_node,
@@ -190,7 +183,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         return (self.simulator.job_seconds + left_s) / self._unit_s
 
     def _advance(self) -> bool:
-        """Go to the next job to decide about; False when every job is done."""
+        """Go to the next job to place; return False when every job is done."""
         while True:
             job = next(self._jobs, None)
             if job is not None:
@@ -227,6 +220,22 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         matrix[: len(rows), :KEY_COLUMN] = rows
         matrix[:, KEY_COLUMN] = self._number[self._observation.jobs[self._job]]
         return matrix
+
+
+def _check_fleets(n_nodes: tuple[int, int], max_nodes: int, scenarios: Sequence[PlacementScenario]) -> None:
+    largest = max([n_nodes[1], *(len(scenario.nodes) for scenario in scenarios)])
+    if largest > max_nodes:
+        raise ValueError(f"a fleet of {largest} nodes does not fit max_nodes={max_nodes}: raise it")
+    if not 1 <= n_nodes[0] <= n_nodes[1]:
+        raise ValueError(f"n_nodes is {n_nodes}: give the smallest and the largest number, both at least 1")
+
+
+def _check_draws(loads: Sequence[float], arrivals: Sequence[ArrivalProcess], reward: Reward) -> None:
+    if len(loads) == 0 or min(loads) <= 0:
+        raise ValueError(f"loads is {tuple(loads)}: give loads above 0")
+    for name, value, known in (("arrivals", set(arrivals), ArrivalProcess), ("reward", {reward}, Reward)):
+        if not value or value - set(get_args(known)):
+            raise ValueError(f"{name} {sorted(value)} is unknown: choose from {get_args(known)}")
 
 
 def placement_layout(n_keys: int) -> ObservationLayout:

@@ -1,7 +1,7 @@
-"""What happens to a fleet whatever the placer does: nodes, models, links, arrivals, throttling, nodes that leave.
+"""Everything that happens to a fleet independently of the placer: nodes, models, links, arrivals, throttling, absences.
 
-A scenario is drawn once from a seed and then fixed, so that every placer meets the same jobs, the same surprises and
-the same noise: comparisons are paired. All hardware here is emulated.
+A scenario is drawn once from a seed and then fixed. Every placer meets the same jobs, the same random events and the
+same noise, so comparisons are paired. All hardware here is emulated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ArrivalProcess = Literal["poisson", "bursty"]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One job: what is asked for, where and when.
+    """One job: what is requested, where and when.
 
     Attributes:
         noise: factor on its true generation time, the same on every node.
@@ -40,11 +40,11 @@ class NodeProfile:
     """One emulated node.
 
     Attributes:
-        s_per_unit: true seconds per megapixel step, by model; a model that is missing cannot be served.
+        s_per_unit: true seconds per megapixel step, by model; the node cannot serve a model that is missing here.
         load_s: true seconds to load each model.
         link_mbit_s: rate to and from each ingress.
-        slowdowns: (begin_s, end_s, factor) when generation takes `factor` times as long.
-        absences: (begin_s, end_s) when the node is away; what it held is lost.
+        slowdowns: (begin_s, end_s, factor): generation takes `factor` times as long in this time.
+        absences: (begin_s, end_s): the node is away in this time; the attempts that it held are lost.
         resident: models in memory at the beginning, least recently used first.
     """
 
@@ -79,17 +79,18 @@ class PlacementScenario:
 
 @dataclass(frozen=True, kw_only=True)
 class ScenarioSpec:
-    """From what a scenario is drawn; the ranges of EdgePlacement-v1 are the defaults.
+    """Distribution of scenarios; the defaults are the ranges of EdgePlacement-v1.
 
     Attributes:
         n_nodes: number of nodes.
         jobs_per_node: arrivals are 'jobs_per_node x n_nodes'.
-        load: offered generation work over what the fleet can do, throttling and absences taken off; model loads come
-            on top, because how many there are is the placer's doing.
+        load: offered generation work over the capacity left after throttling and absences. Model loads come on top,
+            because their number depends on the placer.
         speed_ratio: fastest over slowest node.
         burst_s, calm_s: mean lengths of the two phases of bursty arrivals; the rate in a burst is
             `burst_rate` times the mean rate.
-        throttle_every_s, throttle_for_s: means of the exponential times between and during slowdowns by `throttle`.
+        throttle_every_s, throttle_for_s: means of the exponential times between and during slowdowns; the factor is
+            uniform in `throttle`.
         away_every_s, away_for_s: the same for absences.
     """
 
@@ -114,9 +115,9 @@ class ScenarioSpec:
     noise_log_std: float = 0.08
 
     def with_loads_stretched(self, factor: float) -> ScenarioSpec:
-        """Return the same with all model loads `factor` times as long."""
-        least_s, most_s = self.model_load_s
-        return replace(self, model_load_s=(factor * least_s, factor * most_s))
+        """Return the same distribution with all model loads `factor` times as long."""
+        min_s, max_s = self.model_load_s
+        return replace(self, model_load_s=(factor * min_s, factor * max_s))
 
     def draw(self, seed: int) -> PlacementScenario:
         """Return the scenario of `seed`."""
@@ -153,7 +154,7 @@ class ScenarioSpec:
         )
 
     def _s_per_unit(self, generator: np.random.Generator, n_models: int) -> FloatArray:
-        """(M, N): log-uniform node speeds with the full ratio between the extremes, model costs, small affinities."""
+        """(M, N) seconds: log-uniform node speeds that span the whole ratio, times model costs and small affinities."""
         position = generator.permutation(np.linspace(0.0, 1.0, self.n_nodes)) if self.n_nodes > 1 else np.zeros(1)
         node = self.fastest_s_per_unit * self.speed_ratio**position
         model = generator.uniform(*self.model_cost, size=n_models)
@@ -162,7 +163,7 @@ class ScenarioSpec:
         return product
 
     def _load_s(self, generator: np.random.Generator, n_models: int) -> FloatArray:
-        """(M, N): a model's size times a node's disk, within the range."""
+        """(M, N) seconds: a model's size times the slowness of a node's disk, clipped to the range."""
         low, high = np.log(self.model_load_s)
         model = np.exp(generator.uniform(low, high, size=n_models))
         disk = np.exp(generator.normal(0.0, 0.3, size=self.n_nodes))
@@ -172,7 +173,7 @@ class ScenarioSpec:
     def _jobs(
         self, generator: np.random.Generator, models: list[str], popularity: FloatArray, ingresses: list[str]
     ) -> list[Job]:
-        """Return what will be asked for, all arriving at 0."""
+        """Return the jobs, all of them arriving at 0."""
         shares = generator.dirichlet(np.full(len(ingresses), 3.0))
         jobs = []
         for number in range(self.jobs_per_node * self.n_nodes):
@@ -195,7 +196,7 @@ class ScenarioSpec:
         return jobs
 
     def _capacity(self, speeds: FloatArray, popularity: FloatArray) -> float:
-        """Units of work the fleet does in a second, throttling and absences taken off, loads not."""
+        """Units of work per second of the whole fleet, less throttling and absences, but not less model loads."""
         share = self.throttle_for_s / (self.throttle_every_s + self.throttle_for_s)
         slow = share * float(np.mean(1.0 / np.linspace(*self.throttle, 50))) + (1.0 - share)
         present = self.away_every_s / (self.away_every_s + self.away_for_s)
@@ -207,7 +208,7 @@ class ScenarioSpec:
         return operational if self.arrivals == "poisson" else self._modulated(generator, operational)
 
     def _modulated(self, generator: np.random.Generator, operational: FloatArray) -> FloatArray:
-        """Stretch a Poisson process in calm and press it in bursts: real time as a function of operational time."""
+        """Stretch a Poisson process in calm phases and compress it in bursts, by mapping operational to real time."""
         burst_share = self.burst_s / (self.burst_s + self.calm_s)
         calm_rate = (1.0 - burst_share * self.burst_rate) / (1.0 - burst_share)
         real, reached, burst = [0.0], [0.0], False
@@ -226,7 +227,7 @@ def _log_uniform(generator: np.random.Generator, low: float, high: float) -> flo
 def phases(generator: np.random.Generator, every_s: float, for_s: float, end_s: float) -> Iterator[tuple[float, float]]:
     """Yield (begin, end) of phases that last `for_s` on average with `every_s` between them, up to `end_s`.
 
-    Each is drawn when it is asked for: what the caller draws from `generator` meanwhile comes in between.
+    A phase is drawn when the caller asks for it, so the caller may draw from `generator` between two phases.
     """
     now_s = float(generator.exponential(every_s))
     while now_s < end_s:

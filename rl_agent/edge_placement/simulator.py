@@ -1,7 +1,7 @@
-"""Event-driven simulation of a planner and its nodes: what `EdgePlacement-v1` and the rivals' table run on.
+"""Event-driven simulation of a planner and its nodes, for `EdgePlacement-v1`, the digital twin and the benchmarks.
 
-The planner's side is the real thing: `observe`, `Estimates`, `order_key`, `backlog_s` and any `Placer`. Only time,
-nodes and links are emulated. Left out: broker latency, crashes other than a node's leaving, cancellations, deadlines.
+The planner's side is the real code: `observe`, `Estimates`, `order_key`, `backlog_s` and any `Placer`. Only time, nodes
+and links are emulated. Left out: broker latency, crashes other than a node's absence, cancellations, deadlines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ NEGLIGIBLE = 1e-5
 """Probabilities up to this are not kept in a latent action: their logits are at its lower bound anyway."""
 
 REPORT_S = 2.0
+"""A live node reports so often (`Settings.heartbeat_s`), and each report makes the planner ask the placer again."""
 MAX_REPORTS = 10_000
+"""More than five hours of reports in which nothing else happens: the placer would never place what is left."""
 
 
 @dataclass(kw_only=True)
@@ -34,8 +36,11 @@ class Attempt:
     """One placement of a job on an emulated node.
 
     Attributes:
+        input_there_s: when its input has reached the node.
+        begun_s: when the node starts it. load_s: seconds of loading the model first.
         work_left_s: seconds of generation left at full speed, at `since_s`.
-        since_s: when `work_left_s` was last brought up to date; from then on it shrinks at the node's speed.
+        since_s: when `work_left_s` was last updated; from then on it shrinks at the node's speed.
+        version: of its scheduled end; an end of an older version is obsolete.
     """
 
     job: Job
@@ -59,18 +64,18 @@ class SimulatedNode:
 
 
 class Simulator:
-    """Runs one scenario; stops wherever the placer must be asked.
+    """Runs one scenario and stops wherever the placer must be asked.
 
     Args:
         scenario: what happens.
-        window: unfinished attempts a node holds at most; infinity places on arrival.
+        window: maximum number of unfinished attempts that a node holds; infinity places on arrival.
         ageing: as in `order_key`; infinity is first come, first served.
-        lookahead: how many WAITING jobs, first in order, are put to the placer beyond the free places.
+        lookahead: how many WAITING jobs, first in order, the placer sees beyond the free places.
 
     Attributes:
         now_s: the clock.
-        job_seconds: integral over time of the number of unfinished jobs: its growth is what waiting costs.
-        delay_s: service delay of every job that is done, by name.
+        job_seconds: integral over time of the number of unfinished jobs, the sum of their delays so far.
+        delay_s: service delay of every finished job, by name.
     """
 
     def __init__(
@@ -109,7 +114,7 @@ class Simulator:
         return np.array([self.delay_s[job.name] for job in self.scenario.jobs])
 
     def decisions(self) -> Iterator[Observation]:
-        """Yield an observation wherever jobs wait and some node has room; `place` must follow each."""
+        """Yield an observation whenever jobs wait and a node has room; `place` must follow each."""
         while len(self.delay_s) < len(self.scenario.jobs):
             changed = self._next_event()
             if changed and self.waiting and any(self._room(state) > 0 for state in self.nodes):
@@ -162,7 +167,7 @@ class Simulator:
         return observe(jobs, nodes, self.estimates, waiting=len(self.waiting))
 
     def attempts_left_s(self) -> float:
-        """Return predicted seconds until their results, summed over all unfinished attempts."""
+        """Return the predicted seconds until the result, summed over all unfinished attempts."""
         left_s = 0.0
         for state in self.nodes:
             views, _ = self._attempts(state)
@@ -171,7 +176,7 @@ class Simulator:
         return left_s
 
     def _attempts(self, state: SimulatedNode) -> tuple[list[AttemptView], tuple[str, ...]]:
-        """Return what the planner knows of a node's attempts, and the models resident after them."""
+        """Return what the planner knows of a node's attempts, and the models that are resident after them."""
         node = state.spec
         held = state.resident
         views = []
@@ -213,7 +218,7 @@ class Simulator:
         heapq.heappush(self._events, (at_s, self._count, kind, subject, version))
 
     def _next_event(self) -> bool:
-        """Advance to the next event; return whether the placer may now answer differently."""
+        """Advance to the next event; return whether the placer may answer differently now."""
         if not self._events:
             self._ask_again()
         at_s, _, kind, subject, version = heapq.heappop(self._events)
@@ -242,7 +247,7 @@ class Simulator:
         return False
 
     def _ask_again(self) -> None:
-        """Let a node's report be the next event when nothing else will happen any more."""
+        """Schedule a node's report, because no other event is left."""
         self._reports += 1
         if self._reports > MAX_REPORTS:
             raise RuntimeError(f"{len(self.waiting)} jobs are left WAITING for ever: the placer places none of them")
@@ -309,7 +314,7 @@ class Simulator:
         return True
 
     def _leave(self, state: SimulatedNode) -> None:
-        """Lose what the node holds: its jobs wait again, its memory is empty."""
+        """Drop the attempts of a node: their jobs are WAITING again, and its memory is empty."""
         state.present = False
         state.resident = ()
         for attempt in state.attempts:

@@ -1,8 +1,8 @@
 """Trains the served policy in `EdgePlacement-v1` with `LADTS`, and exports the best one seen.
 
-`python -m rl_agent.train_placement --out FOLDER` is all it takes. After every round of decisions the policy, played
-without noise, meets the same validation scenarios as the rule it started from; the round with the least mean service
-delay relative to that rule is exported. Validation seeds, training seeds and the seeds of
+Run `python -m rl_agent.train_placement --out FOLDER`. After every round of decisions the policy, played without noise,
+is compared with the rule that it started from, on the same validation scenarios. The round with the smallest mean
+service delay relative to that rule is exported. The seeds of validation, of training and of
 `benchmarks/edge_placement.py` are disjoint. Left out: learning from logged experience.
 """
 
@@ -36,11 +36,13 @@ from rl_agent.policy.learned_placer import LearnedPlacer
 logger = logging.getLogger(__name__)
 
 VALIDATION_SEED = 90_000
+"""First seed of the validation scenarios; evaluation begins at 500,000, training draws from generators of its own."""
 VALIDATION_LOADS = (0.5, 0.7, 0.9, 1.1)
+"""Those of `EdgePlacement-v1`: from half idle to overloaded."""
 VALIDATION_QUANTILES = (0.15, 0.45, 0.75)
-"""Fleet sizes of the validation scenarios, on a logarithmic scale from the least to the most nodes in training."""
+"""Fleet sizes in validation, on a logarithmic scale from the smallest (0) to the largest fleet in training (1)."""
 LOAD_STRETCH = (0.3, 3.0)
-"""Fleets in training load their models this many times as long as in `EdgePlacement-v1`, see docs/edge_placement.md."""
+"""Range of the factor on the duration of model loads in training, see docs/edge_placement.md."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +50,14 @@ class TrainingPlan:
     """How long and on what to train; the defaults made the shipped policy.
 
     Attributes:
-        n_nodes: least and most nodes of a fleet.
-        warm_up_decisions: for the critics to learn from before the actor does.
-        decisions: from then on.
+        n_nodes: smallest and largest number of nodes of a fleet.
+        warm_up_decisions: from which only the critics learn; the actor is put back afterwards.
+        decisions: after the warm-up.
         round_decisions: decisions between two validations.
         envs: fleets side by side.
         hidden: width of the denoiser.
         n_denoising_steps: length of its chain.
-        learning_rate: at the beginning; it falls evenly to 0.
+        learning_rate: at the start; it falls linearly to 0.
         validation_scenarios: how many.
         jobs_per_node: length of a validation scenario.
     """
@@ -78,13 +80,13 @@ class TrainingPlan:
     @property
     def command(self) -> str:
         """What to type for this plan's seed, decisions and nodes."""
-        least, most = self.n_nodes
-        options = f"--seed {self.seed} --decisions {self.decisions} --nodes {least} {most}"
+        smallest, largest = self.n_nodes
+        options = f"--seed {self.seed} --decisions {self.decisions} --nodes {smallest} {largest}"
         return f"python -m rl_agent.train_placement {options}"
 
 
 def make_model(plan: TrainingPlan) -> LADTS:
-    """Return an untrained model on fresh fleets; it plays the rule it starts from."""
+    """Return an untrained model on fresh fleets; it plays the rule that it starts from."""
 
     def make_env() -> EdgePlacementEnv:
         return EdgePlacementEnv(
@@ -119,9 +121,9 @@ def make_model(plan: TrainingPlan) -> LADTS:
 
 
 def validation_scenarios(plan: TrainingPlan) -> list[PlacementScenario]:
-    """Return the scenarios that choose among rounds: loads, fleet sizes and both kinds of arrivals in turn."""
-    least, most = plan.n_nodes
-    sizes = [round(least * (most / least) ** quantile) for quantile in VALIDATION_QUANTILES]
+    """Return the scenarios that rounds are compared on; loads, fleet sizes and kinds of arrivals alternate."""
+    smallest, largest = plan.n_nodes
+    sizes = [round(smallest * (largest / smallest) ** quantile) for quantile in VALIDATION_QUANTILES]
     return [
         ScenarioSpec(
             n_nodes=sizes[n % len(sizes)],
@@ -134,15 +136,16 @@ def validation_scenarios(plan: TrainingPlan) -> list[PlacementScenario]:
 
 
 def mean_delays_s(placer: Placer, scenarios: Sequence[PlacementScenario]) -> FloatArray:
-    """(scenarios,) mean service delay under `placer`."""
+    """(scenarios,) mean service delay in seconds under `placer`."""
     return np.array([Simulator(scenario).run(placer).mean() for scenario in scenarios])
 
 
 class Validation(BaseCallback):
-    """Lets the policy meet the validation scenarios after every round, and keeps the best one seen in a folder.
+    """Plays the validation scenarios after every round, and keeps the best policy in a folder.
 
     Attributes:
-        rounds: what each round's policy was worth beside the rule it began as.
+        rounds: for each round its decisions, the mean log ratio of the policy's delay to the rule's, and its standard
+            error.
     """
 
     def __init__(self, plan: TrainingPlan, out: Path) -> None:
@@ -183,10 +186,10 @@ class Validation(BaseCallback):
 
 
 def train(plan: TrainingPlan, out: Path) -> PolicyCard:
-    """Train by `plan` and leave the best policy in the folder `out`.
+    """Train by `plan` and export the best policy to the folder `out`.
 
     Returns:
-        The card of the exported policy; `training` holds the plan and every round's ratio to the rule.
+        The card of the exported policy; its `training` holds the plan and every round's ratio to the rule.
     """
     th.set_num_threads(1)
     validation = Validation(plan, out)
@@ -221,7 +224,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if not 1 <= arguments.nodes[0] <= arguments.nodes[1]:
-        parser.error("--nodes takes the least number of nodes and then the most, both at least 1")
+        parser.error("--nodes takes the smallest and then the largest number of nodes, both at least 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     plan = TrainingPlan(seed=arguments.seed, decisions=arguments.decisions, n_nodes=tuple(arguments.nodes))
     card = train(plan, arguments.out)

@@ -97,21 +97,6 @@ def test_the_same_seed_gives_the_same_delays():
     np.testing.assert_array_equal(first, second)
 
 
-def test_bursts_keep_the_mean_rate_and_raise_the_variance_of_counts():
-    def counts(arrivals):
-        jobs = ScenarioSpec(n_nodes=5, jobs_per_node=200, arrivals=arrivals).draw(0).jobs
-        return np.histogram([job.arrival_s for job in jobs], bins=np.arange(0.0, jobs[-1].arrival_s, 10.0))[0]
-
-    poisson, bursty = counts("poisson"), counts("bursty")
-    assert bursty.mean() == pytest.approx(poisson.mean(), rel=0.3)
-    assert bursty.var() / bursty.mean() > 3.0 * poisson.var() / poisson.mean()
-
-
-def test_nodes_span_the_speed_ratio():
-    speeds = [node.s_per_unit["model-0"] for node in ScenarioSpec(n_nodes=20).draw(0).nodes]
-    assert 3.5 < max(speeds) / min(speeds) < 8.0
-
-
 def test_a_placer_that_never_places_is_told_so_instead_of_looping_for_ever():
     class Idle(EarliestCompletionPlacer):
         def considers(self, room):
