@@ -1,8 +1,9 @@
-"""Who may import whom, and what an import may load (docs/architecture.md, docs/code.md)."""
+"""Who may import whom, and what an import may load (docs/code.md)."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,27 @@ def test_a_circle_would_be_found():
     assert rooms(arrows, ".") == {"a": {"b"}, "b": {"a"}}
     assert circle(rooms(arrows, ".")) == ["a", "b", "a"]
     assert rooms(arrows, "b") == {"b/y.py": {"b/z.py"}, "b/z.py": set()}
+
+
+CODE_PAGE = (ROOT / "docs" / "code.md").read_text()
+ROOMS = re.findall(r"^\| `(\w+/[^`]+?)/?` \|", CODE_PAGE, re.MULTILINE)
+
+
+def test_each_room_has_one_line_in_docs_code():
+    folders = {path for path in FOLDERS if path != "." and path not in PACKAGES}
+    alone = {path for path in MODULES if path.count("/") == 1 and not path.endswith("__init__.py")}
+    assert sorted(ROOMS) == sorted(folders | alone)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_room_imports_only_rooms_above_it_in_docs_code(package):
+    arrows = rooms(IMPORTS, package)
+    order = [room for room in ROOMS if room in arrows]
+    below = {f"{room} -> {other}" for room in order for other in arrows[room] if other in order[order.index(room) :]}
+    assert unexpected(f"room order of {package}", below) == []
+
+
+def test_each_path_in_docs_code_exists():
+    spans = re.findall(r"`([\w/.]+)`", CODE_PAGE)
+    paths = {span for span in spans if "/" in span or span.endswith((".py", ".md", ".toml"))}
+    assert unexpected("path in docs/code.md", {path for path in paths if not (ROOT / path).exists()}) == []
