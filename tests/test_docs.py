@@ -62,6 +62,15 @@ def test_the_glossary_has_each_kind_of_failure_event_and_delay() -> None:
     assert first_cells("Parts of the service delay") == set(Delays.model_fields)
 
 
+def test_each_name_of_the_code_that_the_glossary_explains_is_in_the_code() -> None:
+    names = {span for _, name, _ in cells(GLOSSARY, "Names in the code") for span in code_spans(name)}
+    source = "\n".join(SOURCES.values())
+    assert (
+        unexpected("glossary name", {n for n in names if not re.search(rf"^(class {n}\b|{n}\b.* = )", source, re.M)})
+        == []
+    )
+
+
 def test_the_architecture_has_each_exchange_queue_and_policy() -> None:
     spans = set(code_spans(ARCHITECTURE))
     named = [*EXCHANGES, *PLANNER_QUEUES, TRAIN_QUEUE, *policies(Settings(_env_file=None))]
