@@ -24,8 +24,8 @@ from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.policy.node_policy import NodePolicy
 from rl_agent.policy.rows import COLUMN
 
-NODES = (3, 20, 50, 200, 1000)
-BATCHES = (1, 20, 500)
+NODES = (3, 20, 50, 200, 1000)  # latency grows with the nodes: from the smallest fleet to a hub with a thousand
+BATCHES = (1, 20, 500)  # jobs at once: an idle planner, a busy one, a burst
 STATUS = "/proc/self/status"
 
 

@@ -26,9 +26,9 @@ from rl_agent.placing.placer import Placement, Placer
 from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, RandomPlacer
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 
-EVALUATION_SEED = 500_000
+EVALUATION_SEED = 500_000  # training and validation draw from below it: see rl_agent/edge_placement/train.py
 REFERENCE = "earliest completion"
-LOADS = (0.5, 0.7, 0.9, 1.1)
+LOADS = (0.5, 0.7, 0.9, 1.1)  # the last is more than the fleet can do: there the queue only grows
 
 
 @dataclass(frozen=True)

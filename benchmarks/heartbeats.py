@@ -25,8 +25,8 @@ from broker_config.settings import Settings
 from broker_config.topology import OUTCOMES, OUTCOMES_QUEUE, outcome_key
 from planner.cli.processes import Processes, planner_command
 
-SHARE = 0.5
-AT_ONCE = 500
+MAX_CORE_SHARE = 0.5  # of one core for reports; the other half is for jobs
+MESSAGES_PER_PUBLISH = 500  # each publish waits once for the confirms of all its messages
 START_TIMEOUT_S = 120.0
 
 
@@ -62,8 +62,8 @@ def measure(settings: Settings, planner: psutil.Process, nodes: int, reports: in
 
 def drain(publisher: Publisher, app, messages: list[Post]) -> None:  # noqa: ANN001  # Celery has no types
     """Publish all messages and wait until the planner has taken them."""
-    for start in range(0, len(messages), AT_ONCE):
-        publisher.publish(messages[start : start + AT_ONCE])
+    for start in range(0, len(messages), MESSAGES_PER_PUBLISH):
+        publisher.publish(messages[start : start + MESSAGES_PER_PUBLISH])
     with app.connection_for_read() as connection:
         queue = OUTCOMES_QUEUE(connection.default_channel)
         while queue.queue_declare(passive=True).message_count:
@@ -88,7 +88,7 @@ def main() -> None:
                 wait_for_planner(settings.data_dir / "planner.log")
                 assert planner is not None  # it has just been started
                 cost_s = measure(settings, psutil.Process(planner.pid), nodes, options.reports)
-            print(f"{nodes:>8,}{1e3 * cost_s:16.2f}{nodes * cost_s / SHARE:30.1f}", flush=True)
+            print(f"{nodes:>8,}{1e3 * cost_s:16.2f}{nodes * cost_s / MAX_CORE_SHARE:30.1f}", flush=True)
 
 
 def wait_for_planner(log: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from broker_config.messages import ImageRequest
 from workers.pipelines import DiffusersEngine, PipelineOptions
 
-IMAGE_STEPS = (1, 2, 4, 8, 12, 16, 24, 32)
+IMAGE_STEPS = (1, 2, 4, 8, 12, 16, 24, 32)  # wide enough apart to tell the slope from the intercept
 
 
 def median_ms(engine: DiffusersEngine, size_px: int, image_steps: int, n: int, rounds: int) -> float:

@@ -26,8 +26,8 @@ from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner
 
-WAITING = (10, 100, 1_000, 10_000)
-NODES = (3, 10, 30, 100, 300)
+WAITING = (10, 100, 1_000, 10_000)  # a cost that grows with the queue shows over three decades
+NODES = (3, 10, 30, 100, 300)  # a cost that grows with the fleet shows over two
 PNG = b"\x89PNG\r\n\x1a\n"
 IMAGE = StoredImage.inline(PNG, 0)
 

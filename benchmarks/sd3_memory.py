@@ -23,9 +23,9 @@ from typing import Any
 import torch
 
 IMAGE_PX = 128
-IMAGE_STEPS = 2
+IMAGE_STEPS = 2  # seconds per image step are the time from the end of the first to the end of the second
 DECODED_PX = 768
-BLOCK = 2**24
+BLOCK = 2**24  # random weights drawn once and repeated: drawing all 8 billion would take longer than the rest
 MIB = 2**20
 
 VARIANTS: dict[str, dict[str, Any]] = {

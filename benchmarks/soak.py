@@ -41,7 +41,7 @@ from planner.errors import JobFailedError
 from planner.ledger.ledger import Ledger
 
 WORKERS = (STEADY, "two", "three")
-JOBS_AT_ONCE = 40
+JOBS_AT_ONCE = 40  # enough to keep jobs WAITING behind three windows of two
 START_TIMEOUT_S = 120.0
 LAST_RESULT_S = 300.0
 RESUBMIT_PAUSE_S = 0.5

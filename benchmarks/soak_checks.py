@@ -28,11 +28,11 @@ STATE_OF_ANSWER = {
 }
 SAMPLE_EVERY_S = 1.0
 WARM_UP_S = 20.0  # imports, first connections, caches of statements
-LEAST_SAMPLES = 30
-MOST_GROWTH_MIB = 10.0
+MIN_SAMPLES = 30  # ten a third, so that one outlier does not move its median
+MAX_GROWTH_MIB = 10.0
 """Growth from the first to the last third of a process's life. A planner that kept 5 KB of each job would pass
 it within ten minutes; what the allocator keeps of the burst after a broker's death stays below it."""
-SHOWN_PROBLEMS = 20
+SHOWN_PROBLEMS = 20  # one screen; a broken invariant shows in every job
 
 
 def audit(ledger: Ledger, settings: Settings, heard: Mapping[str, str | None]) -> list[str]:
@@ -74,9 +74,9 @@ class MemoryLog(Watch):
     def problems(self) -> list[str]:
         """Say which process has grown."""
         return [
-            f"{name} grew from {first:.0f} to {last:.0f} MiB: more than {MOST_GROWTH_MIB:g}"
+            f"{name} grew from {first:.0f} to {last:.0f} MiB: more than {MAX_GROWTH_MIB:g}"
             for name, (first, last, _) in self._lives().items()
-            if last - first > MOST_GROWTH_MIB
+            if last - first > MAX_GROWTH_MIB
         ]
 
     def rows(self) -> dict[str, str]:
@@ -91,7 +91,7 @@ class MemoryLog(Watch):
         longest: dict[str, tuple[float, float, float]] = {}
         for (name, _), samples in sorted(self._samples.items(), key=lambda item: len(item[1])):
             third = len(samples) // 3
-            if len(samples) >= LEAST_SAMPLES:
+            if len(samples) >= MIN_SAMPLES:
                 longest[name] = (
                     statistics.median(samples[:third]),
                     statistics.median(samples[-third:]),

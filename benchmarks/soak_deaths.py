@@ -1,4 +1,4 @@
-"""Who dies when, in a soak: each kind of process at random times, by kill -9."""
+"""Which process dies when, in a soak: each kind of process at random times, by kill -9."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from planner.cli.processes import Service
 STEADY = "one"
 """The worker that is never killed."""
 WORKER_EVERY_S, PLANNER_EVERY_S, BROKER_EVERY_S = 6.0, 12.0, 30.0
-LEAST_LIFE_S = 3.0  # whoever dies sooner has not begun to work
+MIN_LIFE_S = 3.0  # a process that dies sooner has not begun to work
 LOOK_EVERY_S = 0.2
 
 
 class Deaths(Watch):
-    """Kills until the block ends; nobody dies in the last tenth, so that the last jobs can end.
+    """Kills until the block ends. Nothing is killed in the last tenth, so that the last jobs can end.
 
     Args:
-        services: by name; whoever watches them starts them again.
-        broker: killed and started here; None: nobody may kill it.
+        services: by name; their watcher restarts them.
+        broker: killed and started here; None: it is left alone.
         chance: of times and victims.
         seconds: how long the soak lasts.
 
@@ -51,7 +51,7 @@ class Deaths(Watch):
         self._due = {what: self._next(what) for what in self._every_s}
 
     def look(self) -> None:
-        """Kill whoever is due."""
+        """Kill the processes that are due."""
         self.watch()
         share = (time.monotonic() - self._began) / self._seconds
         if share > 0.9:
@@ -68,7 +68,7 @@ class Deaths(Watch):
 
     def _kill(self, name: str) -> None:
         service = self._services[name]
-        if service.process is not None and time.monotonic() - service.started_at > LEAST_LIFE_S:
+        if service.process is not None and time.monotonic() - service.started_at > MIN_LIFE_S:
             service.process.kill()
             self.killed[name] += 1
 
