@@ -1,1 +1,1 @@
-"""The paper's edge offloading model: tasks arrive in slots, every server may take any of them."""
+"""The paper's edge offloading model: tasks arrive in slots, and any server may take any task."""

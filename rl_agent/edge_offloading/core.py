@@ -1,7 +1,7 @@
-"""The model itself: many episodes side by side, one decision in each per step.
+"""The dynamics of the model: many episodes in parallel, one decision in each per step.
 
-Knows backlogs, delays and the order in which tasks are put to the placer; knows nothing of observations as networks
-see them (``features``), of Gymnasium (``env``) or of stable-baselines3 (``vec_env``).
+Backlogs, delays and the order of decisions are here. Left out: observations for networks (``features``), Gymnasium
+(``env``) and stable-baselines3 (``vec_env``).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, BoolArray, Float
 
 @dataclass(frozen=True, kw_only=True)
 class OffloadingDecision:
-    """What is known of the task to place next in each of E episodes; arrays of shape (E,) or (E, B).
+    """The task to place next in each of E episodes, and the servers' state; arrays of shape (E,) or (E, B).
 
     Attributes:
-        task: index into the episode's arrivals. slot: the slot it is decided in. waited_s: since it arrived.
+        task: index into the episode's arrivals. slot: the slot of the decision. waited_s: time since it arrived.
         station: where it arrived. number: n, its number there. data_mbit, work, result_mbit: of the task.
-        backlog_slot_start: q, Gcycles of every server at slot start, shape (E, B).
-        backlog: q + s, with what was placed in this slot before, shape (E, B).
+        backlog_slot_start: q, backlog of every server at slot start in Gcycles, shape (E, B).
+        backlog: q + s, backlog including the tasks placed earlier in this slot, shape (E, B).
         has_room: servers that may be chosen, shape (E, B).
     """
 
@@ -40,22 +40,23 @@ class OffloadingDecision:
 
 
 class OffloadingCore:
-    """Plays E episodes of the paper's model in step.
+    """Plays E episodes of the paper's model in parallel.
 
-    Without ageing (the paper): tasks are placed in the slot of their arrival, in the order of station and number, on
-    any server. With ageing the planner's way: in every slot all tasks that wait are put to the placer in the order of
-    work + ageing * arrival time, only on servers that could start them within the slot; what finds no such server
-    stays waiting and is movable. After the last slot the rest is placed in further slots without arrivals.
+    Without ageing (the paper), a task is placed in the slot of its arrival, on any server; tasks are ordered by station
+    and number. With ageing (the planner's order), all waiting tasks of a slot are ordered by work + ageing * arrival
+    time, and a task may be placed only on a server that could start it within the slot. If there is no such server, it
+    keeps waiting and can still be placed anywhere. After the last slot the remaining tasks are placed in further slots
+    without arrivals.
 
     Args:
         scenario: parameters.
         n_episodes: E.
-        ageing_gcycles_per_s: c of the order; None is the paper's arrival order, infinity is arrival order with late
+        ageing_gcycles_per_s: c of the order; None is the paper's order, infinity is order of arrival with late
             placement, 0 is shortest first.
 
     Source: arXiv 2412.18212, eqs. 1-6: delay = (q_a + s_a)/f_a + w/f_a + result/r_a + [a != b] d/r_a;
     q_a(t+1) = max(q_a + s_a - f_a, 0).
-    Differs: ``ageing_gcycles_per_s`` is ours; a task that waited adds the wait to its delay.
+    Differs: ``ageing_gcycles_per_s`` is ours; waiting before the placement is part of a task's delay.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class OffloadingCore:
 
     @property
     def tasks(self) -> Arrivals:
-        """The tasks being played; ``begin`` sets them."""
+        """The tasks of the current episodes; ``begin`` sets them."""
         if self._tasks is None:
             raise RuntimeError("no tasks to play: call begin(), or reset() of the environment, first")
         return self._tasks
@@ -94,12 +95,12 @@ class OffloadingCore:
             self._begin_episode(e)
 
     def replace(self, e: int, arrivals: Arrivals) -> None:
-        """Start episode ``e`` anew on the single episode of ``arrivals``; the others go on."""
+        """Restart episode ``e`` on the single episode of ``arrivals``; the others continue."""
         self.tasks.overwrite(e, arrivals)
         self._begin_episode(e)
 
     def decision(self) -> OffloadingDecision:
-        """Return what is known of the task to place next in every episode."""
+        """Return the task to place next in every episode, and the servers' state."""
         tasks, rows = self.tasks, self._rows
         task = self._agenda[rows, self._cursor]
         return OffloadingDecision(
@@ -123,11 +124,11 @@ class OffloadingCore:
             server: chosen servers, shape (E,).
 
         Returns:
-            Service delays in seconds and which episodes have ended, both of shape (E,). An ended episode shows the
-            first task of the slot that is not scheduled, if it has one, until ``replace`` starts another.
+            Service delays in seconds, and which episodes have ended, both of shape (E,). An ended episode shows the
+            first task of the unscheduled slot, if it has one, until ``replace`` restarts it.
 
         Raises:
-            ValueError: a server that does not exist or has no room.
+            ValueError: a server does not exist or has no room.
         """
         rows, now = self._rows, self.decision()
         if server.min() < 0 or server.max() >= self.scenario.n_servers:
@@ -148,7 +149,7 @@ class OffloadingCore:
     def _has_room(self) -> BoolArray:
         if self.ageing_gcycles_per_s is None:
             return np.ones_like(self.backlog, dtype=np.bool_)
-        # What is shown after the end of an episode may go anywhere.
+        # The task shown after the end of an episode may go to any server.
         has_room: BoolArray = (self.backlog < self.capacity * SLOT_S) | (self._length == 0)[:, None]
         return has_room
 
@@ -159,7 +160,7 @@ class OffloadingCore:
         self._next_slot(e)
 
     def _next_slot(self, e: int) -> bool:
-        """Move episode ``e`` to the next slot with something to place; return whether its tasks are used up."""
+        """Move episode ``e`` to the next slot with a task to place; return whether there is none."""
         agenda = self._agenda[e, self._cursor[e] : self._length[e]].copy()
         while True:
             if self.slot[e] >= 0:
@@ -190,7 +191,7 @@ class OffloadingCore:
 def service_delay(
     scenario: OffloadingScenario, now: OffloadingDecision, ahead: FloatArray, server: IntArray
 ) -> FloatArray:
-    """Return the delays, without past waiting, of placing E tasks behind ``ahead`` Gcycles on ``server``; seconds."""
+    """Return the seconds that E tasks take behind ``ahead`` Gcycles on ``server``, without earlier waiting."""
     capacity, rate = scenario.capacity[server], scenario.rate[server]
     input_s = np.where(server != now.station, now.data_mbit / rate, 0.0)
     delay: FloatArray = (ahead + now.work) / capacity + now.result_mbit / rate + input_s

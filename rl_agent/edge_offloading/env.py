@@ -16,31 +16,31 @@ from rl_agent.ladts.layout import ObservationLayout
 
 
 class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
-    """Places image tasks that arrive in slots at edge servers, one task per step.
+    """Placement of image tasks, which arrive in slots at edge servers, one task per step.
 
     ## Model
     B servers, each the ingress of its own tasks; ``n_slots`` slots of one second; 1..N tasks per server and slot. The
-    service delay of a task (b, n) on server a is waiting, computing, result transfer and, if a is not b, input
-    transfer: (q_a + s_a)/f_a + w/f_a + result/r_a + [a != b] d/r_a seconds, with q_a the backlog at slot start and s_a
-    what was placed on a in this slot before. Then q_a(t+1) = max(q_a + s_a - f_a, 0).
+    service delay of a task (b, n) on server a is the time for waiting, computing, result transfer and, if a is not b,
+    input transfer: (q_a + s_a)/f_a + w/f_a + result/r_a + [a != b] d/r_a seconds. Here q_a is the backlog at slot start
+    and s_a the work placed on a earlier in this slot. Then q_a(t+1) = max(q_a + s_a - f_a, 0).
 
     ## Action
     ``Discrete(B)``: the server.
 
     ## Observation
-    ``Box`` of shape (B, 12), one row per server; (job) columns are equal in all rows.
+    ``Box`` of shape (B, 12), one row per server; columns marked (job) are equal in all rows.
 
     | # | column | unit | low | high |
     |---|---|---|---|---|
     | 0 | eligible: the server may be chosen | 1 or 0 | 0 | 1 |
-    | 1 | score of a rule without learning, see ``observation`` | logit | -10 | 0 |
+    | 1 | score of a rule, see ``observation`` | logit | -10 | 0 |
     | 2 | (job) key of the latent action: slot, station, task number | | 0 | n_slots B N |
     | 3 | (job) work w | Gcycles | 0 | 4.3 |
     | 4 | (job) input size d | Mbit | 0 | 5 |
-    | 5 | (job) time waited so far | s | 0 | everything on the slowest server |
+    | 5 | (job) time waited so far | s | 0 | all tasks on the slowest server |
     | 6 | backlog | 10 s | 0 | likewise |
     | 7 | backlog | Gcycles | 0 | likewise |
-    | 8 | how much later than on the best server it would complete | s | 0 | 10 |
+    | 8 | completion time minus that on the best server | s | 0 | 10 |
     | 9 | computing time w/f | s | 0 | 4.3 / slowest |
     | 10 | transfer, input and result | s | 0 | 6 / slowest link |
     | 11 | capacity over mean capacity | | 0 | B |
@@ -49,20 +49,20 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
     Minus the service delay of the task just placed, in seconds.
 
     ## End
-    Never ``terminated`` in the paper's order: after the last scheduled slot the episode is ``truncated``, and the final
-    observation shows the first task of the slot that follows. With ageing the episode goes on without arrivals until
-    every task is placed, and is then ``terminated``.
+    In the paper's order an episode is never ``terminated``. After the last scheduled slot it is ``truncated``, and the
+    final observation shows the first task of the following slot. With ageing the episode continues without arrivals
+    until every task is placed, and is then ``terminated``.
 
     ## Randomness
-    ``reset(seed=...)`` seeds the arrivals; same seed, same trajectory. Capacities and rates belong to the scenario
-    (``server_seed``) and do not change.
+    ``reset(seed=...)`` seeds the arrivals; the same seed gives the same trajectory. Capacities and rates belong to the
+    scenario (``server_seed``) and do not change.
 
     Args:
         n_servers, n_tasks, n_slots, max_image_steps, capacity_gcycles_s, server_seed, variant: see
             ``OffloadingScenario``.
-        observation: ``slot_start`` (the paper: backlogs as they were when the slot began; scores are the common plan's)
-            or ``in_slot`` (with what has been placed in the slot; scores are those of earliest completion).
-        ageing_gcycles_per_s: None, or the planner's order, see ``OffloadingCore``.
+        observation: ``slot_start`` (the paper: backlogs at slot start; scores of the common plan) or ``in_slot``
+            (backlogs including the tasks placed in the slot; scores of earliest completion).
+        ageing_gcycles_per_s: None for the paper's order, a number for the planner's, see ``OffloadingCore``.
 
     Source: arXiv 2412.18212. Differs: see docs/lad_ts.md.
 
@@ -115,7 +115,7 @@ class EdgeOffloadingEnv(gym.Env[NDArray[np.float32], np.int64]):
         """Place the current task on server ``action``.
 
         Raises:
-            ValueError: no such server, or it has no room.
+            ValueError: the server does not exist or has no room.
         """
         delay, ended = self.core.step(np.array([action], dtype=np.int64))
         drains = self.core.ageing_gcycles_per_s is not None

@@ -1,17 +1,17 @@
-"""Rules that keep tasks waiting at the planner until a server has room, and the bound no rule can pass.
+"""Rules that keep tasks waiting at the planner until a server has room, and a lower bound for all rules.
 
-A task here may be overtaken while it waits; once on a server it stays there.
+A task may be overtaken while it waits; once placed on a server it stays there.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, BoolArray, FloatArray
+from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, BoolArray, FloatArray, IntArray
 
 
 def ordered_pull(arrivals: Arrivals, *, ageing_gcycles_per_s: float) -> FloatArray:
-    """A shared pool ordered by work + ageing * arrival; a server that falls idle takes the first.
+    """A shared pool ordered by work + ageing * arrival time; a server that becomes idle takes the first task.
 
     Args:
         arrivals: the tasks.
@@ -20,40 +20,56 @@ def ordered_pull(arrivals: Arrivals, *, ageing_gcycles_per_s: float) -> FloatArr
     Returns:
         Service delays in seconds, waiting included, shape (E, P).
     """
-    scenario = arrivals.scenario
-    capacity = scenario.capacity
-    n_episodes = arrivals.n_episodes
-    rows = np.arange(n_episodes)
-    backlog = np.zeros((n_episodes, scenario.n_servers))
+    capacity = arrivals.scenario.capacity
+    rows = np.arange(arrivals.n_episodes)
+    backlog = np.zeros((arrivals.n_episodes, arrivals.scenario.n_servers))
     delays = np.full(arrivals.work.shape, np.nan)
-    scheduled = arrivals.is_scheduled
-    key = np.where(scheduled, arrivals.work + ageing_gcycles_per_s * arrivals.slot * SLOT_S, np.inf)
+    waits = arrivals.is_scheduled.copy()
+    key = np.where(waits, arrivals.work + ageing_gcycles_per_s * arrivals.slot * SLOT_S, np.inf)
     # All tasks of an episode by key; a slot walks over those that have arrived and still wait.
     order = np.argsort(key, axis=1, kind="stable")
-    arrival = np.where(scheduled, arrivals.slot, np.iinfo(np.int64).max)
-    waits = scheduled.copy()
     t = 0
     while waits.any():
-        for task, active in _candidates(waits & (arrival <= t), order):
-            work = arrivals.work[rows, task]
-            free = backlog / capacity < SLOT_S
-            active = active & free.any(axis=1)
-            if not active.any():
+        for task, is_task in _candidates(waits & (arrivals.slot <= t), order):
+            placed, delay_s = _pull(arrivals, t, task, is_task, backlog)
+            if not placed.any():
                 break
-            elsewhere = arrivals.station[rows, task, None] != np.arange(scenario.n_servers)
-            mbit = arrivals.result_mbit[rows, task, None] + elsewhere * arrivals.data_mbit[rows, task, None]
-            service = (backlog + work[:, None]) / capacity + mbit / scenario.rate
-            chosen = np.where(free, backlog / capacity, np.inf).argmin(axis=1)
-            delay = t * SLOT_S - arrivals.slot[rows, task] * SLOT_S + service[rows, chosen]
-            delays[rows[active], task[active]] = delay[active]
-            waits[rows[active], task[active]] = False
-            backlog[rows[active], chosen[active]] += work[active]
+            delays[rows[placed], task[placed]] = delay_s[placed]
+            waits[rows[placed], task[placed]] = False
         backlog = np.maximum(backlog - capacity * SLOT_S, 0.0)
         t += 1
     return delays
 
 
-def _candidates(waits: BoolArray, order: np.ndarray) -> zip[tuple[np.ndarray, BoolArray]]:
+def _pull(
+    arrivals: Arrivals, t: int, task: IntArray, is_task: BoolArray, backlog: FloatArray
+) -> tuple[BoolArray, FloatArray]:
+    """Place one task of every episode on the server that can start it first, and add its work to ``backlog``.
+
+    Args:
+        arrivals: the tasks.
+        t: the slot.
+        task: one task of every episode, shape (E,).
+        is_task: whether the episode has one, shape (E,).
+        backlog: Gcycles, shape (E, B); changed in place.
+
+    Returns:
+        Which tasks found a server that is free within the slot, and all service delays in seconds, both (E,).
+    """
+    scenario = arrivals.scenario
+    rows, work = np.arange(len(task)), arrivals.work[np.arange(len(task)), task]
+    waiting_s = backlog / scenario.capacity
+    free = waiting_s < SLOT_S
+    chosen = np.where(free, waiting_s, np.inf).argmin(axis=1)
+    elsewhere = arrivals.station[rows, task] != chosen
+    mbit = arrivals.result_mbit[rows, task] + elsewhere * arrivals.data_mbit[rows, task]
+    service_s = (backlog[rows, chosen] + work) / scenario.capacity[chosen] + mbit / scenario.rate[chosen]
+    placed: BoolArray = is_task & free.any(axis=1)
+    backlog[rows[placed], chosen[placed]] += work[placed]
+    return placed, t * SLOT_S - arrivals.slot[rows, task] * SLOT_S + service_s
+
+
+def _candidates(waits: BoolArray, order: IntArray) -> zip[tuple[IntArray, BoolArray]]:
     """Return, rank by rank, the next waiting task of every episode and whether it has one."""
     waiting_in_order = np.take_along_axis(waits, order, axis=1)
     n_waiting = waiting_in_order.sum(axis=1)
@@ -64,10 +80,10 @@ def _candidates(waits: BoolArray, order: np.ndarray) -> zip[tuple[np.ndarray, Bo
 
 
 def pooled_srpt(arrivals: Arrivals) -> FloatArray:
-    """A lower bound on the mean delay of any rule: one server of all capacities together, least remaining work first.
+    """A lower bound on the mean delay of any rule: one server with the total capacity, shortest remaining work first.
 
-    Any rule's completions can be reproduced by a preemptive server that is as fast as all servers together, and for
-    that server shortest remaining first has the least mean. The result transfer at the best rate is added.
+    A preemptive server that is as fast as all servers together can reproduce the completions of any rule, and for such
+    a server shortest remaining first has the smallest mean. The result transfer at the best rate is added.
 
     Returns:
         Service delays in seconds, shape (E, P).

@@ -1,7 +1,7 @@
-"""Rules without learning, in the paper's order: tasks are placed in their slot, servers are first come first served.
+"""Rules without learning, in the paper's order: tasks are placed in their slot, servers are first come, first served.
 
-Each rule plays all tasks of a slot, or one task of all episodes, at once. Rules with an order of their own, or that
-place late, are in ``pulls``.
+A rule plays all tasks of a slot, or one task of all episodes, at once. Rules that reorder tasks or place them late are
+in ``pulls``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 from rl_agent.edge_offloading.scenario import SLOT_S, Arrivals, FloatArray, IntArray, OffloadingScenario, SlotTasks
 
 SlotRule = Callable[[Arrivals, FloatArray, SlotTasks], IntArray]
-"""Answers all tasks of a slot from the backlog at slot start: (arrivals, q (E, B), slot) -> servers (E, M)."""
+"""Places all tasks of a slot by the backlog at slot start: (arrivals, q (E, B), slot) -> servers (E, M)."""
 
 
 def play_slot_rule(arrivals: Arrivals, rule: SlotRule) -> FloatArray:
-    """Play a rule that does not look at what was placed within the slot.
+    """Play a rule that ignores what was placed earlier in the slot.
 
     Returns:
         Service delays in seconds, shape (E, P); NaN where there is no scheduled task.
@@ -36,17 +36,17 @@ def play_slot_rule(arrivals: Arrivals, rule: SlotRule) -> FloatArray:
 
 
 def greedy(arrivals: Arrivals, *, shortest_first: bool = False, computing_weight: float = 1.0) -> FloatArray:
-    """Earliest completion, knowing what was placed before in the slot: the paper's "Opt-TS".
+    """Earliest completion, knowing what was placed earlier in the slot: the paper's "Opt-TS".
 
     Args:
         arrivals: the tasks.
         shortest_first: handle the tasks of a slot by work instead of by station and number.
-        computing_weight: how much a task's own computing time counts beside its waiting and transfer. Above 1, long
-            tasks wait for fast servers, and the short queues of slow ones are left to short tasks, as in size interval
-            task assignment (Harchol-Balter, Crovella and Murta 1999).
+        computing_weight: weight of a task's own computing time beside its waiting and transfer. Above 1, long tasks
+            wait for fast servers and leave the short queues of slow servers to short tasks, as in size interval task
+            assignment (Harchol-Balter, Crovella and Murta 1999).
 
     Returns:
-        Service delays, shape (E, P).
+        Service delays in seconds, shape (E, P).
     """
     scenario = arrivals.scenario
     backlog = np.zeros((arrivals.n_episodes, scenario.n_servers))
@@ -70,15 +70,15 @@ def shared_queue(arrivals: Arrivals, *, reserved: int = 0) -> FloatArray:
 
     Args:
         arrivals: the tasks.
-        reserved: messages a server takes besides the one it works on (Celery's prefetch beyond 1).
+        reserved: messages that a server takes besides the one it works on (Celery's prefetch beyond 1).
 
     Returns:
-        Service delays, shape (E, P).
+        Service delays in seconds, shape (E, P).
     """
     scenario = arrivals.scenario
     n_servers = scenario.n_servers
     rows = np.arange(arrivals.n_episodes)
-    # free[e, b, k]: when server b of episode e finishes the job k before its last one, oldest first.
+    # free[e, b]: when server b of episode e finishes its last reserved + 1 tasks, oldest first.
     free = np.zeros((arrivals.n_episodes, n_servers, reserved + 1))
     turn = np.zeros(arrivals.n_episodes, dtype=np.int64)
     delays = np.full(arrivals.work.shape, np.nan)
@@ -87,7 +87,7 @@ def shared_queue(arrivals: Arrivals, *, reserved: int = 0) -> FloatArray:
         backlog = np.maximum(free[:, :, -1] - now, 0.0) * scenario.capacity
         ahead, server = np.zeros(slot.work.shape), np.zeros(slot.index.shape, dtype=np.int64)
         for m in range(slot.work.shape[1]):
-            # A server with room asks at once; among those asking together the broker deals in turn.
+            # A server with room asks at once; among those that ask together the broker serves in turn.
             asks = np.maximum(free[:, :, 0], now)
             first = asks <= asks.min(axis=1, keepdims=True)
             chosen = np.where(first, (np.arange(n_servers) - turn[:, None]) % n_servers, n_servers).argmin(axis=1)
@@ -103,23 +103,23 @@ def shared_queue(arrivals: Arrivals, *, reserved: int = 0) -> FloatArray:
 
 
 def least_backlog(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
-    """Every task goes where the backlog in seconds was least at slot start."""
+    """Place every task on the server whose backlog in seconds was smallest at slot start."""
     server = (backlog / arrivals.scenario.capacity).argmin(axis=1)
     return np.broadcast_to(server[:, None], slot.index.shape).copy()
 
 
 def local_only(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
-    """Every task stays where it arrived."""
+    """Place every task where it arrived."""
     return slot.station
 
 
 def round_robin(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
-    """Deal the tasks out in turn, regardless of capacity."""
+    """Place the tasks on the servers in turn, regardless of capacity."""
     return slot.index % arrivals.scenario.n_servers
 
 
 def weighted_round_robin(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
-    """Deal the tasks out in turn, each server as often as its capacity says, spread evenly, by one counter."""
+    """Place the tasks on the servers in turn, each in proportion to its capacity and evenly spread, by one counter."""
     turns = smooth_turns(arrivals.scenario.capacity)
     return turns[slot.index % len(turns)]
 
@@ -136,9 +136,9 @@ def random_server(rng: np.random.Generator, *, by_capacity: bool = False) -> Slo
 
 
 def water_filling(rng: np.random.Generator) -> SlotRule:
-    """Return the rule that draws servers by the share each needs to level the expected backlogs.
+    """Return the rule that draws servers by the share that each needs to level the expected backlogs.
 
-    Sees slot-start backlogs only; every agent draws on its own.
+    It sees slot-start backlogs only, and every agent draws independently.
     """
 
     def rule(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
@@ -153,11 +153,11 @@ def water_filling(rng: np.random.Generator) -> SlotRule:
 
 
 def common_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
-    """All agents follow one plan made from slot-start backlogs, station, task number and E[K] alone.
+    """All agents follow one plan made of slot-start backlogs, station, task number and E[K] alone.
 
-    The plan goes over every task number of every station in handling order and places it greedily, counting its mean
-    work times the probability that there is such a task. (A plan of E[K] tasks of mean work per station scores 1.23
-    instead of 1.14 times greedy at load 0.97.)
+    The plan takes every task number of every station in order and places it greedily. It counts the task's mean work
+    times the probability that there is such a task. (A plan of E[K] tasks of mean work per station scores 1.23 instead
+    of 1.14 times greedy at load 0.97.)
     """
     rows = np.arange(arrivals.n_episodes)[:, None]
     server, _ = plan_slot(arrivals.scenario, backlog)
@@ -165,9 +165,9 @@ def common_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> Int
 
 
 def selfish_plan(arrivals: Arrivals, backlog: FloatArray, slot: SlotTasks) -> IntArray:
-    """Every task goes where it would complete first if all others followed the common plan.
+    """Place every task where it would complete first if all others followed the common plan.
 
-    Sees slot-start backlogs and the task itself only, as ``common_plan``.
+    It sees slot-start backlogs, as ``common_plan``, and the task itself.
     """
     scenario = arrivals.scenario
     rows, m = np.arange(arrivals.n_episodes)[:, None], np.arange(slot.work.shape[1])
@@ -185,7 +185,7 @@ def plan_slot(scenario: OffloadingScenario, backlog: FloatArray) -> tuple[IntArr
         backlog: at slot start, Gcycles, shape (E, B).
 
     Returns:
-        The server of every station and task number, shape (E, n_servers, n_tasks), and how many seconds that task is
+        The server of every station and task number, shape (E, n_servers, n_tasks), and the seconds that the task is
         expected to wait on each server, shape (E, n_servers, n_tasks, B).
     """
     n_episodes, rows = len(backlog), np.arange(len(backlog))
@@ -205,7 +205,7 @@ def plan_slot(scenario: OffloadingScenario, backlog: FloatArray) -> tuple[IntArr
 
 
 def levelling_shares(backlog: FloatArray, capacity: FloatArray, work: float) -> FloatArray:
-    """Return which share of ``work`` each server gets so that all end at one level, or above it already.
+    """Return the share of ``work`` for each server that levels all backlogs, except those above the level already.
 
     Args:
         backlog: Gcycles, shape (E, B).
@@ -219,7 +219,7 @@ def levelling_shares(backlog: FloatArray, capacity: FloatArray, work: float) -> 
     order = seconds.argsort(axis=1)
     speed = capacity[order].cumsum(axis=1)
     height = np.take_along_axis(seconds, order, axis=1)
-    # Level if the k lowest servers take part; the right k is the last whose own height is below its level.
+    # The level if the k lowest servers share the work; the right k is the last whose own height is below its level.
     level = (work + (height * capacity[order]).cumsum(axis=1)) / speed
     k = (height <= level).sum(axis=1) - 1
     filled = np.maximum(level[np.arange(len(k)), k][:, None] - seconds, 0.0) * capacity
@@ -230,8 +230,8 @@ def levelling_shares(backlog: FloatArray, capacity: FloatArray, work: float) -> 
 def smooth_turns(capacity: FloatArray) -> IntArray:
     """Return one round of a smooth weighted round robin; integer weights are the capacities in Gcycles/s.
 
-    Source: the algorithm of nginx's upstream module: each turn every server gains its weight, the richest is chosen
-    and pays the sum of the weights.
+    Source: the algorithm of nginx's upstream module. In each turn every server gains its weight; the one with the most
+    credit is chosen and pays the sum of the weights.
     """
     weight = np.round(capacity).astype(np.int64)
     credit = np.zeros_like(weight)
@@ -245,7 +245,7 @@ def smooth_turns(capacity: FloatArray) -> IntArray:
 
 
 def transfer_s(scenario: OffloadingScenario, slot: SlotTasks, rows: IntArray, m: IntArray) -> FloatArray:
-    """Return seconds of input and result transfer of tasks ``m`` of episodes ``rows`` to every server.
+    """Return the seconds that tasks ``m`` of episodes ``rows`` need to transfer input and result, for every server.
 
     Args:
         scenario: parameters.
@@ -263,13 +263,13 @@ def transfer_s(scenario: OffloadingScenario, slot: SlotTasks, rows: IntArray, m:
 
 
 def delay_of(scenario: OffloadingScenario, slot: SlotTasks, ahead: FloatArray, server: IntArray) -> FloatArray:
-    """Return the service delays of a slot's tasks, each behind ``ahead`` Gcycles on its server; shape (E, M)."""
+    """Return the seconds of service delay of a slot's tasks behind ``ahead`` Gcycles on their servers, shape (E, M)."""
     mbit = slot.result_mbit + (server != slot.station) * slot.data_mbit
     delay: FloatArray = (ahead + slot.work) / scenario.capacity[server] + mbit / scenario.rate[server]
     return delay
 
 
 def record(delays: FloatArray, slot: SlotTasks, delay: FloatArray) -> None:
-    """Write the delays of a slot's tasks where the tasks are in ``delays``, shape (E, P)."""
+    """Write the delays of a slot's tasks to their places in ``delays``, shape (E, P)."""
     episode, m = np.nonzero(slot.is_task)
     delays[episode, slot.index[episode, m]] = delay[episode, m]

@@ -1,4 +1,4 @@
-"""What an episode of the paper's model is drawn from, and the tasks drawn."""
+"""The parameters that an episode of the paper's model is drawn from, and its tasks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ BoolArray = NDArray[np.bool_]
 
 Variant = Literal["paper", "published"]
 
+# Ranges of the paper's table of parameters: uniform, input size d, density rho per image step, and result size.
 SLOT_S = 1.0
 DATA_MBIT = (2.0, 5.0)
 DENSITY_GCYCLES = (0.1024, 0.3072)
@@ -28,15 +29,15 @@ class OffloadingScenario:
 
     Attributes:
         n_servers: B, edge servers; each is also the ingress of its own tasks.
-        n_tasks: N; every slot brings 1..N tasks to every server, uniformly.
+        n_tasks: N; in every slot 1..N tasks arrive at every server, uniformly.
         n_slots: scheduled slots of one second each.
         max_image_steps: image steps are integers in [1, max_image_steps).
-        capacity_gcycles_s: lowest and highest capacity; integers drawn uniformly, both ends included.
-        rate_mbit_s: lowest and highest transfer rate, drawn likewise.
-        server_seed: seed of the capacities and rates, which stay the same in all episodes. The default draws 647
-            Gcycles/s for 20 servers: load 0.487, 0.736, 0.973, 1.211 at N = 20, 30, 40, 50.
-        variant: ``paper`` draws every quantity of every task anew. ``published`` draws density, image steps and
-            result size once per task number and from one random number, so that they correlate perfectly.
+        capacity_gcycles_s: smallest and largest capacity; integers drawn uniformly, both ends included.
+        rate_mbit_s: smallest and largest transfer rate, drawn in the same way.
+        server_seed: seed of the capacities and rates, which stay the same in all episodes. The default draws a total of
+            647 Gcycles/s for 20 servers: load 0.487, 0.736, 0.973, 1.211 at N = 20, 30, 40, 50.
+        variant: ``paper`` draws every quantity for every task. ``published`` draws density, image steps and result size
+            once per task number and from one random number, so that they correlate perfectly.
 
     Source: arXiv 2412.18212, section on the system model, and the table of parameters.
     """
@@ -92,7 +93,7 @@ class OffloadingScenario:
 
     @property
     def mean_work(self) -> float:
-        """Mean work of a task, Gcycles; low numbers count more, because they are there more often."""
+        """Mean work of a task, Gcycles; low numbers count more, because they occur more often."""
         return float(np.average(self.work_by_number, weights=self.n_tasks - np.arange(self.n_tasks)))
 
     @property
@@ -102,13 +103,13 @@ class OffloadingScenario:
 
     @property
     def load(self) -> float:
-        """Offered work over capacity."""
+        """Ratio of offered work to capacity."""
         return self.n_servers * self.mean_tasks * self.mean_work / (float(self.capacity.sum()) * SLOT_S)
 
     def draw(self, n_episodes: int, rng: np.random.Generator) -> Arrivals:
-        """Draw the tasks of ``n_episodes`` episodes, and one slot more than is scheduled.
+        """Draw the tasks of ``n_episodes`` episodes, with one slot more than is scheduled.
 
-        The last slot is never scheduled: its first task is what the final next observation shows.
+        The last slot is never scheduled; the final next observation shows its first task.
         """
         counts = rng.integers(1, self.n_tasks + 1, (n_episodes, self.n_slots + 1, self.n_servers))
         totals = counts.sum(axis=(1, 2))
@@ -188,7 +189,7 @@ class Arrivals:
         return np.arange(self.work.shape[1]) < self.n_scheduled[:, None]
 
     def joined(self, others: Sequence[Arrivals]) -> Arrivals:
-        """Return the episodes of these and other arrivals of the same scenario together."""
+        """Return the episodes of these arrivals and of others of the same scenario in one."""
         parts = [arrivals.padded() for arrivals in (self, *others)]
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in self._names()}
         return Arrivals(scenario=self.scenario, **arrays)
@@ -202,7 +203,7 @@ class Arrivals:
         return Arrivals(scenario=scenario, offsets=self.offsets.copy(), **padded)
 
     def overwrite(self, e: int, other: Arrivals) -> None:
-        """Write the single episode of ``other`` over episode ``e``; these arrivals must be ``padded``."""
+        """Overwrite episode ``e`` with the single episode of ``other``; these arrivals must be ``padded``."""
         for name in self._names():
             values = getattr(other, name)[0]
             getattr(self, name)[e, : len(values)] = values
@@ -233,5 +234,5 @@ class Arrivals:
 
 
 def between(u: FloatArray, bounds: tuple[float, float]) -> FloatArray:
-    """Return u in [0, 1) moved linearly onto ``bounds``."""
+    """Return u in [0, 1) mapped linearly to ``bounds``."""
     return bounds[0] + (bounds[1] - bounds[0]) * u

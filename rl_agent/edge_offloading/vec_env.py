@@ -1,4 +1,4 @@
-"""Many episodes of `EdgeOffloading-v0` side by side, as a stable-baselines3 VecEnv."""
+"""Many episodes of `EdgeOffloading-v0` in parallel, as a stable-baselines3 VecEnv."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rl_agent.ladts.layout import ObservationLayout
 
 
 class EdgeOffloadingVecEnv(VecEnv):
-    """Plays ``n_envs`` episodes at once in one process; every step places one task in each.
+    """Plays ``n_envs`` episodes in one process; every step places one task in each.
 
-    Spaces, rewards and ends are those of ``EdgeOffloadingEnv``. ``infos`` carries what a ``Monitor`` would write
-    ("episode": return, length, time), so none is needed, and ``terminal_observation``.
+    Spaces, rewards and ends are those of ``EdgeOffloadingEnv``. ``infos`` contains ``terminal_observation`` and what a
+    ``Monitor`` would write ("episode": return, length, time), so no ``Monitor`` is needed.
 
     Args:
         scenario: parameters.
-        n_envs: episodes side by side.
+        n_envs: number of parallel episodes.
         observation: see ``EdgeOffloadingEnv``.
         ageing_gcycles_per_s: see ``OffloadingCore``.
     """
@@ -56,7 +56,7 @@ class EdgeOffloadingVecEnv(VecEnv):
         return layout(self.scenario, self.features.kind)
 
     def reset(self) -> NDArray[np.float32]:
-        """Start new episodes everywhere; seeds given by ``seed`` are used once."""
+        """Start new episodes; seeds given by ``seed`` are used once."""
         for e, seed in enumerate(self._seeds):
             if seed is not None:
                 self._generators[e] = np.random.default_rng(seed)
@@ -68,11 +68,11 @@ class EdgeOffloadingVecEnv(VecEnv):
         return self.features(self.core.decision())
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
-        """Remember the servers to place on."""
+        """Store the servers that ``step_wait`` will place on."""
         self._actions = np.asarray(actions, dtype=np.int64).reshape(self.num_envs)
 
     def step_wait(self) -> tuple[NDArray[np.float32], FloatArray, NDArray[np.bool_], list[dict[str, Any]]]:
-        """Place one task in every episode; ended episodes start anew."""
+        """Place one task in every episode; ended episodes restart."""
         delay, ended = self.core.step(self._actions)
         self._returns -= delay
         self._lengths += 1
@@ -99,10 +99,10 @@ class EdgeOffloadingVecEnv(VecEnv):
         }
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
-        """Return an attribute, the same for every episode."""
+        """Return an attribute, which is the same for every episode."""
         return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
@@ -121,5 +121,5 @@ class EdgeOffloadingVecEnv(VecEnv):
         return [issubclass(wrapper_class, Monitor) for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Return nothing: there is no picture of an episode."""
+        """Return None for every episode: there are no pictures."""
         return [None for _ in range(self.num_envs)]
