@@ -25,7 +25,7 @@ soak: .venv/installed ## ten minutes of random deaths on each broker (see docs/f
 	$(BIN)/python -m benchmarks.soak --minutes 10 --broker embedded
 	$(BIN)/python -m benchmarks.soak --minutes 10 --broker rabbitmq
 
-constraints: .venv/installed ## write constraints.txt anew from what is installed
+constraints: .venv/installed ## write constraints.txt again from what is installed
 	{ head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
