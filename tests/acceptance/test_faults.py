@@ -1,4 +1,4 @@
-"""Processes and brokers that die, on real processes: what FAULTS promises of each (see docs/faults.md)."""
+"""Processes and brokers that die, on real processes: what docs/faults.md promises of each."""
 
 from __future__ import annotations
 
