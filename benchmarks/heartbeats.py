@@ -19,10 +19,11 @@ import psutil
 from planner_cost import report
 
 from broker_config.app import make_app
+from broker_config.calls import Report
 from broker_config.publisher import Post, Publisher
 from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.settings import Settings
-from broker_config.topology import OUTCOMES, OUTCOMES_QUEUE, outcome_key
+from broker_config.topology import OUTCOMES_QUEUE
 from planner.cli.processes import Processes, planner_command
 
 MAX_CORE_SHARE = 0.5  # of one core for reports; the other half is for jobs
@@ -32,18 +33,7 @@ START_TIMEOUT_S = 120.0
 
 def posts(nodes: int) -> list[Post]:
     """Return one report of each node."""
-    reports = [report(index) for index in range(nodes)]
-    return [
-        Post(
-            exchange=OUTCOMES.name,
-            routing_key=outcome_key(each["node"], "report"),
-            task="planner.report",
-            body={"report": each},
-            durable=False,
-            mandatory=True,
-        )
-        for each in reports
-    ]
+    return [Report(report(index)).post(mandatory=True, expires_s=None) for index in range(nodes)]
 
 
 def measure(settings: Settings, planner: psutil.Process, nodes: int, reports: int) -> float:

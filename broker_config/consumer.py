@@ -27,14 +27,14 @@ from kombu.connection import Connection
 from kombu.exceptions import ContentDisallowed
 
 from broker_config.broker_errors import HOPELESS, broker_error
+from broker_config.calls import RecordDeadLetter
 from broker_config.errors import UnroutableError
-from broker_config.publisher import Post, Publisher
+from broker_config.publisher import Publisher
 from broker_config.sqlite.file import BrokerFileUnusable
 from broker_config.topology import DEAD
 
 logger = logging.getLogger(__name__)
 
-RECORD_TASK = "planner.record_dead_letter"
 CONTENT_TYPE = "application/json"
 BODY_LIMIT_BYTES = 8 * 2**20
 CONFIRM_TIMEOUT_S = 10.0
@@ -129,34 +129,30 @@ def has_expired(headers: Any) -> bool:
     return isinstance(headers, dict) and headers.get("x-first-death-reason") == "expired"
 
 
-def dead_letter(message: Any, *, reason: str, queue: str, kept_bytes: int = KEPT_BYTES) -> dict[str, Any]:
-    """Keyword arguments of ``planner.record_dead_letter`` for a message.
+def dead_letter(message: Any, *, reason: str, queue: str, kept_bytes: int = KEPT_BYTES) -> RecordDeadLetter:
+    """Return the dead letter of a message.
 
     Args:
         message: A ``kombu.Message``.
         reason: Why it is dead.
         queue: Where it was.
         kept_bytes: How much of its body is kept.
-
-    Returns:
-        ``reason``, ``queue``, ``routing_key``, ``headers`` (JSON-safe, cut at 64 KiB), ``content_type``,
-        ``content_encoding``, ``body`` (base64), ``body_bytes`` (length of the whole body).
     """
     body = message.body or b""
     raw = body.encode(errors="surrogateescape") if isinstance(body, str) else bytes(body)
     text = json.dumps(message.headers, default=repr)
     headers = json.loads(text) if len(text) <= KEPT_BYTES else {"cut": text[:KEPT_BYTES]}
     info = message.delivery_info or {}
-    return {
-        "reason": reason,
-        "queue": queue,
-        "routing_key": str(info.get("routing_key") or ""),
-        "headers": headers,
-        "content_type": str(message.content_type),
-        "content_encoding": str(message.content_encoding or ""),
-        "body": base64.b64encode(raw[:kept_bytes]).decode(),
-        "body_bytes": len(raw),
-    }
+    return RecordDeadLetter(
+        reason=reason,
+        queue=queue,
+        routing_key=str(info.get("routing_key") or ""),
+        headers=headers,
+        content_type=str(message.content_type),
+        content_encoding=str(message.content_encoding or ""),
+        body=base64.b64encode(raw[:kept_bytes]).decode(),
+        body_bytes=len(raw),
+    )
 
 
 def refuse_compression() -> None:
@@ -242,7 +238,7 @@ class GuardedConsumer(Consumer):
             if is_stopping():
                 return  # unacknowledged, so the closing connection gives it back
             came_from_dead = (message.delivery_info or {}).get("exchange") == DEAD.name
-            is_record = isinstance(message.headers, dict) and message.headers.get("task") == RECORD_TASK
+            is_record = isinstance(message.headers, dict) and message.headers.get("task") == RecordDeadLetter.TASK
             fault = fault_of(message, self.strategies, limit_bytes)
             if came_from_dead and has_expired(message.headers):
                 message.ack_log_error(logger, self.connection_errors)  # its sender wanted it dropped: a late heartbeat
@@ -251,7 +247,7 @@ class GuardedConsumer(Consumer):
                 self.bury(message, death_of(message.headers) or fault or "sent to the dead letters", kept_bytes)
             elif fault is None:
                 self._run(run, message)
-            elif came_from_dead and RECORD_TASK not in self.strategies:
+            elif came_from_dead and RecordDeadLetter.TASK not in self.strategies:
                 logger.critical("dead letter dropped, %s: consume queue 'dead' with a planner only", fault)
                 message.reject_log_error(logger, self.connection_errors)
             else:
@@ -300,17 +296,15 @@ class GuardedConsumer(Consumer):
         message.ack_log_error(logger, self.connection_errors)
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
-    def _publish(self, letter: dict[str, Any]) -> None:
-        key = f"dead.{letter['queue']}"[:255]
+    def _publish(self, letter: RecordDeadLetter) -> None:
+        post = letter.post(mandatory=True)
         publisher = Publisher(self.app, confirm_timeout_s=CONFIRM_TIMEOUT_S)
         try:
-            unroutable = publisher.publish(
-                [Post(exchange=DEAD.name, routing_key=key, task=RECORD_TASK, body=letter, mandatory=True)]
-            )
+            unroutable = publisher.publish([post])
         finally:
             publisher.close()
         if unroutable:
-            raise UnroutableError(DEAD.name, key)
+            raise UnroutableError(post.exchange, post.routing_key)
 
     def queue_of(self, message: Any) -> str:
         """Return the name of the queue that a message came from."""

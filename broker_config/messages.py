@@ -14,15 +14,14 @@ from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Len
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from broker_config.errors import RequestRefusedError
-from broker_config.settings import Settings
 
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 SIZE_MULTIPLE_PX = 8
-LARGEST = 2**31 - 1  # of whole numbers, so that arithmetic with them stays exact; the settings' limits are far lower
+MAX_WHOLE = 2**31 - 1  # of whole numbers, so that arithmetic with them stays exact; the settings' limits are far lower
 
 
 def _storable(text: str) -> str:
@@ -58,8 +57,9 @@ Prompt = Annotated[Text, AfterValidator(_not_blank)]
 Finite = Annotated[float, AfterValidator(_finite)]
 Seconds = Annotated[Finite, Ge(0)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
-Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(LARGEST), Field(multiple_of=SIZE_MULTIPLE_PX)]
-Count = Annotated[int, Ge(1), Le(LARGEST)]
+Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(MAX_WHOLE), Field(multiple_of=SIZE_MULTIPLE_PX)]
+Count = Annotated[int, Ge(1), Le(MAX_WHOLE)]
+AttemptKey = tuple[str, int]  # job and number of an attempt
 
 
 class Message(BaseModel):
@@ -303,6 +303,7 @@ class Event(Message):
     """One thing that happened to a job, for the client that submitted it.
 
     Attributes:
+        step: image step that was just done, out of `image_steps`.
         eta_p50_s: predicted seconds from now to the result, median; `eta_p90_s` likewise.
         reason: why a job waits or failed.
     """
@@ -313,7 +314,7 @@ class Event(Message):
     attempt: int = 0
     node: str | None = None
     step: int | None = None
-    of: int | None = None
+    image_steps: int | None = None
     eta_p50_s: float | None = None
     eta_p90_s: float | None = None
     reason: str | None = None
@@ -336,41 +337,3 @@ def parse_size(size: str) -> tuple[int, int]:
     if match is None:
         raise RequestRefusedError(f"size: {size[:40]!r} is not of the form WIDTHxHEIGHT, such as 64x64", "size")
     return int(match[1]), int(match[2])
-
-
-def check_limits(request: ImageRequest, settings: Settings) -> None:
-    """Refuse a request that is larger than this installation allows.
-
-    Raises:
-        RequestRefusedError: the message names the field, the value and the limit.
-    """
-    megapixels = request.width_px * request.height_px * 1e-6
-    limits: tuple[tuple[str, float, float, str], ...] = (
-        ("prompt", len(request.prompt.encode()), settings.max_prompt_bytes, "bytes"),
-        ("negative_prompt", len(request.negative_prompt.encode()), settings.max_prompt_bytes, "bytes"),
-        ("size", megapixels, settings.max_megapixels, "megapixels"),
-        ("num_inference_steps", request.num_inference_steps, settings.max_image_steps, "image steps"),
-        ("n", request.n, settings.max_images, "images"),
-        ("image", len(request.image or ""), settings.message_limit_mib * 2**20, "bytes of base64"),
-    )
-    for field, value, limit, unit in limits:
-        if value > limit:
-            raise RequestRefusedError(f"{field}: {value:g} {unit} is over the limit of {limit:g}", field)
-
-
-def refusal(error: ValidationError) -> RequestRefusedError:
-    """Translate pydantic's first complaint into a sentence that names the field."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if part != "request") or ".".join(map(str, first["loc"]))
-    shown = _shown(first["input"]) if first["loc"] else ""
-    message = first["msg"].removeprefix("Value error, ")
-    if not field:  # of a rule about several fields, which names the first itself
-        return RequestRefusedError(message, message.partition(":")[0])
-    return RequestRefusedError(f"{field}: {message} (got {shown})", field)
-
-
-def _shown(value: Any) -> str:
-    try:
-        return repr(value)[:60]
-    except ValueError:  # Python refuses to write out a number of thousands of digits
-        return "a number of thousands of digits"

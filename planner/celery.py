@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from celery import bootsteps
 from celery.signals import worker_init, worker_shutting_down
 
 from broker_config.app import make_app
+from broker_config.calls import Cancel, Drain, Reconcile, Record, RecordDeadLetter, Remove, Report, Submit
 from broker_config.errors import LadleError
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings_or_exit
@@ -68,7 +68,7 @@ def _stop(**_: Any) -> None:
     BatchTask.stopping.set()
 
 
-def _bury(letter: Mapping[str, Any]) -> None:
+def _bury(letter: RecordDeadLetter) -> None:
     recorder.record_dead_letters(running().planner, [letter])
 
 
@@ -114,53 +114,53 @@ app.steps["worker"].add(Tick)
 Calls = Sequence[Mapping[str, Any]]
 
 
-@app.task(base=BatchTask, name="planner.submit")
+@app.task(base=BatchTask, name=Submit.TASK)
 def submit(calls: Calls) -> None:
-    """Accept the `jobs` of each message."""
-    jobs = list(itertools.chain.from_iterable(call["jobs"] for call in calls))
+    """Accept new jobs."""
+    jobs = [job for call in calls for job in Submit.read(call).jobs]
     intake.submit(running().planner, running().store, jobs)
 
 
-@app.task(base=BatchTask, name="planner.cancel")
+@app.task(base=BatchTask, name=Cancel.TASK)
 def cancel(calls: Calls) -> None:
-    """Cancel the `jobs` of each message."""
-    intake.cancel(running().planner, list(itertools.chain.from_iterable(call["jobs"] for call in calls)))
+    """Cancel jobs."""
+    intake.cancel(running().planner, [job for call in calls for job in Cancel.read(call).jobs])
 
 
-@app.task(base=BatchTask, name="planner.reconcile")
+@app.task(base=BatchTask, name=Reconcile.TASK)
 def reconcile(calls: Calls) -> None:
-    """Tell each message's `client` where its `jobs` are."""
-    for call in calls:
-        intake.reconcile(running().planner, running().store, call["client"], call["jobs"])
+    """Tell clients where their jobs are."""
+    for question in map(Reconcile.read, calls):
+        intake.reconcile(running().planner, running().store, question.client, question.jobs)
 
 
-@app.task(base=BatchTask, name="planner.drain")
+@app.task(base=BatchTask, name=Drain.TASK)
 def drain(calls: Calls) -> None:
-    """Drain each message's `node`, or end its drain (`on`)."""
-    for call in calls:
-        watch.drain(running().planner, call["node"], on=call["on"])
+    """Drain nodes, or end their drain."""
+    for order in map(Drain.read, calls):
+        watch.drain(running().planner, order.node, on=order.on)
 
 
-@app.task(base=BatchTask, name="planner.remove")
+@app.task(base=BatchTask, name=Remove.TASK)
 def remove(calls: Calls) -> None:
-    """Give up on each message's `node`."""
-    for call in calls:
-        watch.remove(running().planner, call["node"])
+    """Give up nodes."""
+    for order in map(Remove.read, calls):
+        watch.remove(running().planner, order.node)
 
 
-@app.task(base=BatchTask, name="planner.record")
+@app.task(base=BatchTask, name=Record.TASK)
 def record(calls: Calls) -> None:
-    """Record the `outcome` of each message."""
-    recorder.record(running().planner, running().store, [call["outcome"] for call in calls])
+    """Record outcomes."""
+    recorder.record(running().planner, running().store, [Record.read(call).outcome for call in calls])
 
 
-@app.task(base=BatchTask, name="planner.report")
+@app.task(base=BatchTask, name=Report.TASK)
 def report(calls: Calls) -> None:
-    """Take the `report` of each message: a node's heartbeat."""
-    watch.report(running().planner, [call["report"] for call in calls])
+    """Take heartbeats."""
+    watch.report(running().planner, [Report.read(call).report for call in calls])
 
 
-@app.task(base=BatchTask, name="planner.record_dead_letter")
+@app.task(base=BatchTask, name=RecordDeadLetter.TASK)
 def record_dead_letter(calls: Calls) -> None:
-    """Keep each message: a dead letter, wrapped by a consumer's guard."""
-    recorder.record_dead_letters(running().planner, calls)
+    """Keep dead letters, wrapped by a consumer's guard."""
+    recorder.record_dead_letters(running().planner, [RecordDeadLetter.read(call) for call in calls])

@@ -15,9 +15,10 @@ from typing import Any
 from celery.signals import beat_embedded_init, worker_init, worker_shutting_down
 
 from broker_config.app import make_app
+from broker_config.calls import Retrain
 from broker_config.errors import LadleError
 from broker_config.settings import load_settings
-from broker_config.topology import TRAIN, TRAIN_QUEUE
+from broker_config.topology import TRAIN_QUEUE
 from rl_agent.errors import RetrainingError
 from rl_agent.retraining.plan import RetrainingPlan
 
@@ -34,9 +35,13 @@ app.conf.worker_concurrency = 1
 app.conf.beat_schedule_filename = str(settings.data_dir / "retraining-beat")
 app.conf.beat_schedule = {
     "retrain": {
-        "task": "rl_agent.retrain",
+        "task": Retrain.TASK,
         "schedule": settings.retrain_every_s,
-        "options": {"exchange": TRAIN.name, "routing_key": "train.retrain", "expires": settings.retrain_every_s},
+        "options": {
+            "exchange": Retrain.EXCHANGE.name,
+            "routing_key": Retrain.key_of({}),
+            "expires": settings.retrain_every_s,
+        },
     }
 }
 
@@ -71,7 +76,7 @@ def _end_with_the_worker(**_: Any) -> None:
     threading.Thread(target=watch, name="ladle-watch", daemon=True).start()
 
 
-@app.task(name="rl_agent.retrain")
+@app.task(name=Retrain.TASK)
 def retrain() -> None:
     """Do one round of retraining."""
     from rl_agent.retraining.retrainer import Retrainer  # torch, only where it is used

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from broker_config.app import make_app
 from broker_config.broker_errors import HOPELESS, broker_error
+from broker_config.calls import Generate, Withdraw
 from broker_config.errors import BrokerUnavailableError, ConfigurationError, LadleError
-from broker_config.messages import Assignment
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import control_queue, node_key, node_queue
 from workers.assembly import make_node
@@ -41,13 +41,13 @@ def node() -> Node:
     return _node
 
 
-@app.task(bind=True, name="workers.generate")
+@app.task(bind=True, name=Generate.TASK)
 def generate(task: Any, **call: Any) -> None:
     """Draw the images of one `assignment` and send its outcome, then acknowledge."""
     deliveries = int((task.request.headers or {}).get("x-delivery-count") or 0)
     try:
         try:
-            assignment = Assignment(**call.pop("assignment"), **call)
+            assignment = Generate.read(call).assignment
         except (ValidationError, TypeError, KeyError) as exc:
             node().bury(task.request.id, f"malformed assignment: {exc}")
         else:
@@ -164,7 +164,7 @@ class Control(bootsteps.ConsumerStep):
 
     def _on_message(self, body: Any, _message: Any) -> None:
         try:
-            node().withdraw([(str(job), int(attempt)) for job, attempt in body["withdraw"]])
+            node().withdraw(Withdraw.read(body))
         except (TypeError, KeyError, ValueError):
             logger.warning("ignored a malformed control message")
 

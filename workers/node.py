@@ -11,11 +11,20 @@ import uuid
 from collections import OrderedDict
 from typing import Literal
 
-from broker_config.consumer import RECORD_TASK
-from broker_config.messages import Assignment, Failure, FailureKind, ModelSpeed, NodeReport, Outcome, Timings
-from broker_config.publisher import Post, Sender
+from broker_config.calls import Generate, Record, RecordDeadLetter
+from broker_config.messages import (
+    Assignment,
+    AttemptKey,
+    Failure,
+    FailureKind,
+    ModelSpeed,
+    NodeReport,
+    Outcome,
+    Timings,
+)
+from broker_config.publisher import Sender
 from broker_config.settings import Settings
-from broker_config.topology import DEAD, OUTCOMES, node_key, outcome_key
+from broker_config.topology import node_key
 from workers.done_ledger import DoneLedger
 from workers.errors import WorkerError
 from workers.image_store import ImageStore
@@ -25,7 +34,6 @@ from workers.reporter import Reporter
 logger = logging.getLogger(__name__)
 
 WITHDRAWN_KEPT = 4096
-AttemptKey = tuple[str, int]
 
 
 class Stopped(Exception):  # a signal, not an error
@@ -141,16 +149,7 @@ class Node:
         else:
             logger.info("job %s attempt %d was done here before", assignment.job, assignment.attempt)
             outcome = stored
-        self._publisher.publish(
-            [
-                Post(
-                    exchange=OUTCOMES.name,
-                    routing_key=outcome_key(self.name, outcome["result"]),
-                    task="planner.record",
-                    body={"outcome": outcome},
-                )
-            ]
-        )
+        self._publisher.publish([Record(outcome).post()])
 
     def bury(self, task_id: str, reason: str) -> None:
         """Send an assignment that cannot be read to the dead letters, so that the planner fails its attempt.
@@ -159,15 +158,13 @@ class Node:
             BrokerUnavailableError: it could not be sent.
         """
         logger.error("task %s goes to the dead letters: %s", task_id, reason)
-        letter = {
-            "reason": reason,
-            "queue": node_key(self.name),
-            "headers": {"task": "workers.generate", "id": task_id},
-            "content_type": "application/json",
-        }
-        self._publisher.publish(
-            [Post(exchange=DEAD.name, routing_key=f"dead.{letter['queue']}", task=RECORD_TASK, body=letter)]
+        letter = RecordDeadLetter(
+            reason=reason,
+            queue=node_key(self.name),
+            headers={"task": Generate.TASK, "id": task_id},
+            content_type="application/json",
         )
+        self._publisher.publish([letter.post()])
 
     def _outcome(self, assignment: Assignment, earlier_deliveries: int) -> Outcome:
         key = assignment.job, assignment.attempt

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from broker_config.calls import Progress, Report
 from broker_config.errors import BrokerUnavailableError
 from broker_config.messages import Event, EventKind, JobState, NodeReport
 from broker_config.publisher import Post, Sender
-from broker_config.topology import EVENTS, OUTCOMES, outcome_key, progress_key
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Reporter(threading.Thread):
                 attempt=attempt,
                 node=node,
                 step=0,
-                of=image_steps,
+                image_steps=image_steps,
             ),
         )
 
@@ -71,7 +71,7 @@ class Reporter(threading.Thread):
                 attempt=attempt,
                 node=node,
                 step=image_step,
-                of=image_steps,
+                image_steps=image_steps,
             ),
         )
 
@@ -99,14 +99,7 @@ class Reporter(threading.Thread):
         self._publisher.close()
 
     def _say(self, client: str, event: Event) -> None:
-        self._put(
-            Post(
-                exchange=EVENTS.name,
-                routing_key=progress_key(str(event.node), client),
-                body={"events": [event.to_wire()]},
-                durable=False,
-            )
-        )
+        self._put(Progress(str(event.node), client, event).post())
 
     def _put(self, post: Post | None) -> None:
         try:
@@ -130,15 +123,7 @@ class Reporter(threading.Thread):
             return posts, wants_report
 
     def _heartbeat(self) -> Post:
-        report = self._report()
-        return Post(
-            exchange=OUTCOMES.name,
-            routing_key=outcome_key(report.node, "report"),
-            task="planner.report",
-            body={"report": report.to_wire()},
-            durable=False,
-            expires_s=10 * self._interval_s,
-        )
+        return Report(self._report().to_wire()).post()
 
     def _send(self, posts: list[Post]) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from celery.signals import worker_init
 
 from broker_config.app import make_app
+from broker_config.calls import GenerateShared
 from broker_config.messages import Assignment
 from broker_config.settings import load_settings
 from broker_config.topology import SHARED_QUEUE
@@ -31,7 +32,7 @@ def _start(sender: Any, **_: Any) -> None:
     _node = make_node(sender.hostname.split("@", 1)[0], settings, app)
 
 
-@app.task(name="shared_queue.generate")
+@app.task(name=GenerateShared.TASK)
 def generate(assignment: dict[str, Any]) -> None:
     """Draw one assignment, whichever node takes it."""
     if _node is None:

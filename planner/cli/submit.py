@@ -112,8 +112,8 @@ def _watch(handle: JobHandle, patience_s: float = ANSWER_TIMEOUT_S) -> None:
         for event in handle.events():
             silence.cancel()
             progress.update(bar, description=visible(describe(event)))
-            if event.of:
-                progress.update(bar, completed=event.step or 0, total=event.of)
+            if event.image_steps:
+                progress.update(bar, completed=event.step or 0, total=event.image_steps)
 
 
 def _say_that_nobody_answers(waited_s: float) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 import click
 
 from broker_config.app import make_app
+from broker_config.calls import Remove
 from broker_config.errors import ConfigurationError
-from broker_config.publisher import Post, Publisher
+from broker_config.publisher import Publisher
 from broker_config.rabbitmq.definitions import vhost_of
 from broker_config.rabbitmq.management import Management, management_url
 from broker_config.rabbitmq.users import definitions, new_password, own_queues, url_for
 from broker_config.rights import Role, user_of
 from broker_config.settings import Settings, load_settings
 from broker_config.tls import tls_context
-from broker_config.topology import JOBS, PLANNER_QUEUE, check_node_name
+from broker_config.topology import PLANNER_QUEUE, check_node_name
 
 COMMANDS = {
     Role.PLANNER: "ladle planner",
@@ -165,9 +166,7 @@ def _tell_planner(settings: Settings, name: str) -> None:
     app = make_app("ladle-node", settings, queues=[PLANNER_QUEUE], include=[])
     publisher = Publisher(app, confirm_timeout_s=settings.confirm_timeout_s)
     try:
-        publisher.publish(
-            [Post(exchange=JOBS.name, routing_key="remove", task="planner.remove", body={"node": name}, mandatory=True)]
-        )
+        publisher.publish([Remove(name).post()])
     finally:
         publisher.close()
 

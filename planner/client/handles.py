@@ -8,8 +8,7 @@ from typing import Generic, TypeVar
 
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import TERMINAL_EVENTS, Event, EventKind, ImageRequest, Submission
-
-KEY_REUSED = "idempotency_key: was used before with another request"
+from broker_config.refusals import KEY_REUSED
 
 H = TypeVar("H")
 

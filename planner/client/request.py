@@ -13,7 +13,8 @@ from typing import Literal, TypedDict, Unpack
 from pydantic import ValidationError
 
 from broker_config.errors import RequestRefusedError
-from broker_config.messages import ID, ImageRequest, Priority, Submission, check_limits, parse_size, refusal
+from broker_config.messages import ID, ImageRequest, Priority, Submission, parse_size
+from broker_config.refusals import check_limits, refusal
 from broker_config.settings import Settings
 
 LARGEST_RANDOM_SEED = 2**32

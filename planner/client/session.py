@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from broker_config.app import BROKER_HEARTBEAT_S, make_app
 from broker_config.broker_errors import broker_error
+from broker_config.calls import Cancel, Drain, Reconcile, Submit, Tell
 from broker_config.errors import BrokerUnavailableError, LadleError, UnroutableError
 from broker_config.messages import PROGRESS_EVENTS, Event, Submission
 from broker_config.publisher import Post, Publisher
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 SUBMISSIONS_PER_MESSAGE = 100
 PICTURE_BYTES_PER_MESSAGE = 2 * 2**20
 ASK_AFTER_SILENCE_S = 20.0
-QUESTION_EXPIRY_S = 60.0  # it has been asked again by then: hours without a planner must not end in hours of answers
 JOBS_PER_QUESTION = 500
 
 
@@ -43,8 +43,7 @@ JOBS_PER_QUESTION = 500
 class _Request:
     """Something to send to the planner, and the future that resolves when the broker has it."""
 
-    kind: str
-    payload: Any
+    asked: Submission | Cancel | Reconcile | Drain
     confirmed: Future[None]
 
 
@@ -102,24 +101,24 @@ class Session:
 
     def submit(self, submission: Submission) -> Future[None]:
         """Send a submission; the future resolves when the broker has it durably."""
-        confirmed = self._request("submit", submission)
+        confirmed = self._request(submission)
         self._heard[submission.job] = time.monotonic()  # not before: a question must not overtake its submission
         return confirmed
 
     def cancel(self, job: str) -> Future[None]:
         """Ask the planner to cancel a job."""
-        return self._request("cancel", job)
+        return self._request(Cancel([job]))
 
     def drain(self, node: str, *, on: bool) -> Future[None]:
         """Ask the planner to drain a node, or to end its drain."""
-        return self._request("drain", {"node": node, "on": on})
+        return self._request(Drain(node, on))
 
     def ask(self, jobs: Sequence[str]) -> list[Future[None]]:
         """Ask the planner where jobs are; it answers with events, now and whenever something happens to them."""
         now = time.monotonic()
         self._heard |= dict.fromkeys(jobs, now)
         chunks = [jobs[start : start + JOBS_PER_QUESTION] for start in range(0, len(jobs), JOBS_PER_QUESTION)]
-        return [self._request("reconcile", {"client": self.client, "jobs": list(chunk)}) for chunk in chunks]
+        return [self._request(Reconcile(self.client, list(chunk))) for chunk in chunks]
 
     def heard(self, job: str, *, is_over: bool) -> None:
         """Note that an event of `job` came; nobody asks after a job that is over."""
@@ -153,9 +152,9 @@ class Session:
         except errors as exc:
             raise broker_error(self.settings.broker, exc) from exc
 
-    def _request(self, kind: str, payload: Any) -> Future[None]:
+    def _request(self, asked: Submission | Cancel | Reconcile | Drain) -> Future[None]:
         confirmed: Future[None] = Future()
-        self._requests.put(_Request(kind, payload, confirmed))
+        self._requests.put(_Request(asked, confirmed))
         return confirmed
 
     # The sending thread
@@ -198,13 +197,15 @@ class Session:
 
 
 def _posts(requests: list[_Request]) -> list[Post]:
-    submissions = [request.payload for request in requests if request.kind == "submit"]
-    posts = [_post("submit", {"jobs": [s.to_wire() for s in group]}) for group in _grouped(submissions)]
-    cancelled = [request.payload for request in requests if request.kind == "cancel"]
+    """Return the messages for `requests`: submissions first and in groups, so that nothing overtakes them."""
+    asked = [request.asked for request in requests]
+    groups = _grouped([one for one in asked if isinstance(one, Submission)])
+    posts = [Submit([submission.to_wire() for submission in group]).post() for group in groups]
+    cancelled = [job for one in asked if isinstance(one, Cancel) for job in one.jobs]
     if cancelled:
-        posts.append(_post("cancel", {"jobs": cancelled}))
-    posts += [_post("reconcile", r.payload, QUESTION_EXPIRY_S) for r in requests if r.kind == "reconcile"]
-    return posts + [_post("drain", r.payload) for r in requests if r.kind == "drain"]
+        posts.append(Cancel(cancelled).post())
+    posts += [one.post() for one in asked if isinstance(one, Reconcile)]
+    return posts + [one.post() for one in asked if isinstance(one, Drain)]
 
 
 def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
@@ -219,11 +220,6 @@ def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
         group.append(submission)
     if group:
         yield group
-
-
-def _post(kind: str, body: dict[str, Any], expires_s: float | None = None) -> Post:
-    task = f"planner.{kind}"
-    return Post(exchange=JOBS.name, routing_key=kind, task=task, body=body, mandatory=True, expires_s=expires_s)
 
 
 class _Listener(ConsumerMixin):
@@ -270,7 +266,7 @@ class _Listener(ConsumerMixin):
 
     def _on_message(self, body: Any, message: Any) -> None:
         try:
-            events = [Event(**event) for event in body["events"]]
+            events = Tell.read(body)
         except (ValidationError, TypeError, KeyError) as exc:
             logger.warning("ignored a malformed event: %s", exc)
             return

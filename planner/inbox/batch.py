@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 
 from celery import Task
 
+from broker_config.calls import RecordDeadLetter
 from broker_config.consumer import KEPT_WELL_FORMED_BYTES, GuardedConsumer, dead_letter
 from broker_config.errors import BrokerUnavailableError
 from planner.errors import DatabaseUnavailableError, StoreUnavailableError
@@ -44,7 +45,7 @@ class Delivery:
     kwargs: Mapping[str, Any]
     ack: Callable[[], None]
     requeue: Callable[[], None]
-    letter: Callable[[str], Mapping[str, Any]]
+    letter: Callable[[str], RecordDeadLetter]
     fault: str | None = None
 
 
@@ -56,7 +57,7 @@ class BatchTask(Task):
 
     abstract = True
     Strategy = "planner.inbox.batch:gather"
-    bury: Callable[[Mapping[str, Any]], None]
+    bury: Callable[[RecordDeadLetter], None]
     stopping = threading.Event()
 
     def run(self, calls: Sequence[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from broker_config.messages import NodeReport
+from broker_config.messages import AttemptKey, NodeReport
 from planner.ledger.tables import AttemptState
 from rl_agent.placing.backlog import AttemptView, backlog_s
 from rl_agent.placing.drift import Drift
@@ -22,8 +22,6 @@ from rl_agent.placing.residency import resident_after
 
 OVERDUE_FACTOR = 3.0  # more than a busy or throttled node usually takes, so that jobs are not moved for nothing
 OVERDUE_SLACK_S = 5.0  # for jobs so short that the factor alone would be less than a heartbeat or two
-
-AttemptKey = tuple[str, int]
 
 
 class Clock:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from broker_config.calls import Record, RecordDeadLetter, attempt_in, jobs_named_in
 from broker_config.publisher import Post
 from broker_config.topology import (
     DEAD_QUEUE,
@@ -20,11 +21,9 @@ from broker_config.topology import (
     OUTCOMES_QUEUE,
     PLANNER_QUEUE,
     node_key,
-    outcome_key,
 )
 from planner.errors import DeadLetterError
 from planner.foreign_text import visible
-from planner.turns.turn import GENERATE_TASK, attempt_of
 
 Row = Mapping[str, Any]
 
@@ -33,32 +32,32 @@ SHOWN_CHARACTERS = 20_000  # some screens; the whole body is in the ledger
 _EXCHANGES = {PLANNER_QUEUE.name: JOBS.name, OUTCOMES_QUEUE.name: OUTCOMES.name}
 
 
-def letter_row(letter: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """Return the ledger's row of a dead letter (`broker_config.consumer.dead_letter`) that came `now`."""
+def letter_row(letter: RecordDeadLetter, now: float) -> dict[str, Any]:
+    """Return the ledger's row of a dead letter that came `now`."""
     names = ("reason", "queue", "routing_key", "content_type", "content_encoding")
-    headers = letter.get("headers")
     return {
         "received_at": now,
-        **{name: visible(str(letter.get(name) or "")) for name in names},  # PostgreSQL takes no NUL
-        "headers": headers if isinstance(headers, dict) else {},
-        "body": str(letter.get("body", "")),
-        "body_bytes": int(letter.get("body_bytes", 0)),
+        **{name: visible(getattr(letter, name)) for name in names},  # PostgreSQL takes no NUL
+        "headers": dict(letter.headers),
+        "body": letter.body,
+        "body_bytes": letter.body_bytes,
     }
 
 
-def letter_of_outcome(outcome: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def letter_of_outcome(outcome: Mapping[str, Any], reason: str) -> RecordDeadLetter:
     """Return the dead letter of one outcome out of a batch: the call that would have carried it alone."""
-    body = json.dumps([[], {"outcome": outcome}, {}]).encode()
-    return {
-        "reason": reason,
-        "queue": OUTCOMES_QUEUE.name,
-        "routing_key": outcome_key(str(outcome.get("node")), str(outcome.get("result"))),
-        "headers": {"task": "planner.record", "id": f"outcome of {outcome.get('job')}"},
-        "content_type": "application/json",
-        "content_encoding": "utf-8",
-        "body": base64.b64encode(body).decode(),
-        "body_bytes": len(body),
-    }
+    call = Record(outcome).wire()
+    body = json.dumps([[], call, {}]).encode()
+    return RecordDeadLetter(
+        reason=reason,
+        queue=OUTCOMES_QUEUE.name,
+        routing_key=Record.key_of(call) or "",
+        headers={"task": Record.TASK, "id": f"outcome of {outcome.get('job')}"},
+        content_type="application/json",
+        content_encoding="utf-8",
+        body=base64.b64encode(body).decode(),
+        body_bytes=len(body),
+    )
 
 
 def queue_of(row: Row) -> str:
@@ -94,16 +93,14 @@ def body_text(row: Row) -> str:
 
 def jobs_of(row: Row) -> list[str]:
     """Return the jobs that a letter names."""
-    headers = row["headers"]
-    if headers.get("task") == GENERATE_TASK:
-        return [job for job, _ in [attempt_of(str(headers.get("id")))] if job]
+    job, _ = attempt_in(row["headers"])
+    if job:
+        return [job]
     try:
-        _args, kwargs, _embed = json.loads(body_of(row))
-        found = [kwargs.get("outcome"), *kwargs.get("jobs", ())]
+        _args, call, _embed = json.loads(body_of(row))
+        return [visible(named) for named in jobs_named_in(call)]
     except (ValueError, TypeError, AttributeError, RecursionError):
         return []
-    named = [item.get("job") if isinstance(item, dict) else item for item in found]
-    return [visible(job) for job in named if isinstance(job, str)]
 
 
 def post_of(row: Row) -> Post:

@@ -19,10 +19,8 @@ from broker_config.messages import (
     JobState,
     StoredImage,
     Submission,
-    check_limits,
-    refusal,
 )
-from planner.client.handles import KEY_REUSED
+from broker_config.refusals import KEY_REUSED, check_limits, refusal
 from planner.state.jobs import LiveJob
 from planner.store import Store
 from planner.turns.book import Book

@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from broker_config.messages import Failure, FailureKind, JobState, Outcome, refusal
+from broker_config.calls import RecordDeadLetter, attempt_in
+from broker_config.messages import Failure, FailureKind, JobState, Outcome
+from broker_config.refusals import refusal
 from broker_config.topology import OUTCOMES_QUEUE, node_key
 from planner.errors import ImagesRefusedError
 from planner.state.cluster import LiveAttempt
@@ -18,7 +20,7 @@ from planner.turns.book import Book
 from planner.turns.core import Planner
 from planner.turns.dead_letters import letter_of_outcome, letter_row
 from planner.turns.drawing import Drawing
-from planner.turns.turn import GENERATE_TASK, Turn, attempt_of
+from planner.turns.turn import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +41,11 @@ def record(planner: Planner, store: Store, outcomes: Sequence[Mapping[str, Any]]
             _record_one(planner, store, turn, outcome)
 
 
-def record_dead_letters(planner: Planner, letters: Sequence[Mapping[str, Any]]) -> None:
+def record_dead_letters(planner: Planner, letters: Sequence[RecordDeadLetter]) -> None:
     """Keep messages nobody could take, and fail the attempts whose assignments are among them."""
     with planner.turn() as turn:
         for letter in letters:
-            logger.error("dead letter from %s: %s", letter.get("queue"), letter.get("reason"))
+            logger.error("dead letter from %s: %s", letter.queue, letter.reason)
             turn.bury(letter_row(letter, turn.now))
             _fail_dead_assignment(planner, turn, letter)
 
@@ -105,21 +107,18 @@ def _record_done(book: Book, store: Store, turn: Turn, job: LiveJob, attempt: Li
     )
 
 
-def _fail_dead_assignment(planner: Planner, turn: Turn, letter: Mapping[str, Any]) -> None:
+def _fail_dead_assignment(planner: Planner, turn: Turn, letter: RecordDeadLetter) -> None:
     """Fail the attempt that a dead-lettered assignment stood for, so that its job is not lost with it."""
-    headers = letter.get("headers")
-    if not isinstance(headers, dict) or headers.get("task") != GENERATE_TASK:
-        return
-    key = attempt_of(str(headers.get("id")))
+    key = attempt_in(letter.headers)
     node = planner.book.cluster.nodes.get(_origin_of(letter))  # burying another node's assignment has no effect
     attempt = node.remove(key, turn.now) if node else None
     job = planner.book.jobs.get(key[0])
     if attempt is not None and job is not None and not attempt.withdrawn:
-        failure = Failure(kind=FailureKind.WORKER_DIED, message=str(letter.get("reason", "dead-lettered")))
+        failure = Failure(kind=FailureKind.WORKER_DIED, message=letter.reason or "dead-lettered")
         planner.book.fail(turn, job, attempt, failure)
 
 
-def _origin_of(letter: Mapping[str, Any]) -> str:
+def _origin_of(letter: RecordDeadLetter) -> str:
     """Return the node whose queue a dead letter was in: its worker buried it, or the broker dead-lettered it there."""
-    names = (str(letter.get(field)) for field in ("queue", "routing_key"))
+    names = (letter.queue, letter.routing_key)
     return next((name.removeprefix(node_key("")) for name in names if name.startswith(node_key(""))), "")

@@ -13,20 +13,18 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from broker_config.messages import Assignment, Delays, Event, EventKind, Failure
+from broker_config.calls import Generate, Tell, Withdraw
+from broker_config.messages import Assignment, AttemptKey, Delays, Event, EventKind, Failure
 from broker_config.publisher import Post
-from broker_config.topology import CONTROL, EVENTS, NODES, node_key
 from planner.ledger.ledger import Ledger
 from planner.ledger.tables import AttemptState
-from planner.state.cluster import AttemptKey, Cluster, LiveAttempt
+from planner.state.cluster import Cluster, LiveAttempt
 from planner.state.eta import Eta
 from planner.state.jobs import LiveJob
 from planner.turns.drawing import Drawing
 from rl_agent.experience.log import finish_experience, insert_experience
 
 EVENTS_PER_MESSAGE = 200  # about 50 kB: a client's burst arrives in few messages, none of them large
-CONTROL_EXPIRY_S = 60.0  # a worker that is away for longer asks for nothing it held before
-GENERATE_TASK = "workers.generate"
 
 
 @dataclass(kw_only=True)
@@ -166,14 +164,7 @@ class Turn:
 
     def assign(self, node: str, attempt: LiveAttempt, assignment: Assignment) -> None:
         """Send an attempt to its node after the commit."""
-        post = Post(
-            exchange=NODES.name,
-            routing_key=node_key(node),
-            task=GENERATE_TASK,
-            task_id=task_id_of(*attempt.key),
-            body={"assignment": assignment.to_wire()},
-            mandatory=True,
-        )
+        post = Generate(assignment).post()
         self.assignments.append((node, attempt, post))
 
     def withdraw(self, node: str, key: AttemptKey) -> None:
@@ -209,38 +200,9 @@ class Turn:
 
     def posts(self) -> list[Post]:
         """Return what to publish after the commit, apart from the assignments."""
-        posts = [
-            Post(
-                exchange=CONTROL.name,
-                routing_key=node_key(node),
-                body={"withdraw": [list(key) for key in keys]},
-                durable=False,
-                expires_s=CONTROL_EXPIRY_S,
-            )
-            for node, keys in self.withdrawals.items()
-        ]
+        posts = [Withdraw(node, keys).post() for node, keys in self.withdrawals.items()]
         for (client, kind), events in self.events.items():
             size = 1 if kind is EventKind.DONE else EVENTS_PER_MESSAGE
-            posts += [event_post(client, kind, events[start : start + size]) for start in range(0, len(events), size)]
+            for start in range(0, len(events), size):
+                posts.append(Tell(client, kind, events[start : start + size]).post())
         return posts
-
-
-def task_id_of(job: str, number: int) -> str:
-    """Return the Celery id of an attempt's task, which survives in the headers of a dead letter."""
-    return f"{job}/{number}"
-
-
-def attempt_of(task_id: str) -> tuple[str, int]:
-    """Return job and number of the attempt whose task has this id; ("", 0) when it is no attempt's."""
-    job, _, number = task_id.rpartition("/")
-    return (job, int(number)) if number.isascii() and number.isdigit() and len(number) < 10 else ("", 0)
-
-
-def event_post(client: str, kind: EventKind, events: list[Event]) -> Post:
-    """Return the message that carries `events` to `client`."""
-    return Post(
-        exchange=EVENTS.name,
-        routing_key=f"job.{client}.{kind}",
-        body={"events": [event.to_wire() for event in events]},
-        durable=False,
-    )

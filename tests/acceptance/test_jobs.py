@@ -52,7 +52,7 @@ def test_events_come_in_order_with_an_expected_time(site):
     assert set(kinds[3:-1]) == {EventKind.STEP}
     steps = [event.step for event in events if event.kind is EventKind.STEP]
     assert steps == sorted(steps)
-    assert {event.of for event in events if event.kind is EventKind.STEP} == {80}
+    assert {event.image_steps for event in events if event.kind is EventKind.STEP} == {80}
     placed = events[1]
     assert 0 < placed.eta_p50_s <= placed.eta_p90_s
 

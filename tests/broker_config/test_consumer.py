@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from kombu import Connection, Exchange, Producer, Queue
 from ladle_site import delete_queues
 
-from broker_config.consumer import BODY_LIMIT_BYTES, KEPT_BYTES, RECORD_TASK, death_of
+from broker_config.calls import RecordDeadLetter
+from broker_config.consumer import BODY_LIMIT_BYTES, KEPT_BYTES, death_of
 
 WORK = Exchange("ladle.jobs", type="topic")
 DEAD = Exchange("ladle.dead", type="topic")
@@ -162,7 +163,7 @@ class Site:
         def job(*args, **kwargs):
             self.ran.append(args[0] if args else None)
 
-        @self.app.task(name=RECORD_TASK, shared=False)
+        @self.app.task(name=RecordDeadLetter.TASK, shared=False)
         def record_dead_letter(**letter):
             self.letters.append(letter)
 

@@ -12,6 +12,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from itertools import count
 
+from broker_config.calls import Generate, RecordDeadLetter, Tell, Withdraw, task_id_of
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import Assignment, Event, FailureKind
 from broker_config.settings import Settings
@@ -21,7 +22,6 @@ from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner
-from planner.turns.turn import task_id_of
 from rl_agent.placing.placer import Placer
 
 _worlds = count()
@@ -195,10 +195,10 @@ class World:
 
     def bury(self, assignment: Assignment) -> None:
         """The broker dead-letters an assignment."""
-        headers = {"task": "workers.generate", "id": task_id_of(assignment.job, assignment.attempt)}
+        headers = {"task": Generate.TASK, "id": task_id_of(assignment.job, assignment.attempt)}
         letter = {"reason": "delivery_limit", "queue": "dead", "headers": headers, "body": "", "body_bytes": 0}
         letter["routing_key"] = node_key(assignment.node)
-        self._hand_out(lambda: recorder.record_dead_letters(self.planner, [letter]))
+        self._hand_out(lambda: recorder.record_dead_letters(self.planner, [RecordDeadLetter.read(letter)]))
 
     # Time and people
 
@@ -248,13 +248,13 @@ class World:
             sent, self.publisher.sent = self.publisher.sent, []
             for post in sent:
                 if post.exchange == "ladle.nodes":
-                    assignment = Assignment(**post.body["assignment"])
+                    assignment = Generate.read(post.body).assignment
                     self.node(assignment.node).queue.append(assignment)
                 elif post.exchange == "ladle.control":
                     node = self.node(post.routing_key.removeprefix("node."))
                     if node.alive:
-                        node.withdrawn |= {(job, attempt) for job, attempt in post.body["withdraw"]}
+                        node.withdrawn |= set(Withdraw.read(post.body))
                 else:
-                    events = [Event(**event) for event in post.body["events"]]
+                    events = Tell.read(post.body)
                     self.events += events
                     self.told[post.routing_key.split(".", 1)[1].rpartition(".")[0]] += events

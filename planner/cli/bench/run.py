@@ -15,11 +15,12 @@ from kombu.connection import Connection
 from kombu.messaging import Consumer
 
 from broker_config.app import make_app
+from broker_config.calls import GenerateShared, Record
 from broker_config.errors import ConfigurationError, LadleError
 from broker_config.messages import Assignment, ImageRequest, Outcome
 from broker_config.publisher import Post, Publisher
 from broker_config.settings import Settings
-from broker_config.topology import NODES, OUTCOMES_QUEUE, PLANNER_QUEUES, SHARED_QUEUE, node_queue
+from broker_config.topology import OUTCOMES_QUEUE, PLANNER_QUEUES, SHARED_QUEUE, node_queue
 from planner.cli.bench.load import MODELS, SIDE_PX, Arrival, EmulatedNode
 from planner.cli.processes import Processes, planner_command, worker_command
 from planner.cli.tables import read_nodes
@@ -195,20 +196,14 @@ def _shared_post(index: int, job: Arrival, limit_s: float) -> Post:
     assignment = Assignment(
         job=f"job-{index}", attempt=1, node=SHARED_QUEUE.name, client="bench", request=request, limit_s=limit_s
     )
-    return Post(
-        exchange=NODES.name,
-        routing_key=SHARED_QUEUE.routing_key,
-        task="shared_queue.generate",
-        body={"assignment": assignment.to_wire()},
-        mandatory=True,
-    )
+    return GenerateShared(assignment.to_wire()).post()
 
 
 def _listen(connection: Connection, ends: queue.SimpleQueue[tuple[int, float, str]], stop: threading.Event) -> None:
     """Take outcomes as they come, in the place of a recorder."""
 
     def on_message(body: list[dict[str, dict[str, object]]], message: object) -> None:
-        outcome = Outcome(**body[1]["outcome"])  # type: ignore[arg-type]
+        outcome = Outcome(**Record.read(body[1]).outcome)
         ends.put((int(outcome.job.removeprefix("job-")), time.monotonic(), outcome.node))
         message.ack()  # type: ignore[attr-defined]
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import pytest
 from ladle_site import wait_until
 
+from broker_config.calls import Cancel, Drain, Reconcile
 from broker_config.consumer import BODY_LIMIT_BYTES
 from broker_config.messages import ImageRequest, Submission
 from broker_config.publisher import Post, Publisher
@@ -46,13 +47,8 @@ def test_nothing_makes_no_message():
 
 
 def test_only_questions_grow_too_old_to_be_answered_and_not_before_they_are_asked_again():
-    payloads = {
-        "submit": submission(1),
-        "cancel": "job-1",
-        "reconcile": {"client": "c", "jobs": ["job-1"]},
-        "drain": {},
-    }
-    posts = _posts([_Request(kind, payload, Future()) for kind, payload in payloads.items()])
+    asked = [submission(1), Cancel(["job-1"]), Reconcile("c", ["job-1"]), Drain("a", on=True)]
+    posts = _posts([_Request(one, Future()) for one in asked])
     expiries = {post.routing_key: post.expires_s for post in posts}
     assert expiries.pop("reconcile") > ASK_AFTER_SILENCE_S
     assert expiries == {"submit": None, "cancel": None, "drain": None}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker_config.calls import RecordDeadLetter
 from planner.errors import DeadLetterError
 from planner.foreign_text import visible
 from planner.turns.dead_letters import body_text, jobs_of, letter_of_outcome, letter_row, post_of, queue_of
@@ -26,7 +27,7 @@ def row(body=b"[[], {}, {}]", **changes):
         "body_bytes": len(body),
         **changes,
     }
-    return {"id": 7, **letter_row(letter, 0.0)}
+    return {"id": 7, **letter_row(RecordDeadLetter.read(letter), 0.0)}
 
 
 def call(**kwargs):

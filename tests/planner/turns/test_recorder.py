@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from planner_world import World, png
 
+from broker_config.calls import RecordDeadLetter
 from broker_config.messages import FailureKind
 from planner.errors import StoreUnavailableError
 from planner.turns import recorder
@@ -214,7 +215,7 @@ def test_a_dead_lettered_assignment_of_a_cancelled_job_frees_the_place():
 @pytest.mark.parametrize("headers", [None, {}, {"task": "workers.generate"}, {"task": "workers.generate", "id": "x/y"}])
 def test_any_other_dead_letter_is_kept_and_changes_nothing(placed, headers):
     letter = {"reason": "odd", "queue": "dead", "headers": headers, "body": "x", "body_bytes": 1}
-    recorder.record_dead_letters(placed.planner, [letter])
+    recorder.record_dead_letters(placed.planner, [RecordDeadLetter.read(letter)])
     assert len(placed.dead_letters()) == 1
     assert placed.state() == "PLACED"
 
@@ -266,10 +267,12 @@ def test_a_node_cannot_fail_the_attempt_of_another_by_burying_its_assignment(pla
     placed.up("b")
     headers = {"task": "workers.generate", "id": "job-1/1"}
     for origin in ({"queue": "node.b"}, {"queue": "dead", "routing_key": "dead.node.b"}, {"queue": "dead"}):
-        recorder.record_dead_letters(placed.planner, [{"reason": "forged", "headers": headers, **origin}])
+        recorder.record_dead_letters(
+            placed.planner, [RecordDeadLetter.read({"reason": "forged", "headers": headers, **origin})]
+        )
     assert placed.state() == "PLACED"
     assert [attempt["result"] for attempt in placed.attempts()] == [None]
-    recorder.record_dead_letters(placed.planner, [{"reason": "true", "headers": headers, "queue": "node.a"}])
+    recorder.record_dead_letters(placed.planner, [RecordDeadLetter(reason="true", headers=headers, queue="node.a")])
     assert placed.attempts()[0]["result"] == "failed"
 
 

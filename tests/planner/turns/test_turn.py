@@ -7,7 +7,7 @@ import pytest
 from broker_config.messages import Delays, Event, EventKind, JobState, Submission
 from planner.state.cluster import LiveAttempt
 from planner.state.jobs import LiveJob
-from planner.turns.turn import EVENTS_PER_MESSAGE, attempt_of, task_id_of
+from planner.turns.turn import EVENTS_PER_MESSAGE
 
 
 @pytest.fixture
@@ -33,16 +33,6 @@ def an_attempt(number=1):
 
 def step(job, step=1):
     return Event(job=job, kind=EventKind.STEP, step=step)
-
-
-@pytest.mark.parametrize(("job", "number"), [("job-1", 1), ("order/7", 12)])
-def test_a_task_id_names_its_attempt(job, number):
-    assert attempt_of(task_id_of(job, number)) == (job, number)
-
-
-@pytest.mark.parametrize("task_id", ["", "job-1", "job-1/", "job-1/x", "job-1/-1", "job-1/1234567890", "job-1/²"])
-def test_any_other_task_id_names_no_attempt(task_id):
-    assert attempt_of(task_id) == ("", 0)
 
 
 def test_many_events_of_a_kind_go_to_a_client_in_few_messages(turn):

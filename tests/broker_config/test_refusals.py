@@ -1,0 +1,77 @@
+"""A request over an installation's limits, or malformed, is refused in one sentence that names the field."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from broker_config.errors import RequestRefusedError
+from broker_config.messages import ImageRequest, Submission
+from broker_config.refusals import check_limits, refusal
+from broker_config.settings import Settings
+
+REQUEST = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+LIMITS = Settings(
+    _env_file=None, max_prompt_bytes=8, max_megapixels=0.01, max_image_steps=10, max_images=2, message_limit_mib=1e-5
+)
+
+
+def test_a_request_at_its_limits_is_taken():
+    at_limits = {"prompt": "x" * 8, "negative_prompt": "ü" * 4, "width_px": 96, "height_px": 104, "n": 2}
+    check_limits(ImageRequest(**{**REQUEST, **at_limits, "num_inference_steps": 10, "image": "AAAA"}), LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "words"),
+    [
+        ("prompt", {"prompt": "ü" * 5}, "10 bytes is over the limit of 8"),
+        ("negative_prompt", {"negative_prompt": "x" * 9}, "9 bytes is over the limit of 8"),
+        ("size", {"width_px": 104, "height_px": 104}, "0.010816 megapixels is over the limit of 0.01"),
+        ("num_inference_steps", {"num_inference_steps": 11}, "11 image steps is over the limit of 10"),
+        ("n", {"n": 3}, "3 images is over the limit of 2"),
+        ("image", {"image": "A" * 12}, "12 bytes of base64 is over the limit"),
+    ],
+)
+def test_over_a_limit_the_field_the_value_and_the_limit_are_named(field, change, words):
+    with pytest.raises(RequestRefusedError, match=words) as refused:
+        check_limits(ImageRequest(**{**REQUEST, **change}), LIMITS)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"width_px": 63}, "width_px"),
+        ({"surprise": 1}, "surprise"),
+        ({"seed": 10**5000}, "seed"),
+    ],
+)
+def test_a_malformed_request_is_refused_by_its_first_fault(change, field):
+    with pytest.raises(ValidationError) as error:
+        Submission(job="j", client="c", request={**REQUEST, **change})
+    refused = refusal(error.value)
+    assert refused.field == field
+    assert str(refused).startswith(field)
+
+
+def test_a_rule_about_several_fields_names_the_first_itself():
+    with pytest.raises(ValidationError) as error:
+        ImageRequest(**REQUEST, strength=0.5)
+    assert refusal(error.value).field == "strength"
+    assert str(refusal(error.value)) == "strength: goes only with image"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*ImageRequest.model_fields, "x"]), st.none() | st.integers() | st.floats() | st.text()
+    )
+)
+def test_whatever_a_request_holds_it_is_accepted_or_refused_in_one_short_sentence(fields):
+    try:
+        ImageRequest(**{**REQUEST, **fields})
+    except ValidationError as error:
+        refused = refusal(error)
+        assert refused.field
+        assert len(str(refused)) < 400
