@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from amqp.exceptions import PreconditionFailed
 from amqp.protocol import queue_declare_ok_t
@@ -22,9 +22,21 @@ from kombu.utils.uuid import uuid
 from broker_config.sqlite import topology
 from broker_config.sqlite.file import BrokerFileError
 from broker_config.sqlite.message import Outgoing
+from broker_config.sqlite.queue import QueueSession
 
-if TYPE_CHECKING:
-    from broker_config.sqlite.transport import Transport
+
+class Link(Protocol):
+    """What a channel needs of the transport it runs over."""
+
+    session: QueueSession
+
+    def wake(self) -> None:
+        """Look for messages again at once."""
+        ...
+
+    def fail(self, failure: BrokerFileError) -> None:
+        """End the connection, so that its user connects again."""
+        ...
 
 
 class QoS(virtual.QoS):
@@ -88,7 +100,7 @@ class Channel(virtual.Channel):
     supports_fanout = True
     body_encoding = None  # bodies are stored as bytes
 
-    def __init__(self, connection: Transport, **options: Any) -> None:
+    def __init__(self, connection: Link, **options: Any) -> None:
         super().__init__(connection, **options)
         self.session = connection.session
         self._no_ack: set[str] = set()

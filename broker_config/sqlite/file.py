@@ -24,11 +24,11 @@ from typing import Any, TypeVar
 
 from kombu.exceptions import OperationalError
 
-T = TypeVar("T")
-Row = tuple[Any, ...]
+Answer = TypeVar("Answer")
+SqlRow = tuple[Any, ...]
 
 APPLICATION_ID = 0x4C61646C  # "Ladl": tells a broker file from any other SQLite file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 said "owner" for a lease
 
 # AUTOINCREMENT: an id is never used twice, so a late ack can never delete another message.
 _SCHEMA = (
@@ -37,17 +37,24 @@ _SCHEMA = (
     "CREATE TABLE exchange (name TEXT PRIMARY KEY, type TEXT NOT NULL)",
     "CREATE TABLE queue (name TEXT PRIMARY KEY, declaration TEXT NOT NULL, exclusive INTEGER NOT NULL,"
     " auto_delete INTEGER NOT NULL, single_active INTEGER NOT NULL, message_ttl_s REAL, idle_expiry_s REAL,"
-    " unused_since_s REAL, owner TEXT)",
+    " unused_since_s REAL, lease TEXT)",
     "CREATE TABLE binding (exchange TEXT NOT NULL, routing_key TEXT NOT NULL, queue TEXT NOT NULL,"
     " PRIMARY KEY (exchange, routing_key, queue)) WITHOUT ROWID",
-    "CREATE TABLE consumer (id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, owner TEXT NOT NULL,"
-    " tag TEXT NOT NULL, UNIQUE (owner, tag))",
+    "CREATE TABLE consumer (id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, lease TEXT NOT NULL,"
+    " tag TEXT NOT NULL, UNIQUE (lease, tag))",
     "CREATE TABLE message (id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, envelope TEXT NOT NULL,"
-    " body BLOB NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0, owner TEXT, expires_s REAL)",
-    "CREATE INDEX message_queue ON message (queue, owner, id)",
-    "CREATE INDEX message_owner ON message (owner) WHERE owner IS NOT NULL",
+    " body BLOB NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0, lease TEXT, expires_s REAL)",
+    "CREATE INDEX message_queue ON message (queue, lease, id)",
+    "CREATE INDEX message_lease ON message (lease) WHERE lease IS NOT NULL",
     "CREATE INDEX message_expires ON message (expires_s) WHERE expires_s IS NOT NULL",
     f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+_FROM_VERSION_1 = (
+    *(f"ALTER TABLE {table} RENAME COLUMN owner TO lease" for table in ("queue", "consumer", "message")),
+    "DROP INDEX message_owner",
+    "CREATE INDEX message_lease ON message (lease) WHERE lease IS NOT NULL",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
@@ -151,6 +158,11 @@ class BrokerFile:
                         db.execute(statement)
         if self.read("PRAGMA application_id") != [(APPLICATION_ID,)]:
             raise BrokerFileUnusable(str(self.path), "belongs to another application; choose another path")
+        if self.read("PRAGMA user_version") == [(1,)]:
+            with self.write(durable=True) as db:
+                if db.execute("PRAGMA user_version").fetchone() == (1,):
+                    for statement in _FROM_VERSION_1:
+                        db.execute(statement)
         ((version,),) = self.read("PRAGMA user_version")
         if version != SCHEMA_VERSION:
             raise BrokerFileUnusable(
@@ -196,7 +208,7 @@ class BrokerFile:
             finally:
                 self._db.execute("ROLLBACK")
 
-    def read(self, sql: str, parameters: Row = ()) -> list[Row]:
+    def read(self, sql: str, parameters: SqlRow = ()) -> list[SqlRow]:
         """Rows of one query; never waits for a writer."""
         with self.mutex, self._translated():
             return self._patiently(lambda: self._db.execute(sql, parameters).fetchall())
@@ -225,7 +237,7 @@ class BrokerFile:
         with self.mutex:
             self._db.close()
 
-    def _patiently(self, operation: Callable[[], T]) -> T:
+    def _patiently(self, operation: Callable[[], Answer]) -> Answer:
         """Repeat while another process has the lock; SQLite's own handler sleeps up to 100 ms, this at most 5."""
         deadline = time.monotonic() + self._lock_timeout_s
         pause_s = 0.0002

@@ -30,8 +30,8 @@ class Lease:
     _held: ClassVar[weakref.WeakSet[Lease]] = weakref.WeakSet()
 
     def __init__(self, folder: Path) -> None:
-        self.owner = uuid.uuid4().hex
-        self._path = folder / self.owner
+        self.name = uuid.uuid4().hex
+        self._path = folder / self.name
         folder.mkdir(parents=True, exist_ok=True)
         # Locked under another name first: nobody may ever see the file without its lock.
         unlocked = self._path.with_suffix(".new")
@@ -61,10 +61,10 @@ class Lease:
 os.register_at_fork(after_in_child=Lease._after_fork)
 
 
-def is_held(folder: Path, owner: str) -> bool:
-    """Whether the owner's process still lives; a missing file counts as dead, an unreadable one as alive."""
+def is_held(folder: Path, name: str) -> bool:
+    """Whether the holder of the lease still lives; a missing file counts as dead, an unreadable one as alive."""
     try:
-        fd = os.open(folder / owner, os.O_RDWR)
+        fd = os.open(folder / name, os.O_RDWR)
     except FileNotFoundError:
         return False
     except PermissionError:
@@ -78,6 +78,6 @@ def is_held(folder: Path, owner: str) -> bool:
     return False
 
 
-def forget(folder: Path, owner: str) -> None:
-    """Remove a dead owner's file."""
-    (folder / owner).unlink(missing_ok=True)
+def forget(folder: Path, name: str) -> None:
+    """Remove the file of a dead lease."""
+    (folder / name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Messages of a broker file under a lease: publish, claim, ack, requeue, dead-letter, and claims of the dead.
 
-A message row is free (no owner) or claimed (its owner holds a lease). It is deleted when acknowledged. When the
-owner gives it back, or dies, it is free again in its old place, and ``deliveries`` has counted the attempt.
+A message row is free (no lease) or claimed under the lease of a connection. It is deleted when acknowledged. When
+the connection gives it back, or dies, it is free again in its old place, and ``deliveries`` has counted the attempt.
 Leaves out kombu (``transport``) and what is declared (``topology``).
 """
 
@@ -25,7 +25,7 @@ from broker_config.sqlite.message import Claimed, Outgoing, certify
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+Changed = TypeVar("Changed")
 NO_ROUTE = 312  # AMQP reply code of an unroutable mandatory message
 REAP_INTERVAL_S = 0.4  # claims of a dead process are free again within half a second
 
@@ -65,16 +65,16 @@ class QueueSession:
         self._closed = False
 
     @property
-    def owner(self) -> str:
+    def lease(self) -> str:
         """Name of this connection's lease, taken when first needed: a mere publisher holds none."""
         with self.file.mutex:
             if self._closed:
                 raise BrokerFileBusy(str(self.file.path), "this connection was closed; connect again")
             if self._lease is None:
                 self._lease = Lease(self._leases)
-            return self._lease.owner
+            return self._lease.name
 
-    def change(self, operation: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    def change(self, operation: Callable[..., Changed], *arguments: Any, **options: Any) -> Changed:
         """Run one function of ``topology`` in a transaction of its own."""
         with self.file.write() as db:
             return operation(db, *arguments, **options)
@@ -83,9 +83,9 @@ class QueueSession:
         self, name: str, *, durable: bool, exclusive: bool, auto_delete: bool, arguments: Mapping[str, Any]
     ) -> None:
         """Make or check a queue; see ``topology.declare_queue`` for the errors."""
-        owner = self.owner if exclusive or auto_delete else None
+        lease = self.lease if exclusive or auto_delete else None
         options = {
-            "owner": owner,
+            "lease": lease,
             "durable": durable,
             "exclusive": exclusive,
             "auto_delete": auto_delete,
@@ -100,7 +100,7 @@ class QueueSession:
     def counts(self, queue: str) -> tuple[int, int]:
         """Messages ready and consumers of a queue."""
         ((ready,),) = self.file.read(
-            "SELECT count(*) FROM message WHERE queue = ? AND owner IS NULL AND (expires_s IS NULL OR expires_s > ?)",
+            "SELECT count(*) FROM message WHERE queue = ? AND lease IS NULL AND (expires_s IS NULL OR expires_s > ?)",
             (queue, time.time()),
         )
         ((consumers,),) = self.file.read("SELECT count(*) FROM consumer WHERE queue = ?", (queue,))
@@ -109,23 +109,23 @@ class QueueSession:
     def purge(self, queue: str) -> int:
         """Remove the messages that nobody has claimed; returns how many."""
         with self.file.write() as db:
-            return db.execute("DELETE FROM message WHERE queue = ? AND owner IS NULL", (queue,)).rowcount
+            return db.execute("DELETE FROM message WHERE queue = ? AND lease IS NULL", (queue,)).rowcount
 
     def consume(self, queue: str, tag: str) -> None:
         """Say that this connection reads a queue."""
         self.reap()
-        self.change(topology.add_consumer, queue, self.owner, tag)
+        self.change(topology.add_consumer, queue, self.lease, tag)
         self._consumers += 1
 
     def cancel(self, tag: str) -> None:
         """Say that this connection reads a queue no more."""
-        self.change(topology.remove_consumers, self.owner, tag)
+        self.change(topology.remove_consumers, self.lease, tag)
         self._consumers -= 1
 
     def consumers_are_known(self) -> bool:
         """Whether no queue was deleted under its consumers here."""
         return self._consumers == 0 or self.file.read(
-            "SELECT count(*) FROM consumer WHERE owner = ?", (self.owner,)
+            "SELECT count(*) FROM consumer WHERE lease = ?", (self.lease,)
         ) == [(self._consumers,)]
 
     def require_route(self, message: Outgoing) -> None:
@@ -188,7 +188,7 @@ class QueueSession:
         None when there is none, or when another connection is the queue's single active consumer.
         """
         now = time.time()
-        free = "queue = ? AND owner IS NULL AND (expires_s IS NULL OR expires_s > ?)"
+        free = "queue = ? AND lease IS NULL AND (expires_s IS NULL OR expires_s > ?)"
         # A look first, so that idle and standby consumers never ask for the write lock.
         if not self.file.read(f"SELECT 1 FROM message WHERE {free} LIMIT 1", (queue, now)) or not self._may_read(queue):
             return None
@@ -200,8 +200,8 @@ class QueueSession:
             if no_ack:
                 statement, values = f"DELETE FROM message WHERE {oldest} {columns}", (queue, now)
             else:
-                statement = f"UPDATE message SET owner = ?, deliveries = deliveries + 1 WHERE {oldest} {columns}"
-                values = (self.owner, queue, now)  # type: ignore[assignment]
+                statement = f"UPDATE message SET lease = ?, deliveries = deliveries + 1 WHERE {oldest} {columns}"
+                values = (self.lease, queue, now)  # type: ignore[assignment]
             rows = db.execute(statement, values).fetchall()
         if not rows:
             return None  # another consumer was faster
@@ -210,16 +210,16 @@ class QueueSession:
 
     def _may_read(self, queue: str) -> bool:
         first = self.file.read(
-            "SELECT consumer.owner FROM queue JOIN consumer ON consumer.queue = queue.name"
+            "SELECT consumer.lease FROM queue JOIN consumer ON consumer.queue = queue.name"
             " WHERE queue.name = ? AND queue.single_active ORDER BY consumer.id LIMIT 1",
             (queue,),
         )
-        return first in ([], [(self.owner,)])
+        return first in ([], [(self.lease,)])
 
     def ack(self, message: int) -> None:
         """Delete a claimed message; one that was meanwhile given to another is left alone."""
         with self.file.write() as db:
-            gone = db.execute("DELETE FROM message WHERE id = ? AND owner = ?", (message, self.owner)).rowcount == 0
+            gone = db.execute("DELETE FROM message WHERE id = ? AND lease = ?", (message, self.lease)).rowcount == 0
         if gone:
             logger.warning("message %s was acknowledged after its claim had ended", message)
 
@@ -227,31 +227,31 @@ class QueueSession:
         """Give a claimed message back, or dead-letter it."""
         with self.file.write() as db:
             if requeue:
-                self._free(db, [message], self.owner)
+                self._free(db, [message], self.lease)
             else:
-                self._bury(db, message, self.owner, "rejected")
+                self._bury(db, message, self.lease, "rejected")
 
     def release(self, messages: Iterable[int]) -> None:
         """Give claimed messages back at once, as a closing channel does."""
         with self.file.write() as db:
-            self._free(db, messages, self.owner)
+            self._free(db, messages, self.lease)
 
-    def _free(self, db: sqlite3.Connection, messages: Iterable[int], owner: str) -> None:
+    def _free(self, db: sqlite3.Connection, messages: Iterable[int], lease: str) -> None:
         for message in messages:
-            claim = (message, owner)
-            row = db.execute("SELECT queue, deliveries FROM message WHERE id = ? AND owner = ?", claim).fetchone()
+            claim = (message, lease)
+            row = db.execute("SELECT queue, deliveries FROM message WHERE id = ? AND lease = ?", claim).fetchone()
             if row is None:
                 continue
             queue, deliveries = row
             if deliveries > next(limit for pattern, limit in self._delivery_limits if re.search(pattern, queue)):
-                self._bury(db, message, owner, "delivery_limit")
+                self._bury(db, message, lease, "delivery_limit")
             else:
-                db.execute("UPDATE message SET owner = NULL WHERE id = ?", (message,))
+                db.execute("UPDATE message SET lease = NULL WHERE id = ?", (message,))
 
-    def _bury(self, db: sqlite3.Connection, message: int, owner: str, reason: str) -> None:
+    def _bury(self, db: sqlite3.Connection, message: int, lease: str, reason: str) -> None:
         """Move a claimed message to the dead-letter exchange with an ``x-death`` header, as RabbitMQ writes it."""
         row = db.execute(
-            "DELETE FROM message WHERE id = ? AND owner = ? RETURNING queue, envelope, body", (message, owner)
+            "DELETE FROM message WHERE id = ? AND lease = ? RETURNING queue, envelope, body", (message, lease)
         ).fetchone()
         if row is None:
             return
@@ -277,33 +277,33 @@ class QueueSession:
     def reap(self) -> None:
         """Free the claims of dead connections, remove their temporary queues, and drop what has expired."""
         self._next_reap = time.monotonic() + REAP_INTERVAL_S
-        owners = {
-            owner
-            for (owner,) in self.file.read(
-                "SELECT owner FROM message WHERE owner IS NOT NULL UNION SELECT owner FROM consumer"
-                " UNION SELECT owner FROM queue WHERE owner IS NOT NULL"
+        leases = {
+            lease
+            for (lease,) in self.file.read(
+                "SELECT lease FROM message WHERE lease IS NOT NULL UNION SELECT lease FROM consumer"
+                " UNION SELECT lease FROM queue WHERE lease IS NOT NULL"
             )
         }
-        dead = [owner for owner in owners if not is_held(self._leases, owner)]
+        dead = [lease for lease in leases if not is_held(self._leases, lease)]
         now = time.time()
-        stale = "owner IS NULL AND expires_s <= ?"
+        stale = "lease IS NULL AND expires_s <= ?"
         expired = self.file.read(f"SELECT 1 FROM message WHERE {stale} LIMIT 1", (now,))
         idle = self.file.read(topology.IDLE_QUEUES, (now,))
         if not (dead or expired or idle):
             return
         with self.file.write() as db:
-            for owner in dead:
-                self._retire(db, owner)
+            for lease in dead:
+                self._retire(db, lease)
             db.execute(f"DELETE FROM message WHERE {stale}", (now,))
             for (queue,) in db.execute(topology.IDLE_QUEUES, (now,)).fetchall():
                 topology.delete_queue(db, queue)
-        for owner in dead:
-            forget(self._leases, owner)
+        for lease in dead:
+            forget(self._leases, lease)
 
-    def _retire(self, db: sqlite3.Connection, owner: str) -> None:
-        topology.remove_owned(db, owner)
-        claims = db.execute("SELECT id FROM message WHERE owner = ? ORDER BY id", (owner,)).fetchall()
-        self._free(db, [message for (message,) in claims], owner)
+    def _retire(self, db: sqlite3.Connection, lease: str) -> None:
+        topology.remove_leased(db, lease)
+        claims = db.execute("SELECT id FROM message WHERE lease = ? ORDER BY id", (lease,)).fetchall()
+        self._free(db, [message for (message,) in claims], lease)
 
     def close(self) -> None:
         """Give back every claim, remove the temporary queues, free the lease. Again is harmless."""
@@ -314,7 +314,7 @@ class QueueSession:
         try:
             if lease is not None:
                 with self.file.write() as db:
-                    self._retire(db, lease.owner)
+                    self._retire(db, lease.name)
         finally:
             # Should the file be locked or broken: the freed lease tells the others all the same.
             if lease is not None:

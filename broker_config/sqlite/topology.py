@@ -14,7 +14,7 @@ from typing import Any
 
 from amqp.exceptions import NotFound, PreconditionFailed, ResourceLocked
 
-from broker_config.sqlite.file import Row
+from broker_config.sqlite.file import SqlRow
 
 EXCHANGE_TYPES = frozenset({"direct", "topic", "fanout"})
 
@@ -77,7 +77,7 @@ class Topology:
             raise NotFound(f"NOT_FOUND - no exchange '{exchange}'", (60, 40), "Basic.publish", 404) from None
 
 
-def load(read: Callable[[str], list[Row]], known: Topology | None) -> Topology:
+def load(read: Callable[[str], list[SqlRow]], known: Topology | None) -> Topology:
     """The current topology; ``known`` again when nothing changed since.
 
     Args:
@@ -139,7 +139,7 @@ def declare_queue(
     db: sqlite3.Connection,
     name: str,
     *,
-    owner: str | None,
+    lease: str | None,
     durable: bool,
     exclusive: bool,
     auto_delete: bool,
@@ -150,8 +150,8 @@ def declare_queue(
     Args:
         db: Open write transaction.
         name: Queue name.
-        owner: Lease owner of the declaring connection, for exclusive and auto-deleted queues.
-        durable: Part of the declaration only: every queue without an owner stays.
+        lease: Lease of the declaring connection, for exclusive and auto-deleted queues.
+        durable: Part of the declaration only: every queue without a lease stays.
         exclusive: Belongs to this connection and goes with it.
         auto_delete: Goes with its last consumer.
         arguments: ``x-message-ttl``, ``x-expires``, ``x-single-active-consumer`` are honoured.
@@ -161,7 +161,7 @@ def declare_queue(
         PreconditionFailed: Exists with another declaration (406).
     """
     declaration = json.dumps([durable, exclusive, auto_delete, dict(arguments)], sort_keys=True, default=str)
-    found = db.execute("SELECT declaration, exclusive, owner FROM queue WHERE name = ?", (name,)).fetchone()
+    found = db.execute("SELECT declaration, exclusive, lease FROM queue WHERE name = ?", (name,)).fetchone()
     if found is None:
         db.execute(
             "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -174,11 +174,11 @@ def declare_queue(
                 _seconds(arguments, "x-message-ttl"),
                 _seconds(arguments, "x-expires"),
                 time.time(),
-                owner,
+                lease,
             ),
         )
         _changed(db)
-    elif found[1] and found[2] != owner:
+    elif found[1] and found[2] != lease:
         raise ResourceLocked(
             f"RESOURCE_LOCKED - queue '{name}' is exclusive to another connection", (50, 10), "Queue.declare", 405
         )
@@ -225,17 +225,17 @@ def unbind(db: sqlite3.Connection, queue: str, exchange: str, routing_key: str) 
     _changed(db)
 
 
-def add_consumer(db: sqlite3.Connection, queue: str, owner: str, tag: str) -> None:
+def add_consumer(db: sqlite3.Connection, queue: str, lease: str, tag: str) -> None:
     """Note that a connection reads a queue; the first one noted is the single active consumer."""
     require_queue(db, queue)
-    db.execute("INSERT OR IGNORE INTO consumer (queue, owner, tag) VALUES (?, ?, ?)", (queue, owner, tag))
+    db.execute("INSERT OR IGNORE INTO consumer (queue, lease, tag) VALUES (?, ?, ?)", (queue, lease, tag))
     db.execute("UPDATE queue SET unused_since_s = NULL WHERE name = ?", (queue,))
 
 
-def remove_consumers(db: sqlite3.Connection, owner: str, tag: str | None = None) -> None:
+def remove_consumers(db: sqlite3.Connection, lease: str, tag: str | None = None) -> None:
     """Note that a connection reads a queue (``tag``) or all its queues no more; auto-deleted ones may go."""
     rows = db.execute(
-        "DELETE FROM consumer WHERE owner = ? AND (? IS NULL OR tag = ?) RETURNING queue", (owner, tag, tag)
+        "DELETE FROM consumer WHERE lease = ? AND (? IS NULL OR tag = ?) RETURNING queue", (lease, tag, tag)
     ).fetchall()
     for (queue,) in rows:
         if db.execute("SELECT 1 FROM consumer WHERE queue = ?", (queue,)).fetchone() is None:
@@ -244,13 +244,13 @@ def remove_consumers(db: sqlite3.Connection, owner: str, tag: str | None = None)
                 delete_queue(db, queue)
 
 
-def remove_owned(db: sqlite3.Connection, owner: str) -> None:
+def remove_leased(db: sqlite3.Connection, lease: str) -> None:
     """Remove what a closed or dead connection leaves: its consumers and its temporary queues."""
-    remove_consumers(db, owner)
+    remove_consumers(db, lease)
     leftover = db.execute(
-        "SELECT name FROM queue WHERE owner = ? AND"
+        "SELECT name FROM queue WHERE lease = ? AND"
         " (exclusive OR NOT EXISTS (SELECT 1 FROM consumer WHERE queue = queue.name))",
-        (owner,),
+        (lease,),
     ).fetchall()
     for (queue,) in leftover:
         delete_queue(db, queue)

@@ -145,6 +145,35 @@ def test_another_applications_database_is_refused(path):
         BrokerFile(path)
 
 
+def test_a_file_of_the_first_format_is_brought_up_to_date_with_its_messages(path):
+    # Given a file as version 1 wrote it
+    BrokerFile(path).close()
+    with closing(sqlite3.connect(path)) as first:
+        for table in ("queue", "consumer", "message"):
+            first.execute(f"ALTER TABLE {table} RENAME COLUMN lease TO owner")
+        first.execute("DROP INDEX message_lease")
+        first.execute("CREATE INDEX message_owner ON message (owner) WHERE owner IS NOT NULL")
+        first.execute("INSERT INTO message (queue, envelope, body, owner) VALUES ('q', '{}', x'01', 'dead')")
+        first.execute("PRAGMA user_version = 1")
+        first.commit()
+    # When it is opened, and opened again
+    BrokerFile(path).close()
+    file = BrokerFile(path)
+    # Then it is what a new one is, and the message is there
+    assert file.read("SELECT queue, body, lease FROM message") == [("q", b"\x01", "dead")]
+    new = BrokerFile(path.with_name("new.db"))
+    assert set(layout(file)) == set(layout(new))
+    file.close()
+    new.close()
+
+
+def layout(file):
+    columns = file.read(
+        "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'"
+    )
+    return [*columns, *file.read("SELECT name FROM sqlite_master"), *file.read("PRAGMA user_version")]
+
+
 def test_a_newer_format_is_refused(path):
     BrokerFile(path).close()
     with closing(sqlite3.connect(path)) as other:
