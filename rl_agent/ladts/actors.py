@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -14,10 +14,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 
 from rl_agent.ladts.diffusion import Denoiser, DenoisingChain, Prediction
 from rl_agent.ladts.layout import ObservationLayout
-from rl_agent.ladts.networks import FlatDenoiser, FlatNetwork, NodeDenoiser, NodeNetwork
+from rl_agent.ladts.networks import FlatDenoiser, Network, NodeDenoiser
 from rl_agent.ladts.numpy_chain import MAX_LOGIT, Float32, NodeChain, softmax
-
-Network = Literal["shared", "flat"]
+from rl_agent.ladts.parts import PolicyPart
 
 
 class NodeFeatures(BaseFeaturesExtractor):
@@ -57,18 +56,13 @@ class NodeFeatures(BaseFeaturesExtractor):
         return th.nn.functional.pad(rows, (0, 1), value=1.0) if self.needs_mask else rows
 
 
-class DiffusionActor(BasePolicy):
+class DiffusionActor(PolicyPart, BasePolicy):
     """Denoises a latent action into a categorical distribution over nodes.
 
     Args:
-        observation_space: Box of shape (nodes, columns).
-        action_space: Discrete(nodes).
-        features_extractor: turns observations into the network's input.
-        layout: which column means what.
-        network: ``shared`` (permutation-equivariant) or ``flat`` (the paper's).
-        net_arch: hidden widths; ``shared`` uses the first.
+        observation_space, action_space, features_extractor, layout, network, net_arch, normalize_images: as in
+            ``PolicyPart``.
         n_denoising_steps, prediction, max_logit: see ``DenoisingChain``.
-        normalize_images: stable-baselines3's, unused here.
     """
 
     def __init__(
@@ -85,36 +79,26 @@ class DiffusionActor(BasePolicy):
         normalize_images: bool = True,
     ) -> None:
         super().__init__(
-            observation_space,
-            action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
+            observation_space, action_space, features_extractor, layout, network, net_arch, normalize_images
         )
-        self.layout = layout
-        self.network = network
-        self.net_arch = tuple(net_arch)
         self.n_denoising_steps = n_denoising_steps
         self.prediction = prediction
         self.max_logit = max_logit
-        denoiser: Denoiser
-        if network == "shared":
-            n_features = len(layout.job) + len(layout.node)
-            denoiser = NodeDenoiser(
-                n_features, n_denoising_steps, self.net_arch[0], zero_output=prediction in ("residual", "scored")
-            )
-        else:
-            n_inputs = features_extractor.features_dim
-            denoiser = FlatDenoiser(n_inputs, int(action_space.n), n_denoising_steps, self.net_arch)
+        denoiser = self._make_denoiser()
         self.chain = DenoisingChain(denoiser, n_denoising_steps, prediction=prediction, max_logit=max_logit)
         self._numpy_chain: NodeChain | None = None
+
+    def _make_denoiser(self) -> Denoiser:
+        if self.network == "flat":
+            return FlatDenoiser(
+                self.features_extractor.features_dim, self.n_nodes, self.n_denoising_steps, self.net_arch
+            )
+        plays_the_start = self.prediction in ("residual", "scored")
+        return NodeDenoiser(self.n_features, self.n_denoising_steps, self.net_arch[0], zero_output=plays_the_start)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
             **super()._get_constructor_parameters(),
-            "features_extractor": self.features_extractor,
-            "layout": self.layout,
-            "network": self.network,
-            "net_arch": self.net_arch,
             "n_denoising_steps": self.n_denoising_steps,
             "prediction": self.prediction,
             "max_logit": self.max_logit,
@@ -128,9 +112,9 @@ class DiffusionActor(BasePolicy):
             start: where the chains start, shape (batch, nodes).
             deterministic: draw no noise within the chain.
         """
-        features = self.extract_features(observation, self.features_extractor)
+        features = self.features(observation)
         score = None if self.layout.score is None else observation[..., self.layout.score]
-        logits: th.Tensor = self.chain(start, features, eligible_nodes(observation, self.layout), deterministic, score)
+        logits: th.Tensor = self.chain(start, features, self.eligible_nodes(observation), deterministic, score)
         return logits
 
     def act(self, observation: Float32, start: Float32, deterministic: bool = False) -> Float32:
@@ -168,12 +152,12 @@ class DiffusionActor(BasePolicy):
         raise NotImplementedError("an actor alone has no latent action: use the policy's predict()")
 
 
-class CategoricalActor(BasePolicy):
+class CategoricalActor(PolicyPart, BasePolicy):
     """A network from observation to logits, without a chain: plain discrete SAC.
 
     Args:
         observation_space, action_space, features_extractor, layout, network, net_arch, normalize_images: as in
-            ``DiffusionActor``.
+            ``PolicyPart``.
     """
 
     def __init__(
@@ -187,30 +171,14 @@ class CategoricalActor(BasePolicy):
         normalize_images: bool = True,
     ) -> None:
         super().__init__(
-            observation_space,
-            action_space,
-            features_extractor=features_extractor,
-            normalize_images=normalize_images,
+            observation_space, action_space, features_extractor, layout, network, net_arch, normalize_images
         )
-        self.layout = layout
-        self.network = network
-        self.net_arch = tuple(net_arch)
-        self.head = build_network(features_extractor, action_space, layout, network, self.net_arch)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            **super()._get_constructor_parameters(),
-            "features_extractor": self.features_extractor,
-            "layout": self.layout,
-            "network": self.network,
-            "net_arch": self.net_arch,
-        }
+        self.head = self.make_network()
 
     def logits(self, observation: th.Tensor, start: th.Tensor, deterministic: bool = False) -> th.Tensor:
         """Return logits, shape (batch, nodes); ``start`` is not used."""
-        features = self.extract_features(observation, self.features_extractor)
-        values = run_network(self.head, features, self.network)
-        eligible = eligible_nodes(observation, self.layout)
+        values = self.values(self.head, self.features(observation))
+        eligible = self.eligible_nodes(observation)
         return values if eligible is None else values.masked_fill(~eligible, th.finfo(values.dtype).min)
 
     def act(self, observation: Float32, start: Float32, deterministic: bool = False) -> Float32:
@@ -239,34 +207,6 @@ def draw_noise(shape: tuple[int, ...]) -> Float32:
     """Return N(0, 1) from torch's generator, which stable-baselines3 seeds."""
     noise: Float32 = th.randn(shape).numpy()
     return noise
-
-
-def eligible_nodes(observation: th.Tensor, layout: ObservationLayout) -> th.Tensor | None:
-    """Return the mask of nodes that may be chosen, shape (batch, nodes), or None if all may."""
-    return None if layout.eligible is None else observation[..., layout.eligible] > 0.5
-
-
-def build_network(
-    features_extractor: BaseFeaturesExtractor,
-    action_space: spaces.Discrete,
-    layout: ObservationLayout,
-    network: Network,
-    net_arch: Sequence[int],
-) -> NodeNetwork | FlatNetwork:
-    """Return a network from features to one value per node."""
-    if network == "shared":
-        return NodeNetwork(len(layout.job) + len(layout.node), net_arch[0])
-    return FlatNetwork(features_extractor.features_dim, int(action_space.n), net_arch)
-
-
-def run_network(module: th.nn.Module, features: th.Tensor, network: Network) -> th.Tensor:
-    """Return one value per node, shape (batch, nodes)."""
-    values: th.Tensor
-    if network == "shared":
-        values = module(features[..., :-1].contiguous(), features[..., -1] > 0)
-    else:
-        values = module(features)
-    return values
 
 
 def sample(probabilities: th.Tensor) -> th.Tensor:

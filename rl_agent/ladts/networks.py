@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch as th
 from torch import nn
 
 from rl_agent.ladts.diffusion import Denoiser
 from rl_agent.ladts.numpy_chain import TIME_EMBEDDING_SIZE, NodeDenoiserWeights, time_embedding
+
+Network = Literal["shared", "flat"]
 
 PARAMETERS = {
     "row_weight": "network.row.weight",

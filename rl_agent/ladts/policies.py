@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 
-from rl_agent.ladts.actors import CategoricalActor, DiffusionActor, Network, NodeFeatures, sample
+from rl_agent.ladts.actors import CategoricalActor, DiffusionActor, NodeFeatures, sample
 from rl_agent.ladts.critics import TwinCritic
 from rl_agent.ladts.diffusion import Prediction
 from rl_agent.ladts.layout import ObservationLayout
+from rl_agent.ladts.networks import Network
 from rl_agent.ladts.numpy_chain import MAX_LOGIT, start_of
 
 LatentAction = Literal["carried", "score", "noise"]
