@@ -22,8 +22,8 @@ from rl_agent.ladts.parts import PolicyPart
 class NodeFeatures(BaseFeaturesExtractor):
     """Turns an observation of shape (batch, nodes, columns) into what a network reads.
 
-    ``shared``: rows of the layout's columns with the eligibility last, (batch, nodes, F + 1). ``flat``: one vector,
-    what concerns the job only once.
+    ``shared``: the layout's columns with the eligibility last, (batch, nodes, F + 1). ``flat``: one vector, with the
+    job's columns only once.
 
     Args:
         observation_space: Box of shape (nodes, columns).
@@ -140,8 +140,8 @@ class DiffusionActor(PolicyPart, BasePolicy):
         denoiser = self.chain.network
         if not isinstance(denoiser, NodeDenoiser) or self.prediction not in NodeChain.PREDICTIONS:
             return None
-        # On the CPU the chain reads the parameters' own memory, so that it follows updates, which write in place. It is
-        # made anew where that memory is another: on a GPU, in a copy, after a change of the parameters' type.
+        # On the CPU the chain shares the parameters' memory and so follows updates, which write in place. It is rebuilt
+        # if that memory has moved: on a GPU, in a copy, after a change of the parameters' type.
         chain = self._numpy_chain
         if chain is None or chain.latent.ctypes.data != denoiser.latent.data_ptr():
             chain = NodeChain(denoiser.weights(), self.n_denoising_steps, self.prediction, self.max_logit)
@@ -194,7 +194,7 @@ class CategoricalActor(PolicyPart, BasePolicy):
 def act_in_torch(
     actor: DiffusionActor | CategoricalActor, observation: Float32, start: Float32, deterministic: bool
 ) -> Float32:
-    """Return probabilities, shape (batch, nodes), of an actor whose networks have no form in numpy."""
+    """Return probabilities, shape (batch, nodes), of an actor that has no numpy version."""
     with th.inference_mode():
         logits = actor.logits(
             th.as_tensor(observation, device=actor.device), th.as_tensor(start, device=actor.device), deterministic

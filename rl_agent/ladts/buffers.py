@@ -1,4 +1,4 @@
-"""Replay buffer that keeps with every transition where its chains started."""
+"""A replay buffer that stores with every transition where its chains started."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class LatentReplayBufferSamples(NamedTuple):
 
 
 class LatentReplayBuffer(ReplayBuffer):
-    """Stores the latent action of each observation and of the one that follows, as copies.
+    """Stores copies of the latent actions of each observation and of the next one.
 
     The caller sets ``pending`` before ``add``, whose signature belongs to stable-baselines3.
 
     Args:
         buffer_size, observation_space, action_space, device, n_envs, handle_timeout_termination: as in
             ``ReplayBuffer``.
-        optimize_memory_usage: must be False: a next observation has a latent action of its own.
+        optimize_memory_usage: must be False: every next observation has a latent action of its own.
 
     Raises:
         ValueError: ``optimize_memory_usage`` is set, or the actions are not discrete.

@@ -1,8 +1,8 @@
 """The denoising chain that turns a latent action into a categorical policy over nodes.
 
-Only the chain lives here: the variance schedule, the step from x_i to x_{i-1} and the masked softmax at its end. What
-the network looks like is its own business (``rl_agent.ladts.networks``), and where latent actions are kept between
-decisions is the policy's (``rl_agent.ladts.policies``).
+Only the chain is here: the step from x_i to x_{i-1}, and the mask at its end. Its constants and its form without torch
+are in ``rl_agent.ladts.numpy_chain``, networks in ``rl_agent.ladts.networks``. ``rl_agent.ladts.policies`` keeps latent
+actions between decisions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rl_agent.ladts.numpy_chain import BETA_MAX, BETA_MIN, MAX_LOGIT, variance_s
 Prediction = Literal["residual", "scored", "sample", "epsilon", "softmax"]
 """What the network's output means.
 
-``residual``  the correction to the latent action's logits: x_0 = x_I + network. A network that answers zero leaves the
+``residual``  a correction of the latent action's logits: x_0 = x_I + network. A network that answers zero leaves the
               latent action as it is, so a chain started from a rule's scores plays that rule before any learning.
-``scored``    the correction to a rule's scores: x_0 = score + network, wherever the chain starts. A network answering
-              zero plays the rule, also for a job whose latent action is out of date. The correction stays within half
-              of ``max_logit``, so that a node whose score is ``-max_logit`` never passes one whose score is 0.
+``scored``    a correction of a rule's scores: x_0 = score + network, wherever the chain starts. A network that answers
+              zero plays the rule, even for a job with an outdated latent action. The correction stays within half of
+              ``max_logit``, so that a node whose score is ``-max_logit`` never overtakes one whose score is 0.
 ``sample``    x_0 itself.
 ``epsilon``   the noise in x_i, as in the paper.
 ``softmax``   as ``epsilon``, but with a softmax on the network's output, as in the published code: the network can
@@ -149,5 +149,5 @@ class DenoisingChain(nn.Module):
 
 
 def bounded(values: th.Tensor, bound: float) -> th.Tensor:
-    """Return ``values`` pressed smoothly into (-bound, bound)."""
+    """Return ``values`` squashed smoothly into (-bound, bound)."""
     return bound * th.tanh(values / bound)

@@ -21,7 +21,7 @@ from rl_agent.ladts.critics import TwinCritic
 from rl_agent.ladts.policies import D2SACPolicy, LADTSPolicy, SACTSPolicy
 
 MIN_LOG_PROBABILITY = -1000.0
-"""Its exponential is 0 in float32, and an entropy coefficient above 1 times it is still a number."""
+"""Its exponential is 0 in float32, and its product with an entropy coefficient is finite, which -inf times 0 is not."""
 
 
 class LADTS(OffPolicyAlgorithm):
@@ -170,14 +170,14 @@ class LADTS(OffPolicyAlgorithm):
 
     @property
     def target_entropy_nats(self) -> float:
-        """The entropy the coefficient is tuned to."""
+        """The entropy that the coefficient is tuned to, in nats."""
         if self.target_entropy == "auto":
             return self.target_entropy_share * float(np.log(self.action_space.n))  # type: ignore[attr-defined]
         return float(self.target_entropy)
 
     @property
     def reward_factor(self) -> float:
-        """What rewards are multiplied with."""
+        """What rewards are multiplied by."""
         return 1 - self.gamma if self.reward_scale == "auto" else float(self.reward_scale)
 
     @property
@@ -218,7 +218,7 @@ class LADTS(OffPolicyAlgorithm):
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Choose nodes from the chains' starts and remember the probabilities given."""
+        """Choose nodes from the chains' starts, and remember their probabilities."""
         assert self._memory is not None
         assert self._starts is not None
         observation = self._current_observation()
@@ -243,7 +243,7 @@ class LADTS(OffPolicyAlgorithm):
         dones: NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        """Store the transition with the latent actions at both its ends."""
+        """Store the transition with the latent actions at both of its ends."""
         assert isinstance(replay_buffer, LatentReplayBuffer)
         assert self._memory is not None
         assert self._starts is not None
@@ -260,34 +260,53 @@ class LADTS(OffPolicyAlgorithm):
         self._starts = next_starts
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
-        """Update critics, actor and entropy coefficient ``gradient_steps`` times."""
+        """Update entropy coefficient, critics and actor ``gradient_steps`` times.
+
+        Source: arXiv 2412.18212, algorithm 1, with the losses of discrete SAC (arXiv 1910.07207): soft value eq. 10,
+        entropy coefficient eq. 11, actor eq. 12.
+        Differs: log alpha is learned in the place of alpha, which so stays positive.
+        """
         self.policy.set_training_mode(True)
         self._update_rates()
         assert isinstance(self.replay_buffer, LatentReplayBuffer)
         assert self.log_ent_coef is not None
         losses: dict[str, list[float]] = {"actor_loss": [], "critic_loss": [], "ent_coef": [], "entropy": []}
         for _ in range(gradient_steps):
+            # A batch of (s, a, r, s'), with the latent action x_I from which the chain starts at s and at s'.
             data = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+
+            # The policy at s: pi(.|s) = softmax(x_0). One pass, for the loss of alpha and, further down, of the actor.
             ent_coef = self.log_ent_coef.detach().exp()
             log_pi = log_policy(self.actor.logits(data.observations, data.starts))
             pi = log_pi.exp()
             entropy = -(pi * log_pi).sum(dim=1)
+
+            # Entropy coefficient: J(alpha) = log alpha * E[H(pi(.|s)) - target]; alpha grows while H is below target.
             if self.ent_coef_optimizer is not None:
                 surplus = (entropy - self.target_entropy_nats).detach().mean()
                 step(self.ent_coef_optimizer, (self.log_ent_coef * surplus).sum())
+
+            # Soft value of s' and the critics' target:
+            # y = r + gamma * (sum_a pi(a|s') min_j Q'_j(s',a) + alpha H(pi(.|s'))), with r scaled; r alone at an end.
             with th.no_grad():
                 next_log_pi = log_policy(self.actor.logits(data.next_observations, data.next_starts))
                 next_q = self.critic_target(data.next_observations).amin(dim=0) - ent_coef * next_log_pi
                 next_value = (next_log_pi.exp() * next_q).sum(dim=1, keepdim=True)
                 target = data.rewards * self.reward_factor + (1 - data.dones) * self.gamma * next_value
+
+            # Critics: J(Q) = sum_j E[(Q_j(s,a) - y)^2] / 2, of the action that was taken.
             q = self.critic(data.observations)
             taken = q.gather(2, data.actions.long().expand(len(q), -1, -1))
             critic_loss = 0.5 * ((taken - target) ** 2).mean(dim=(1, 2)).sum()
             step(self.critic.optimizer, critic_loss)
+
+            # Actor, through all denoising steps: J(pi) = E[-alpha H(pi(.|s)) - sum_a pi(a|s) min_j Q_j(s,a)].
             with th.no_grad():
-                best_known = self.critic(data.observations).amin(dim=0)
-            actor_loss = (pi * (ent_coef * log_pi - best_known)).sum(dim=1).mean()
+                lowest_q = self.critic(data.observations).amin(dim=0)
+            actor_loss = (pi * (ent_coef * log_pi - lowest_q)).sum(dim=1).mean()
             step(self.actor.optimizer, actor_loss)
+
+            # Target critics: Q' = tau Q + (1 - tau) Q'.
             polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
             for name, value in zip(losses, (actor_loss, critic_loss, ent_coef, entropy.mean()), strict=True):
                 losses[name].append(value.item())

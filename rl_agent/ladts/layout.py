@@ -1,4 +1,4 @@
-"""Which column of a node-by-feature observation means what to the policy."""
+"""What each column of an observation matrix means to the policy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class ObservationLayout:
     """The columns of an observation matrix of shape (nodes, features), one row per node.
 
-    What concerns the job rather than the node is repeated in every row. Indices are plain integers so that a layout
-    travels in JSON beside exported weights.
+    What concerns the job is repeated in every row. Indices are plain integers, so that a layout can be written as JSON
+    beside exported weights.
 
     Attributes:
         node: columns that differ between nodes; input of the networks.
@@ -19,7 +19,7 @@ class ObservationLayout:
         score: column with a rule's score of the node (higher is better, in logits), the first latent action of a job
             that has none yet; None: no such rule.
         key: column, equal in every row, with the number under which the latent action is remembered between decisions
-            (a job's own, or slot, station and task number); None: nothing is remembered.
+            (the job's, or that of slot, station and task); None: nothing is remembered.
         n_keys: the keys are 0 .. n_keys - 1.
     """
 

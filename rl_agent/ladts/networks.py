@@ -1,8 +1,8 @@
 """Networks of the actor and the critics, in two forms.
 
-The shared form runs one small network on every node's row and lets the nodes see each other only through pooled
-averages, so it is permutation-equivariant and serves any number of nodes. The flat form reads all rows as one vector,
-as the paper does, and is bound to the number of nodes it was built for.
+The shared form runs one small network on the row of every node. Nodes see each other only through pooled averages, so
+it is permutation-equivariant and serves any number of nodes. The flat form reads all rows as one vector, as the paper
+does, and serves only the number of nodes it was built for.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ PARAMETERS = {
 class NodeNetwork(nn.Module):
     """Maps (batch, nodes, features) to (batch, nodes), equivariant under permutations of the nodes.
 
-    Each row passes a first layer; the mean over the eligible rows of what comes out is added, through a layer of its
-    own, to every row before the second. Ineligible rows add nothing to the mean.
+    Each row passes the first layer. Their mean over the eligible rows passes a layer of its own and is added to every
+    row before the second layer.
 
     Args:
         n_features: columns of a row.
@@ -119,7 +119,7 @@ class NodeDenoiser(Denoiser):
         self.latent = nn.Parameter(th.randn(hidden) / hidden**0.5)
 
     def encode(self, observation: th.Tensor) -> tuple[th.Tensor, ...]:
-        """Return the first layer's share of the observation, the pooling share, and that of the denoising steps."""
+        """Return the observation and the denoising steps after the first layer, and the weights of the mean."""
         rows, weight = observation[..., :-1].contiguous(), observation[..., -1].contiguous()
         return self.network.row(rows), pooling_share(weight), self.time(self.embedding)
 

@@ -1,8 +1,8 @@
 """The denoising chain over the shared node network in numpy: how LAD-TS acts, and what a planner serves.
 
-The same arithmetic as the torch chain that is trained (`rl_agent.ladts.diffusion` with `network="shared"`), for two
-reasons: who serves a policy needs no torch, and on the few rows of a decision numpy takes a quarter of torch's time.
-It knows nothing of what the columns of an observation mean; sizes come with the weights.
+It computes what the torch chain that is trained does (`rl_agent.ladts.diffusion` with `network="shared"`), for two
+reasons: serving a policy needs no torch, and on the few rows of a decision numpy takes a quarter of torch's time. What
+the columns of an observation mean is not known here; sizes come with the weights.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class NodeChain:
     """The chain from a latent action to logits, H hidden units, F features.
 
     Args:
-        weights: of the denoiser; kept as they are, so that a chain over a network in training follows it.
+        weights: of the denoiser; not copied, so that the chain of a network in training follows it.
         n_denoising_steps: I, the length of the chain.
         prediction: "scored", "residual" or "sample", see `rl_agent.ladts.diffusion.Prediction`.
         max_logit: bound on the logits; None leaves them unbounded.
@@ -112,7 +112,7 @@ class NodeChain:
             eligible: (B, N) 1 or 0; ineligible nodes are zero inside the chain.
             start: (B, N) x_I.
             score: (B, N) a rule's scores, for "scored".
-            noise: draws N(0, 1) of a shape; None plays without noise.
+            noise: draws N(0, 1) of a shape; None: no noise.
 
         Returns:
             (B, N); -inf where a node is not eligible. NaN where the input or the weights are.

@@ -22,8 +22,8 @@ from rl_agent.ladts.numpy_chain import MAX_LOGIT, start_of
 LatentAction = Literal["carried", "score", "noise"]
 """Where a chain starts.
 
-``carried``  the probabilities last given under the same key (the job's own; in the paper those of the same slot,
-             station and task number in the previous episode); the first time the score, or noise without one.
+``carried``  the last probabilities under the same key (the job's own; in the paper those of the same slot, station and
+             task number in the previous episode); the first time the score, or noise if there is none.
 ``score``    always the score of the layout's rule.
 ``noise``    N(0, 1): D2SAC.
 """
@@ -51,8 +51,8 @@ class LADTSPolicy(BasePolicy):
         latent_action: where a chain starts, see ``LatentAction``.
         latent_as_logits: start from the logits of remembered probabilities; False starts from the probabilities
             themselves, as the published code does.
-        keep_latents: keep what is remembered when an episode starts, as the paper does; False forgets it. ``save``
-            keeps weights only: hand ``LADTS.latent_memory`` to ``predict`` to play what was trained.
+        keep_latents: remember across episodes, as the paper does; False forgets when an episode starts. ``save`` stores
+            weights only: pass ``LADTS.latent_memory`` to ``predict`` to play what was trained.
         optimizer_class: optimizer of all parts.
         optimizer_kwargs: its arguments.
 
@@ -198,7 +198,7 @@ class LADTSPolicy(BasePolicy):
         Args:
             memory: latent actions, shape (n_envs, keys, nodes).
             observation: what is to be decided.
-            deterministic: zeros in place of noise.
+            deterministic: zeros instead of noise.
         """
         if not self.remembers:
             return self._first(observation, deterministic)
@@ -211,7 +211,7 @@ class LADTSPolicy(BasePolicy):
     def remember(
         self, memory: NDArray[np.float32], observation: NDArray[np.float32], probabilities: NDArray[np.float32]
     ) -> None:
-        """Write the probabilities just given for ``observation`` into ``memory``."""
+        """Write the probabilities of a decision about ``observation`` into ``memory``."""
         if self.remembers:
             latent = start_of(probabilities) if self.latent_as_logits else probabilities
             memory[np.arange(len(observation)), self._keys(observation)] = latent
@@ -253,7 +253,7 @@ class LADTSPolicy(BasePolicy):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Choose nodes and carry the latent actions on.
+        """Choose nodes, and carry the latent actions to the next call.
 
         Args:
             observation: shape (nodes, columns) or (n_envs, nodes, columns).
