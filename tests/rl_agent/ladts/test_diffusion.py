@@ -6,7 +6,7 @@ import pytest
 import torch as th
 
 from rl_agent.ladts.diffusion import DenoisingChain, Prediction
-from rl_agent.ladts.networks import FlatDenoiser, NodeDenoiser, NodeNetwork
+from rl_agent.ladts.networks import FlatDenoiser, NodeDenoiser
 from rl_agent.ladts.numpy_chain import start_of
 
 
@@ -89,12 +89,6 @@ def test_gradients_reach_every_parameter() -> None:
     without = [name for name, p in chain.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # One bias moves all logits alike, which the softmax does not see.
     assert without in ([], ["network.network.output.bias"])
-
-
-def test_node_network_without_mask_equals_all_eligible() -> None:
-    network = NodeNetwork(3)
-    x = th.rand(2, 5, 3)
-    th.testing.assert_close(network(x), network(x, th.ones(2, 5, dtype=th.bool)))
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 import json
 import math
 import zipfile
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from small_ladts import SMALL, build, environment
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -24,28 +23,11 @@ from rl_agent import ladts
 from rl_agent.edge_offloading.features import layout
 from rl_agent.edge_offloading.scenario import OffloadingScenario
 from rl_agent.edge_offloading.vec_env import EdgeOffloadingVecEnv
-from rl_agent.ladts.actors import CategoricalActor, DiffusionActor
-from rl_agent.ladts.buffers import LatentReplayBuffer
-from rl_agent.ladts.critics import TwinCritic
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.ladts.layout import ObservationLayout
 from rl_agent.ladts.policies import D2SACPolicy, LADTSPolicy, SACTSPolicy
 
-SCENARIO = OffloadingScenario(n_servers=4, n_tasks=5, n_slots=3)
-SMALL: dict[str, Any] = {"net_arch": (8,), "critic_net_arch": (8,), "n_denoising_steps": 3}
 POLICIES = ["LADTSPolicy", "D2SACPolicy", "SACTSPolicy"]
-
-
-def environment(n_envs: int = 2) -> EdgeOffloadingVecEnv:
-    env = EdgeOffloadingVecEnv(SCENARIO, n_envs, "in_slot")
-    env.seed(1)
-    return env
-
-
-def build(policy: str = "LADTSPolicy", n_envs: int = 2, **kwargs: Any) -> LADTS:
-    policy_kwargs = {"layout": layout(SCENARIO, "in_slot"), **SMALL, **kwargs.pop("policy_kwargs", {})}
-    arguments = {"learning_starts": 20, "batch_size": 16, "buffer_size": 500, "seed": 0, "train_freq": 4, **kwargs}
-    return LADTS(policy, environment(n_envs), policy_kwargs=policy_kwargs, **arguments)
 
 
 def test_the_package_exports_the_algorithm_and_its_policies() -> None:
@@ -139,110 +121,6 @@ def test_entropy_coefficient_rises_below_its_target_and_falls_above() -> None:
         assert (model.log_ent_coef.exp().item() > 0.1) is rises
 
 
-@pytest.mark.parametrize("part", [LADTSPolicy, DiffusionActor, CategoricalActor, TwinCritic])
-def test_constructor_parameters_are_complete(part: type) -> None:
-    policy = build("SACTSPolicy" if part is CategoricalActor else "LADTSPolicy").policy
-    instance = {LADTSPolicy: policy, TwinCritic: policy.critic}.get(part, policy.actor)
-    expected = set(inspect.signature(part.__init__).parameters) - {"self"}
-    assert set(instance._get_constructor_parameters()) == expected
-
-
-@pytest.mark.parametrize("policy_class", [LADTSPolicy, D2SACPolicy, SACTSPolicy])
-def test_policy_saves_and_loads_alone(policy_class: type[LADTSPolicy], tmp_path: Path) -> None:
-    policy = build(policy_class.__name__).policy
-    policy.save(str(tmp_path / "policy.pt"))
-    loaded = policy_class.load(str(tmp_path / "policy.pt"), device="cpu")
-    observation = environment().reset()
-    np.testing.assert_array_equal(
-        loaded.predict(observation, deterministic=True)[0], policy.predict(observation, deterministic=True)[0]
-    )
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_deterministic_prediction_draws_no_noise(policy: str) -> None:
-    model = build(policy)
-    observation = environment().reset()
-    state = th.get_rng_state(), np.random.get_state()[1].copy()
-    model.predict(observation, deterministic=True)
-    assert th.equal(th.get_rng_state(), state[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], state[1])
-
-
-def test_untrained_policy_plays_the_rule_its_scores_come_from() -> None:
-    model = build(policy_kwargs={"latent_action": "score"})
-    env = environment()
-    observation = env.reset()
-    for _ in range(30):
-        actions, _ = model.predict(observation, deterministic=True)
-        np.testing.assert_array_equal(actions, observation[..., 1].argmax(axis=1))
-        observation, *_ = env.step(actions)
-
-
-def test_state_carries_the_latent_action_of_the_same_key() -> None:
-    model = build(policy_kwargs={"latent_action": "carried"})
-    observation = environment().reset()
-    _, memory = model.predict(observation)
-    key = int(observation[0, 0, 2])
-    assert memory.shape == (2, SCENARIO.n_slots * 4 * 5, 4)
-    assert not np.isnan(memory[0, key]).any()
-    assert np.isnan(np.delete(memory[0], key, axis=0)).all()
-    start = model.policy.recall(memory, observation)
-    np.testing.assert_array_equal(start, memory[:, key])
-
-
-def test_episode_start_forgets_unless_told_to_keep() -> None:
-    observation = environment().reset()
-    for keep in (False, True):
-        model = build(policy_kwargs={"latent_action": "carried", "keep_latents": keep})
-        _, memory = model.predict(observation)
-        later = observation.copy()
-        later[..., 2] += 1
-        _, memory = model.predict(later, memory, np.array([True, False]))
-        key = int(observation[0, 0, 2])
-        assert np.isnan(memory[0, key]).all() == (not keep)
-        assert not np.isnan(memory[1, key]).any()
-
-
-def test_predict_updates_the_memory_it_was_given() -> None:
-    model = build(policy_kwargs={"latent_action": "carried"})
-    memory = model.policy.new_memory(2)
-    _, returned = model.predict(environment().reset(), memory)
-    assert returned is memory
-    assert np.isfinite(memory).any()
-
-
-def test_buffer_keeps_copies_of_both_starts_and_the_terminal_observation() -> None:
-    """Given lanes with short episodes, then every stored next start belongs to the stored next observation."""
-    model = build(n_envs=3, policy_kwargs={"latent_action": "score"}, gradient_steps=0)
-    model.learn(300)
-    buffer = model.replay_buffer
-    assert isinstance(buffer, LatentReplayBuffer)
-    size = buffer.pos
-    np.testing.assert_array_equal(buffer.starts[:size], buffer.observations[:size, ..., 1])
-    np.testing.assert_array_equal(buffer.next_starts[:size], buffer.next_observations[:size, ..., 1])
-    ends = buffer.dones[:size].astype(bool)
-    assert ends.any()
-    assert (buffer.timeouts[:size][ends] == 1).all()
-    following = buffer.observations[1:size]
-    same = (following == buffer.next_observations[: size - 1]).all(axis=(2, 3))
-    np.testing.assert_array_equal(same, ~ends[:-1])
-    samples = buffer.sample(50)
-    assert (samples.dones == 0).all()  # a truncated episode is not an end
-    assert samples.starts.shape == (50, 4)
-
-
-def test_carried_starts_are_stored_as_they_were_when_used() -> None:
-    one_key = ObservationLayout(node=(8, 9), key=0, n_keys=1)
-    model = build(n_envs=1, policy_kwargs={"latent_action": "carried", "layout": one_key})
-    model.learn(100)
-    buffer = model.replay_buffer
-    assert isinstance(buffer, LatentReplayBuffer)
-    ends = buffer.dones[: buffer.pos - 1, 0].astype(bool)
-    continuous = (buffer.next_starts[: buffer.pos - 1, 0] == buffer.starts[1 : buffer.pos, 0]).all(axis=1)
-    assert continuous[~ends].all()
-    assert len(np.unique(buffer.starts[: buffer.pos, 0], axis=0)) > 50
-
-
 def test_only_eligible_nodes_are_chosen_while_exploring_and_after() -> None:
     env = EdgeOffloadingVecEnv(
         OffloadingScenario(n_servers=3, n_tasks=40, n_slots=3), 2, "in_slot", ageing_gcycles_per_s=1.0
@@ -279,24 +157,6 @@ def test_set_parameters_round_trips_and_refuses_missing_ones() -> None:
         other.set_parameters(parameters)
 
 
-def test_replay_buffer_saves_and_loads(tmp_path: Path) -> None:
-    model = build().learn(60)
-    model.save_replay_buffer(tmp_path / "buffer")
-    other = build()
-    other.load_replay_buffer(tmp_path / "buffer")
-    assert isinstance(other.replay_buffer, LatentReplayBuffer)
-    np.testing.assert_array_equal(other.replay_buffer.starts, model.replay_buffer.starts)  # type: ignore[union-attr]
-
-
-def test_shared_policy_serves_other_node_counts_with_the_same_weights() -> None:
-    small, large = build(), None
-    scenario = OffloadingScenario(n_servers=11, n_tasks=5, n_slots=3)
-    env = EdgeOffloadingVecEnv(scenario, 2, "in_slot")
-    large = LADTS("LADTSPolicy", env, policy_kwargs={"layout": layout(scenario, "in_slot"), **SMALL})
-    large.policy.load_state_dict(small.policy.state_dict())
-    assert large.predict(env.reset())[0].shape == (2,)
-
-
 def test_refused_arguments_say_why() -> None:
     with pytest.raises(ValueError, match="optimize_memory_usage"):
         build(optimize_memory_usage=True)
@@ -320,31 +180,6 @@ def test_refused_arguments_say_why() -> None:
         build(replay_buffer_class=None)
     with pytest.raises(ValueError, match="n_steps=3"):
         build(n_steps=3)
-
-
-@pytest.mark.parametrize("deterministic", [True, False])
-@pytest.mark.parametrize("prediction", ["scored", "residual", "sample", "epsilon", "softmax"])
-@pytest.mark.parametrize("n_denoising_steps", [1, 5])
-def test_acting_gives_the_probabilities_that_are_trained(
-    prediction: str, deterministic: bool, n_denoising_steps: int
-) -> None:
-    """Given random weights, when they act and are trained on the same noise, then the probabilities are the same.
-
-    Also after the weights were written in place, as updates do, and in a copy, whose parameters lie elsewhere.
-    """
-    kwargs = {"prediction": prediction, "n_denoising_steps": n_denoising_steps}
-    model = build(policy_kwargs=kwargs)
-    observation = environment(6).reset()
-    start = th.randn(observation.shape[:2])
-    for actor in (model.actor, model.actor, copy.deepcopy(model.actor)):
-        for parameter in actor.parameters():
-            parameter.data.copy_(0.5 * th.randn(parameter.shape))
-        th.manual_seed(3)
-        acted = actor.act(observation, start.numpy(), deterministic)
-        th.manual_seed(3)
-        with th.no_grad():
-            trained = th.softmax(actor.logits(th.as_tensor(observation), start, deterministic), dim=1)
-        np.testing.assert_allclose(acted, trained.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("ent_coef", ["auto", 1.5])
