@@ -14,12 +14,13 @@ from rl_agent.edge_offloading.core import OffloadingCore, OffloadingDecision
 from rl_agent.edge_offloading.features import Features, ObservationKind
 from rl_agent.edge_offloading.scenario import Arrivals, FloatArray, OffloadingScenario
 
+EVALUATION_BRANCH = 20_240_612  # any number that no training seed is followed by
 Distortion = Literal["none", "zero", "shuffle"]
 OffloadingRule = Callable[[Arrivals, np.random.Generator], FloatArray]
 
 
 class Predictor(Protocol):
-    """What is evaluated: anything with stable-baselines3's ``predict``."""
+    """Anything that can be evaluated: it has stable-baselines3's ``predict``."""
 
     def predict(
         self,
@@ -28,7 +29,7 @@ class Predictor(Protocol):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[NDArray[np.int64], Any]:
-        """Return actions and the state to carry on."""
+        """Return the actions and the next state."""
         ...
 
 
@@ -56,7 +57,7 @@ OFFLOADING_RULES: dict[str, OffloadingRule] = {
     "pull, shortest first": lambda tasks, _: pulls.ordered_pull(tasks, ageing_gcycles_per_s=0.0),
     "pooled SRPT (lower bound)": lambda tasks, _: pulls.pooled_srpt(tasks),
 }
-"""Every rule of docs/reproduction/README.md by name; the first is what all others are compared with."""
+"""The rules of docs/reproduction/README.md by name; all others are compared with the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,8 @@ class Summary:
 
     Attributes:
         mean_s, p50_s, p95_s, p99_s: over all tasks of all episodes, seconds.
-        mean_ratio, p50_ratio, p95_ratio, p99_ratio: over those of Opt-TS.
-        max_percentile_ratio: the worst ratio among the percentiles 5, 10, ... 95 and 99.
+        mean_ratio, p50_ratio, p95_ratio, p99_ratio: these divided by those of Opt-TS.
+        max_percentile_ratio: the largest ratio among the percentiles 5, 10, ... 95 and 99.
     """
 
     mean_s: float
@@ -81,8 +82,8 @@ class Summary:
 
 
 def evaluation_arrivals(scenario: OffloadingScenario, seed: int, n_episodes: int) -> Arrivals:
-    """Return arrivals that no training has seen: their seed sequence has a branch of its own."""
-    return scenario.draw(n_episodes, np.random.default_rng([seed, 20_240_612]))
+    """Return arrivals that no training has seen, because their seed sequence has a branch of its own."""
+    return scenario.draw(n_episodes, np.random.default_rng([seed, EVALUATION_BRANCH]))
 
 
 def play(
@@ -99,14 +100,14 @@ def play(
     """Play a frozen policy on given tasks.
 
     Args:
-        model: what decides.
-        arrivals: the tasks of E episodes, played side by side.
-        observation: what it sees.
-        ageing_gcycles_per_s: the planner's order, or None for the paper's.
+        model: the policy.
+        arrivals: the tasks of E episodes, which are played in parallel.
+        observation: the kind of observation that it sees.
+        ageing_gcycles_per_s: c of the planner's order, or None for the paper's.
         deterministic: take the most probable server.
-        state: the memory to start from; None is an empty one.
-        distortion: show it backlogs of zero, or those of other servers, instead of the real ones. A policy that reacts
-            to backlogs does worse then.
+        state: the latent actions to start from; None for none.
+        distortion: show backlogs of zero, or those of other servers, instead of the real ones. A policy that reacts to
+            backlogs does worse then.
         rng: for shuffling.
 
     Returns:
@@ -130,7 +131,7 @@ def play(
 
 
 def distort(now: OffloadingDecision, distortion: Distortion, rng: np.random.Generator) -> OffloadingDecision:
-    """Return the decision with its backlogs replaced by zeros, or moved to other servers."""
+    """Return the decision with its backlogs replaced by zeros, or permuted among the servers."""
     if distortion == "none":
         return now
     if distortion == "zero":
@@ -141,7 +142,7 @@ def distort(now: OffloadingDecision, distortion: Distortion, rng: np.random.Gene
 
 
 def summarize(delays: FloatArray, baseline: FloatArray) -> Summary:
-    """Return the summary of ``delays`` beside those of Opt-TS on the same tasks; both of shape (E, P)."""
+    """Return the summary of ``delays`` beside ``baseline``, those of Opt-TS on the same tasks; both of shape (E, P)."""
     is_task = ~np.isnan(baseline)
     ours, theirs = delays[is_task], baseline[is_task]
     ranks = [*range(5, 100, 5), 99]

@@ -1,7 +1,7 @@
 """The paper's learning curve and sweeps, with all learners and rules, evaluated on fresh arrivals.
 
 A run is one learner or rule, one setting and one seed. Each writes a CSV file of its own when it is complete, so an
-interrupted reproduction goes on where it stopped; figures and tables are made from the files that are there.
+interrupted reproduction resumes where it stopped. Figures and tables are made of all files that exist.
 """
 
 from __future__ import annotations
@@ -33,11 +33,17 @@ from rl_agent.reproduction.results import ResultRow, make_row, report, write_row
 
 NAMES = ", ".join(experiment.name for experiment in experiments(OffloadingScenario()))
 AGEING = (1.75, 5.0)
-"""Orders w + c * arrival under which the trained LAD-TS is evaluated too, c in Gcycles/s."""
+"""c of the orders w + c * arrival under which the trained LAD-TS is also evaluated, in Gcycles/s.
+
+At N = 50 the orders from 1.75 on worsen no percentile of Opt-TS; 5 worsens none at N = 40 either (docs/reproduction).
+"""
 
 
 class Evaluations(BaseCallback):
-    """Evaluates every ``every`` training episodes, untrained too if that is a curve, and stops after ``episodes``."""
+    """Evaluates a learner in training at the start, unless only the end counts, and every ``plan.every`` episodes.
+
+    It stops the training after ``plan.episodes``.
+    """
 
     def __init__(self, learner: LearnerSpec, scenario: OffloadingScenario, plan: ReproductionPlan) -> None:
         super().__init__()
@@ -63,7 +69,7 @@ class Evaluations(BaseCallback):
         return True
 
     def evaluate(self, ageing_gcycles_per_s: float | None = None, distortion: Distortion = "none") -> Summary:
-        """Return the summary of the present policy, by default as it was trained."""
+        """Return the summary of the current policy, by default under the conditions of its training."""
         model: Any = self.model
         memory: Any = getattr(model, "latent_memory", None)
         keeps = memory is not None and model.policy.keep_latents
@@ -82,13 +88,13 @@ class Evaluations(BaseCallback):
 def run_learner(
     experiment: Experiment, setting: Setting, name: str, seed: int, plan: ReproductionPlan
 ) -> list[ResultRow]:
-    """Train one learner and return its evaluations: along the way, distorted, and under the planner's order."""
+    """Train one learner and return its evaluations: during training, distorted, and under the planner's order."""
     learner, scenario = replace(LEARNERS[name], **setting.changes), setting.scenario
     if not experiment.is_curve:
         plan = replace(plan, every=plan.episodes)
     evaluations = Evaluations(learner, scenario, plan)
     model = learner.build(scenario, seed, plan.episodes)
-    # The number of tasks is random; the callback stops after the episodes wanted, well before this.
+    # An upper bound, as the number of tasks is random; the callback stops the training earlier.
     decisions = int(1.2 * (plan.episodes + 20) * scenario.n_slots * scenario.n_servers * scenario.mean_tasks)
     model.learn(decisions, callback=evaluations, log_interval=None)  # type: ignore[arg-type]
 
@@ -107,7 +113,7 @@ def run_learner(
 
 
 def run_rules(experiment: Experiment, setting: Setting, plan: ReproductionPlan) -> list[ResultRow]:
-    """Return the evaluations of all rules on the same arrivals as the learners'."""
+    """Return the evaluations of all rules on the arrivals that the learners are evaluated on."""
     arrivals = evaluation_arrivals(setting.scenario, plan.evaluation_seed, plan.evaluation_episodes)
     baseline = rules.greedy(arrivals)
     rows = []
@@ -118,7 +124,7 @@ def run_rules(experiment: Experiment, setting: Setting, plan: ReproductionPlan) 
 
 
 def runs(chosen: Sequence[Experiment], learners: Sequence[str], plan: ReproductionPlan) -> Iterator[tuple[str, Any]]:
-    """Yield the file name of every run and a function that returns its rows."""
+    """Yield the file name of every run, and a function that returns its rows."""
     for experiment in chosen:
         for setting in experiment.settings:
             stem = f"{experiment.name}_{setting.x:g}"
@@ -133,7 +139,7 @@ def runs(chosen: Sequence[Experiment], learners: Sequence[str], plan: Reproducti
 
 
 def keep_plan(path: Path, plan: ReproductionPlan) -> None:
-    """Write down how runs are made, or check that those already there were made alike.
+    """Write down how runs are made, or check that existing ones were made in the same way.
 
     Raises:
         click.UsageError: they were not.
@@ -168,8 +174,8 @@ COUNT = click.IntRange(min=1)
 @click.option(
     "--quick",
     is_flag=True,
-    help="Small settings, one or two minutes; the numbers mean little. Of the options above it heeds --out, --seed, "
-    "--learner and FIGURES.",
+    help="Small settings, one or two minutes; the numbers mean little. Of the other options only --out, --seed, "
+    "--learner and FIGURES apply.",
 )
 def command(
     figures: tuple[str, ...],
@@ -187,7 +193,7 @@ def command(
 ) -> None:
     """Reproduce the paper's learning curve and sweeps; FIGURES are their names, by default all.
 
-    Finished runs are kept in OUT/runs and not run again.
+    Finished runs are kept in OUT/runs and are not repeated.
     """
     th.set_num_threads(1)
     plan = ReproductionPlan(
@@ -199,27 +205,37 @@ def command(
         evaluation_seed=evaluation_seed,
     )
     plan = quick_plan(seed) if quick else plan
-    known = {experiment.name: experiment for experiment in experiments(plan.base)}
-    for given, allowed in ((figures, known), (learners, LEARNERS)):
-        for name in given:
-            if name not in allowed:
-                raise click.UsageError(f"{name!r} is unknown: use one of {', '.join(allowed)}")
-    chosen = [known[name] for name in figures] or list(known.values())
-    unused = [name for name in learners if not any(name in experiment.learners for experiment in chosen)]
-    if unused:
-        raise click.UsageError(f"no chosen figure shows {', '.join(unused)}: the learning curves show all learners")
+    chosen = _choose(experiments(plan.base), figures, learners)
     if quick and not figures:
         chosen = [replace(experiment, settings=experiment.settings[::3]) for experiment in chosen]
     (out / "runs").mkdir(parents=True, exist_ok=True)
     keep_plan(out / "plan.txt", plan)
-    todo = list(runs(chosen, learners or tuple(LEARNERS), plan))
+    _run_missing(out / "runs", list(runs(chosen, learners or tuple(LEARNERS), plan)))
+    for path in report(out, chosen):
+        click.echo(path)
+
+
+def _choose(known: Sequence[Experiment], figures: Sequence[str], learners: Sequence[str]) -> list[Experiment]:
+    """Return the named figures, by default all; refuse unknown names, and learners that none of the figures shows."""
+    by_name = {experiment.name: experiment for experiment in known}
+    for given, allowed in ((figures, by_name), (learners, LEARNERS)):
+        for name in given:
+            if name not in allowed:
+                raise click.UsageError(f"{name!r} is unknown: use one of {', '.join(allowed)}")
+    chosen = [by_name[name] for name in figures] or list(known)
+    unused = [name for name in learners if not any(name in experiment.learners for experiment in chosen)]
+    if unused:
+        raise click.UsageError(f"no chosen figure shows {', '.join(unused)}: the learning curves show all learners")
+    return chosen
+
+
+def _run_missing(folder: Path, todo: Sequence[tuple[str, Any]]) -> None:
+    """Run what has no file in ``folder`` yet, with a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("", total=len(todo))
         for name, run in todo:
             progress.update(bar, description=name.removesuffix(".csv"))
-            if not (out / "runs" / name).exists():
-                write_rows(out / "runs" / name, run())
+            if not (folder / name).exists():
+                write_rows(folder / name, run())
             progress.advance(bar)
-    for path in report(out, chosen):
-        click.echo(path)

@@ -30,7 +30,7 @@ SWEPT_RULES = ("greedy, computing time x 4", "shared queue, 0 reserved", "weight
 """Rules drawn beside the learners in a sweep."""
 
 MAX_SHOWN_RATIO = 2.0
-"""Upper end of the figures: what lies above is off the scale."""
+"""Upper end of a figure's y axis: untrained learners reach 770 and would flatten everything else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def make_row(
 
 
 def write_rows(path: Path, rows: Sequence[ResultRow]) -> None:
-    """Write a CSV file in one move: it is complete or not there."""
+    """Write a CSV file atomically: it is complete or does not exist."""
     part = path.with_suffix(".part")
     with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, [f.name for f in fields(ResultRow)])
@@ -84,7 +84,7 @@ def read_rows(path: Path) -> list[ResultRow]:
 
 
 def final_rows(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Return, of rows of one name, those with the most episodes at their x."""
+    """Return those of the rows of one name that have the most episodes at their x."""
     last: dict[float, int] = defaultdict(int)
     for row in rows:
         last[row.x] = max(last[row.x], row.episodes)
@@ -92,7 +92,7 @@ def final_rows(rows: Sequence[ResultRow]) -> list[ResultRow]:
 
 
 def table(rows: Sequence[ResultRow], experiment: Experiment) -> list[str]:
-    """Return a Markdown table: mean over seeds and spread, at the last episode of every learner."""
+    """Return a Markdown table of mean and range over seeds, at the last episode of every learner."""
     groups: dict[tuple[float, str], list[ResultRow]] = defaultdict(list)
     for row in rows:
         groups[row.x, row.name].append(row)
@@ -126,22 +126,13 @@ def report(out: Path, chosen: Sequence[Experiment]) -> list[Path]:
         rows = [row for path in files for row in read_rows(path)]
         if not rows:
             continue
-        names = [name for name in experiment.learners if any(row.name == name for row in rows)]
-        lines: dict[str, dict[float, list[float]]] = {}
-        shown = names if experiment.is_curve else [*names, *SWEPT_RULES]
-        for name in shown:
-            points: dict[float, list[float]] = defaultdict(list)
-            own = [row for row in rows if row.name == name]
-            for row in own if experiment.is_curve else final_rows(own):
-                points[row.episodes if experiment.is_curve else row.x].append(row.mean_ratio)
-            lines[name] = points
         levels = {row.name: row.mean_ratio for row in rows if row.name in LEVELS} if experiment.is_curve else {}
         stem = out / experiment.name
         write_rows(stem.with_suffix(".csv"), rows)
         stem.with_suffix(".md").write_text("\n".join(table(rows, experiment)) + "\n")
         draw(
             stem.with_suffix(".png"),
-            lines,
+            _lines(rows, experiment),
             levels,
             title=experiment.title,
             x_label=experiment.x_label,
@@ -150,3 +141,16 @@ def report(out: Path, chosen: Sequence[Experiment]) -> list[Path]:
         )
         written += [stem.with_suffix(suffix) for suffix in (".csv", ".md", ".png")]
     return written
+
+
+def _lines(rows: Sequence[ResultRow], experiment: Experiment) -> dict[str, dict[float, list[float]]]:
+    """Return the mean ratios of all seeds by name and x: of the learners, and in a sweep of some rules."""
+    names = [name for name in experiment.learners if any(row.name == name for row in rows)]
+    lines: dict[str, dict[float, list[float]]] = {}
+    for name in names if experiment.is_curve else [*names, *SWEPT_RULES]:
+        points: dict[float, list[float]] = defaultdict(list)
+        own = [row for row in rows if row.name == name]
+        for row in own if experiment.is_curve else final_rows(own):
+            points[row.episodes if experiment.is_curve else row.x].append(row.mean_ratio)
+        lines[name] = points
+    return lines
