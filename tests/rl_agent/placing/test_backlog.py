@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from rl_agent.placing.backlog import AttemptView, backlog_s
-from rl_agent.placing.residency import resident_after
 
 
 def test_a_running_attempt_counts_what_is_left_and_the_next_ones_whole():
@@ -24,9 +23,3 @@ def test_an_overdue_attempt_is_expected_to_take_a_quarter_of_its_time_once_more(
 
 def test_an_idle_node_has_no_backlog():
     assert backlog_s([]) == 0.0
-
-
-def test_the_most_recently_used_models_stay():
-    assert resident_after(("x", "y"), ["x", "z"], 2) == ("x", "z")
-    assert resident_after((), ["x", "x"], 1) == ("x",)
-    assert resident_after(("x",), [], 1) == ("x",)
