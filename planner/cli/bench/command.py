@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 console = Console()
 
 RIVAL = "shared-queue"
-MOST_NODES_SHOWN = 8
+MAX_NODES_SHOWN = 8  # columns that fit into a terminal of 80 characters
 PLACER_HELP = f"{', '.join((RIVAL, *PLACERS))}; all; or package.module:Class. May be repeated."
 
 
@@ -113,7 +113,7 @@ def _shares(jobs: Sequence[Measured], fleet: Sequence[EmulatedNode]) -> list[flo
 
 
 def _share_table(measured: Mapping[str, Sequence[Measured]], fleet: Sequence[EmulatedNode]) -> Table:
-    shown = fleet[:MOST_NODES_SHOWN]
+    shown = fleet[:MAX_NODES_SHOWN]
     table = Table(title="Share of jobs by node (emulated image steps per second)", title_justify="left")
     table.add_column("placer", no_wrap=True)
     for node in shown:

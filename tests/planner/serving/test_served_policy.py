@@ -2,44 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planner_world import World
 from policies import policy_files
+from registry_of import ask, draw, experience
 from sqlalchemy import update
 
-from planner.serving.probation import BATCH, LEAST_BATCHES, worse
-from planner.serving.served_policy import ServedPolicy, is_in_share
-from rl_agent.experience.log import read_experience
+from planner.serving.served_policy import is_in_share
 from rl_agent.policy import registry
-from rl_agent.policy.file import write_policy
 from rl_agent.policy.registry import PolicyRow, PolicyState
-
-
-@pytest.fixture
-def world(tmp_path):
-    """A planner that serves `v0` of its settings; `v1` and `v2` are candidates."""
-    write_policy(tmp_path, policy_files("v0"))
-    world = World(ServedPolicy(tmp_path), window=1, node_timeout_s=1e6)
-    with world.ledger.transaction() as connection:
-        for version in ("v1", "v2"):
-            registry.add_policy(connection, policy_files(version), world.clock.now())
-    world.up("a", speeds={"tiny": {"load_s": 0.0, "s_per_unit": 1.0}}, resident=["tiny"])
-    return world
-
-
-def ask(world, function, *arguments, **keywords):
-    with world.ledger.transaction() as connection:
-        return function(connection, *arguments, **keywords)
-
-
-def experience(world):
-    return ask(world, lambda connection: list(read_experience(connection)))
-
-
-def draw(world, job, *, waited_s=0.0):
-    world.submit(job)
-    world.clock.time_s += waited_s
-    world.draw("a")
-    return world.row(job)
 
 
 def test_a_promoted_policy_decides_from_the_next_tick_and_no_job_is_lost(world):
@@ -122,45 +91,3 @@ def test_a_promoted_policy_with_a_flipped_bit_is_not_served(world, caplog):
     row = draw(world, "job-1")
     assert (row["placer"], row["policy_version"]) == ("earliest-completion", None)
     assert "SHA-256" in caplog.text
-
-
-def test_a_policy_that_makes_jobs_wait_is_rolled_back_by_itself(world):
-    # Given jobs that take as long as foretold
-    for number in range(BATCH * LEAST_BATCHES):
-        draw(world, f"good-{number}", waited_s=1.0 + number % 3)
-    # When the promoted version takes three times as long
-    ask(world, registry.promote, "v1", world.clock.now())
-    world.tick()
-    for number in range(BATCH * LEAST_BATCHES):
-        draw(world, f"bad-{number}", waited_s=3.0 * (1.0 + number % 3))
-    world.tick(20.0)
-    world.tick()
-    # Then it is rejected with the reason, and the one before decides
-    row = ask(world, registry.policy, "v1")
-    assert row["state"] == PolicyState.REJECTED
-    assert "times that before" in row["reason"]
-    assert draw(world, "job-1")["policy_version"] == "v0"
-
-
-def test_a_policy_as_good_as_the_one_before_stays(world):
-    for number in range(BATCH * LEAST_BATCHES):
-        draw(world, f"good-{number}", waited_s=1.0 + number % 3)
-    ask(world, registry.promote, "v1", world.clock.now())
-    world.tick()
-    for number in range(BATCH * LEAST_BATCHES * 2):
-        draw(world, f"same-{number}", waited_s=1.0 + number % 3)
-    world.tick(20.0)
-    assert ask(world, registry.promoted_policy) == "v1"
-
-
-def test_equal_delays_that_resemble_their_neighbours_are_seldom_called_worse():
-    generator = np.random.default_rng(0)
-
-    def autocorrelated(count):
-        values = [0.0]
-        for _ in range(count):
-            values.append(0.8 * values[-1] + generator.normal(0.0, 0.3))
-        return values[1:]
-
-    alarms = sum(worse(autocorrelated(400), autocorrelated(200)) is not None for _ in range(300))
-    assert alarms <= 6
