@@ -1,1 +1,1 @@
-"""Settings, Celery app, queue topology, wire messages and the SQLite transport."""
+"""What every process shares: settings, messages and calls, queue topology, and the brokers."""

@@ -1,4 +1,4 @@
-"""One way to make a Celery app: the settings that held under fire, for planner, workers and trainer alike."""
+"""One way to make a Celery app: the settings that proved reliable, for planner, workers and trainer alike."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def transport_options(settings: Settings) -> dict[str, Any]:
     """Return kombu's transport options for the broker of `settings`."""
     if settings.is_embedded:
         return {"delivery_limit": settings.delivery_limit, "delivery_limits": OWN_DELIVERY_LIMITS}
-    # No confirms: Celery's own events would wait for theirs without a limit, in the thread that keeps the connection
-    # alive. Whatever matters is sent by a `Publisher`.
+    # No confirms: Celery's own events would wait for them without a limit, in the thread that keeps the connection
+    # alive. What matters is sent by a `Publisher`.
     return {"write_timeout": settings.confirm_timeout_s}

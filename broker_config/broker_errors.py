@@ -1,4 +1,4 @@
-"""Why a broker could not be used: the errors of amqp, kombu and TLS as one of Ladle's, each a sentence of its own."""
+"""Why a broker could not be used: the errors of amqp, kombu and TLS as one of Ladle's, each as a clear sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amqp.exceptions import AccessRefused, NotAllowed
 from broker_config.errors import BrokerRefusedError, BrokerUnavailableError, BrokerUntrustedError
 
 REFUSALS = (AccessRefused, NotAllowed)  # 403 and 530: wrong password, no rights; wrong virtual host
-HOPELESS = (*REFUSALS, ssl.SSLCertVerificationError)  # what trying again does not mend
+HOPELESS = (*REFUSALS, ssl.SSLCertVerificationError)  # retrying does not help
 
 
 def broker_error(url: str, exc: BaseException) -> BrokerUnavailableError:
@@ -20,6 +20,6 @@ def broker_error(url: str, exc: BaseException) -> BrokerUnavailableError:
         return BrokerRefusedError(url, reason)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return BrokerUntrustedError(url, cause.verify_message)
-    if isinstance(cause, ssl.SSLError) and "certificate" in reason:  # it wants to see one of ours
+    if isinstance(cause, ssl.SSLError) and "certificate" in reason:  # the broker asks for a client certificate
         return BrokerUntrustedError(url, reason)
     return BrokerUnavailableError(url, reason)

@@ -1,7 +1,7 @@
 """A Celery consumer that survives every message: what it cannot run goes to the dead letters, with the reason.
 
-Celery acknowledges undecodable messages away and dies of others. This one looks at each message before any of
-Celery's code trusts it. Leaves out what becomes of a dead letter: that is the task ``planner.record_dead_letter``.
+Celery acknowledges and loses undecodable messages, and crashes on others. This consumer inspects each message before
+any of Celery's code trusts it. Leaves out what becomes of a dead letter: that is ``planner.record_dead_letter``.
 
 Used through Celery's setting ``worker_consumer = "broker_config.consumer:GuardedConsumer"``.
 Source: https://docs.celeryq.dev/en/stable/internals/protocol.html (version 2)
@@ -95,7 +95,7 @@ def _fault_of_headers(headers: Any, known_tasks: Container[str]) -> str | None:
 def _fault_of_body(message: Any) -> str | None:
     try:
         body = message.decode()
-    except Exception as exc:  # noqa: BLE001  # whatever a decoder makes of hostile bytes, the consumer lives
+    except Exception as exc:  # noqa: BLE001  # whatever a decoder does with hostile bytes, the consumer survives
         return f"body is not JSON: {exc!s:.200}"
     if not isinstance(body, list) or len(body) != 3:
         return "body is not [args, kwargs, embed]"
@@ -125,7 +125,7 @@ def death_of(headers: Any) -> str | None:
 
 
 def has_expired(headers: Any) -> bool:
-    """Whether a message was dead-lettered for its age alone; RabbitMQ does so wherever it dead-letters at all."""
+    """Whether a message was dead-lettered for its age alone; RabbitMQ does that in every queue that dead-letters."""
     return isinstance(headers, dict) and headers.get("x-first-death-reason") == "expired"
 
 
@@ -156,7 +156,7 @@ def dead_letter(message: Any, *, reason: str, queue: str, kept_bytes: int = KEPT
 
 
 def refuse_compression() -> None:
-    """Make kombu refuse compressed bodies: it would inflate them, without a limit, before anybody may look."""
+    """Make kombu refuse compressed bodies: it would inflate them without a limit before the guard can look."""
 
     def refuse(_body: bytes) -> bytes:
         raise ContentDisallowed("compressed bodies are refused unread")
@@ -177,7 +177,7 @@ class GuardedConsumer(Consumer):
     A message with a fault, and any message that came through the dead-letter exchange other than an expired one, is
     published as a call of ``planner.record_dead_letter`` to exchange ``ladle.dead`` under ``dead.<queue>``, and only
     then acknowledged. When that publish fails the message goes back into its queue. Once the worker is told to stop,
-    what still arrives is left for others. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
+    messages that still arrive are left for others. Celery setting ``ladle_body_limit_bytes`` (8 MiB).
 
     Where remote control is off, nothing else is sent or declared that needs rights beyond Ladle's own queues.
     """
@@ -200,7 +200,7 @@ class GuardedConsumer(Consumer):
         signals.worker_shutting_down.connect(self._stop_waiting)
 
     def start(self) -> None:
-        """Consume until the worker stops; a broker that refuses this user, or is no broker file, ends it in words."""
+        """Consume until the worker stops; a broker that cannot be used ends it with a clear message."""
         try:
             super().start()
         except BrokerFileUnusable as exc:
@@ -210,7 +210,7 @@ class GuardedConsumer(Consumer):
             self._give_up(exc)
 
     def ensure_connected(self, conn: Connection) -> Any:
-        """Connect, for as long as it takes; but not to a broker whose certificate is not to be trusted."""
+        """Connect, however long it takes; give up only on a broker that is not to be trusted or refuses this user."""
         try:
             conn.connect()
         except HOPELESS as exc:

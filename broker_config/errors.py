@@ -5,7 +5,7 @@ LadleError
 ├── RequestRefusedError       a request breaks a limit; the message names the field and the limit
 ├── BrokerUnavailableError    the broker does not answer or does not confirm
 │   ├── BrokerRefusedError    it answers, and refuses this user
-│   └── BrokerUntrustedError  it answers, and its certificate is not one to trust
+│   └── BrokerUntrustedError  it answers, and its certificate is not trusted
 ├── AdministrationError       the broker's management API does not answer or refuses
 └── UnroutableError           nothing consumes what was published
 """
@@ -65,7 +65,7 @@ class BrokerRefusedError(BrokerUnavailableError):
 
 
 class BrokerUntrustedError(BrokerUnavailableError):
-    """The broker answers, but its certificate is not one to trust, or it does not trust ours."""
+    """The broker answers, but its certificate is not trusted, or it does not trust ours."""
 
     def __str__(self) -> str:
         return (

@@ -16,8 +16,8 @@ class MemoryPublisher:
 
     Attributes:
         sent: posts that a queue took, oldest first.
-        failures: how many of the next calls of `publish` find the broker away.
-        loses_confirms: a failing call sends its posts all the same, as when only the confirms are lost.
+        failures: how many of the next calls of `publish` fail as if the broker were down.
+        loses_confirms: a failing call sends its posts nevertheless, as when only the confirms are lost.
     """
 
     def __init__(self, has_queue: Callable[[str], bool] = lambda routing_key: True) -> None:
@@ -42,4 +42,4 @@ class MemoryPublisher:
         return unroutable
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no connection."""

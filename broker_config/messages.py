@@ -1,6 +1,6 @@
-"""Everything that crosses the wire, as frozen classes with checked JSON forms.
+"""What crosses the wire, as frozen classes with checked JSON forms; which call carries it is in `calls`.
 
-A class is one kind of message; `docs/glossary.md` explains the words. Unknown fields are refused everywhere. Times are
+A class is one kind of content; `docs/glossary.md` explains the words. Unknown fields are refused everywhere. Times are
 durations measured on one machine's monotonic clock: no message carries a wall-clock time that another machine trusts.
 """
 
@@ -21,7 +21,7 @@ from broker_config.errors import RequestRefusedError
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 SIZE_MULTIPLE_PX = 8
-MAX_WHOLE = 2**31 - 1  # of whole numbers, so that arithmetic with them stays exact; the settings' limits are far lower
+MAX_WHOLE = 2**31 - 1  # keeps arithmetic with whole numbers exact; the settings' limits are far lower
 
 
 def _storable(text: str) -> str:
@@ -75,9 +75,9 @@ class Message(BaseModel):
 class Priority(IntEnum):
     """Class of a job: a lower number is served first."""
 
-    HIGH = 0
-    NORMAL = 1
-    LOW = 2
+    HIGH = 0  #: before all others
+    NORMAL = 1  #: unless said otherwise
+    LOW = 2  #: when no others wait
 
 
 class JobState(StrEnum):
@@ -93,7 +93,7 @@ class JobState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """True when nothing will happen to the job any more."""
+        """True when the job cannot change any more."""
         return self in TERMINAL_STATES
 
 
@@ -228,7 +228,7 @@ class NodeReport(Message):
 
     Attributes:
         instance: random name of the worker process: a new one means that the process was restarted.
-        running: job and attempt in work, and the image step it has reached.
+        running: the attempt it works on; `image_step` is how far it has come.
         models: models the node serves; None means any.
         emulated: free text that says what about this node is emulated; empty on real hardware.
     """

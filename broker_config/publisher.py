@@ -25,7 +25,7 @@ from broker_config.topology import declare_exchanges
 
 logger = logging.getLogger(__name__)
 
-NO_ROUTE = 312
+NO_ROUTE = 312  # AMQP reply code of an unroutable mandatory message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class Publisher:
             if self._channel is None:
                 self._channel = _ConfirmingChannel(self._app, self._confirm_timeout_s)
             return self._channel.publish(posts)
-        except Exception:  # whatever it was, the channel's confirms may be out of step
+        except Exception:  # whatever it was, the channel's confirms may no longer match what was sent
             channel, self._channel = self._channel, None
             if channel is not None:
                 channel.abandon()
@@ -114,7 +114,7 @@ class Publisher:
 
 
 class _ConfirmingChannel:
-    """One connection and channel; of no use after its first error."""
+    """One connection and channel; unusable after its first error."""
 
     def __init__(self, app: Celery, confirm_timeout_s: float) -> None:
         self._app = app
@@ -157,13 +157,13 @@ class _ConfirmingChannel:
         return unroutable
 
     def close(self) -> None:
-        """Say goodbye, for as long as a confirm may take: a broker that is frozen, or under an alarm, never answers."""
+        """Close in order, waiting no longer than for a confirm: a broker frozen or under an alarm never answers."""
         if self._pipelines and self._connection.connected:
             self._connection.connection.transport.sock.settimeout(self._confirm_timeout_s)
         self._connection.release()
 
     def abandon(self) -> None:
-        """Let go of a connection that failed, without a goodbye."""
+        """Drop a connection that failed, without the closing handshake."""
         self._connection.collect()
 
     def _send(self, name: str, post: Post) -> None:

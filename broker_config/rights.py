@@ -2,9 +2,9 @@
 
 A user is called `<role>.<name>`. RabbitMQ grants `configure` (declare, delete), `write` (publish, bind a queue) and
 `read` (consume, bind to an exchange) by patterns over the names of queues and exchanges, and on topic exchanges by
-patterns over routing keys. Who has no pattern for a topic exchange may use all of its keys: so every topic exchange
-that a role can touch has one here, apart from the planner's. `users` puts this into the broker; docs/operations.md
-shows it as a table.
+patterns over routing keys. A user without a pattern for a topic exchange may use all of its keys, so every topic
+exchange that a role can reach has one here, apart from the planner's. `users` puts this into the broker;
+docs/operations.md shows it as a table.
 
 Source: https://www.rabbitmq.com/docs/access-control#authorisation, #topic-authorisation
 """
@@ -42,9 +42,9 @@ class Role(StrEnum):
     """What a user is for."""
 
     PLANNER = "planner"  #: takes jobs, outcomes and dead letters; gives out assignments; may drain and remove nodes
-    CLIENT = "client"  #: submits, cancels and asks after jobs; hears of its own
+    CLIENT = "client"  #: submits, cancels and asks about jobs; gets events of its own
     TRAINER = "trainer"  #: consumes its own queue; all else it reads from the ledger
-    NODE = "node"  #: takes what its own queues hold; answers in its own name
+    NODE = "node"  #: consumes its own queues; answers in its own name
     LINK = "link"  #: a site's shovels, at the hub: speak for all nodes and clients of the site (`site`)
 
 
@@ -68,7 +68,7 @@ class Rights:
 
 
 def user_of(role: Role, name: str) -> str:
-    """Return the name of the user; for a node that of its queue.
+    """Return the name of the user; a node's is that of its queue.
 
     Raises:
         ConfigurationError: `name` cannot be one: dots would be read as levels of a routing key.
@@ -109,7 +109,7 @@ def rights(role: Role, name: str, nodes: Sequence[str] = ()) -> Rights:
 
 
 def _planner() -> Rights:
-    """A planner may also be a client, as `ladle drain` is; nobody else could give it orders anyway."""
+    """A planner may also act as a client, as `ladle drain` does: it obeys only itself and administrators."""
     queues = (PLANNER_QUEUE.name, OUTCOMES_QUEUE.name, DEAD_QUEUE.name)
     exchanges = [exchange.name for exchange in (JOBS, NODES, EVENTS, CONTROL, DEAD)]
     return Rights(
@@ -144,9 +144,9 @@ def _node(name: str) -> Rights:
 
 
 def _link(name: str, nodes: Sequence[str]) -> Rights:
-    """A dead letter that the site's broker made has the key it died under, whatever that was, but not another node's.
+    """Dead letters from the site's broker keep their old keys, so any key is allowed but those of other nodes.
 
-    A shovel that brings what is refused never gets past it.
+    A shovel that carries a refused message stops there for good, so nothing the site may send must be refused.
     """
     if not nodes:
         raise ConfigurationError("a link stands for the nodes of its site: name at least one")

@@ -260,7 +260,7 @@ def unknown_variables() -> dict[str, str]:
 
 @cache
 def load_settings() -> Settings:
-    """Read the settings of this process; a variable that is none is named in the log.
+    """Read the settings of this process; an unknown `LADLE_*` variable is named in the log.
 
     Raises:
         ConfigurationError: a value is bad; the message names its variable and never shows a password.

@@ -10,12 +10,11 @@
     ladle.control    node.<name>                   control.<name>
     ladle.train      train.<kind>                  train
 
-Whoever publishes is named in the routing key where that matters, so that the broker can hold a node to its own name
-(`rights`).
+Where it matters, the routing key names the publisher, so that the broker can hold a node to its own name (`rights`).
 
 Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
 the broker's policy (`rabbitmq.policies`), because a changed argument would make RabbitMQ refuse the worker (406). What
-is there already is not declared again: most users may declare nothing. The transient queues are declared durable,
+exists is not declared again: most users may declare nothing. The transient queues are declared durable,
 since RabbitMQ 4.3 refuses others that are not exclusive; they go with their last consumer, or by their expiry. A
 node's two queues stay: a worker that may declare nothing must find them.
 """
@@ -88,7 +87,7 @@ SHARED_QUEUE = _Queue(
 PLANNER_QUEUES = (PLANNER_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
 
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
-PLANNER_DELIVERIES = 100  # a broker that restarts counts as well: 20, the default of 4.x, can be reached by bad luck
+PLANNER_DELIVERIES = 100  # broker restarts count as well: bad luck alone can reach 20, the default of 4.x
 UNLIMITED_DELIVERIES = 1_000_000  # 3.10 refuses -1
 CLIENT_QUEUE_EXPIRY_S = 600
 
@@ -147,7 +146,7 @@ def node_of_progress(routing_key: str) -> str | None:
 
 
 def control_queue(node: str) -> Queue:
-    """Return the queue on which the worker of `node` hears of withdrawn attempts; its messages expire."""
+    """Return the queue on which the worker of `node` is told of withdrawn attempts; its messages expire."""
     return _Queue(f"control.{node}", CONTROL, routing_key=node_key(check_node_name(node)), durable=True)
 
 

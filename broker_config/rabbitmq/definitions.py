@@ -31,8 +31,8 @@ from broker_config.topology import (
     UNLIMITED_DELIVERIES,
 )
 
-CONSUMER_TIMEOUT_SLACK_S = 1800.0  # an assignment is unacknowledged while the model loads and the image leaves, too
-TRAIN_MESSAGES = 1000
+CONSUMER_TIMEOUT_SLACK_S = 1800.0  # an assignment also stays unacknowledged while the model loads and the image is sent
+TRAIN_MESSAGES = 1000  # the beat goes on while no trainer runs; one message is enough to start a round
 TRANSIENT_BYTES = 512 * 2**20
 NEWS_MS = 60_000
 QUEUES = (*PLANNER_QUEUES, TRAIN_QUEUE)
@@ -65,7 +65,7 @@ def policies(settings: Settings) -> tuple[Policy, ...]:
             pattern=r"^(planner|outcomes|site\.[^.]+)$",
             definition={"delivery-limit": PLANNER_DELIVERIES, **dead},
         ),
-        # There is nowhere further to go: without this, 4.x drops a dead letter at its twentieth delivery.
+        # The end of the line: without this, 4.x drops a dead letter at its twentieth delivery.
         Policy(name="ladle-dead", pattern="^dead$", definition={"delivery-limit": UNLIMITED_DELIVERIES}),
         Policy(
             name="ladle-train",

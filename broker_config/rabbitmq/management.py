@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 from broker_config.errors import AdministrationError
 
 TIMEOUT_S = 30.0
-PORTS = {"http": 15672, "https": 15671}
+PORTS = {"http": 15672, "https": 15671}  # RabbitMQ's defaults
 
 
 def management_url(broker_url: str) -> str:
@@ -37,7 +37,7 @@ class Management:
         tls: whom to trust when it is an https URL; None for the system's authorities.
 
     Raises:
-        AdministrationError: from every method, when it is not there or refuses.
+        AdministrationError: from every method, when it does not answer or refuses.
     """
 
     def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
@@ -52,7 +52,7 @@ class Management:
         self._tls = tls
 
     def import_definitions(self, definitions: dict[str, Any]) -> None:
-        """Make what is missing, and give users their new passwords."""
+        """Create what is missing, and set users' new passwords."""
         self._call("POST", "definitions", body=definitions)
 
     def delete_user(self, name: str) -> bool:
@@ -71,9 +71,10 @@ class Management:
             with urlopen(request, timeout=TIMEOUT_S, context=self._tls):
                 return True
         except HTTPError as exc:
-            if method == "DELETE" and exc.code == HTTPStatus.NOT_FOUND:
-                return False
-            raise AdministrationError(self._url, _reason_of(exc)) from exc
+            with exc:  # it holds the connection
+                if method == "DELETE" and exc.code == HTTPStatus.NOT_FOUND:
+                    return False
+                raise AdministrationError(self._url, _reason_of(exc)) from exc
         except (URLError, OSError) as exc:
             raise AdministrationError(self._url, str(getattr(exc, "reason", exc))) from exc
 

@@ -1,4 +1,4 @@
-"""A RabbitMQ of one's own, in a folder, from the installed server: for tests and benchmarks that kill their broker.
+"""A private RabbitMQ in a folder, from the installed server: for tests and benchmarks that kill their broker.
 
 Needs no root and touches no other broker: own node name, ports, data, cookie and Erlang port mapper.
 Source: https://www.rabbitmq.com/docs/configure (environment variables)
@@ -21,7 +21,7 @@ from broker_config.errors import LadleError
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the wrapper in /usr/sbin insists on the rabbitmq user
 BOOT_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
-NEW_QUEUE_S = 4.0  # 3.10 killed soon after a quorum queue's declaration (later on a busy disk) never leads it again
+NEW_QUEUE_S = 4.0  # a 3.10 killed sooner after a quorum queue's declaration may never lead it again
 
 
 class BrokerStartError(LadleError):
@@ -101,7 +101,7 @@ class PrivateRabbitMQ:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End it in order."""
+        """Shut it down in order."""
         self._end(signal.SIGTERM)
 
     def kill(self, after_s: float = 0.0) -> None:

@@ -1,7 +1,7 @@
 """A site with a broker of its own, joined to a hub: what the two brokers must hold, as RabbitMQ definitions.
 
-The hub has the planner. To a site's workers and clients the link stands for it: six dynamic shovels, all defined on
-the site's broker, which dials out, take what would be the planner's there and bring what the planner sends.
+The planner is at the hub. For a site's workers and clients the link takes its place: six dynamic shovels, all defined
+on the site's broker, which dials out, carry their messages to the planner and its messages to them.
 
     from   queue               what                                       to
     site   planner             submit, cancel, reconcile of its clients   hub, ladle.jobs
@@ -11,9 +11,9 @@ the site's broker, which dials out, take what would be the planner's there and b
     hub    site.<name>         assignments of its nodes                   site, ladle.nodes
     hub    site.<name>.news    withdrawals; events for its clients        site, ladle.control and ladle.events
 
-A shovel that is told neither exchange nor queue keeps exchange and routing key. News may be lost and is worth nothing a
-minute later; it has queues of its own, so that a long cut piles up nothing that stands before results. Each queue is
-bound to just those keys that `rights` lets the link use: no shovel gets past a message that the other side refuses.
+A shovel with neither exchange nor queue as its destination keeps exchange and routing key. News may be lost and is
+worthless a minute later; it has queues of its own, so that after a long cut no backlog of it delays results. Each queue
+is bound to exactly the keys that `rights` allows the link: a shovel never gets past a message that is refused.
 
 Leaves out how the definitions reach the brokers (`site_command`). Source: https://www.rabbitmq.com/docs/shovel-dynamic
 """

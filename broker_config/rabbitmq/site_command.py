@@ -18,7 +18,7 @@ from broker_config.rights import Role, user_of
 from broker_config.settings import load_settings
 
 SHOVEL_PLUGIN = "rabbitmq_shovel"
-SECRET_MODE = 0o600
+SECRET_MODE = 0o600  # the files hold passwords
 
 
 @click.group("site")
@@ -111,5 +111,5 @@ def _passwords(urls: Path) -> dict[str, str]:
 def _write_secret(path: Path, content: dict[str, Any]) -> None:
     """Write JSON that only its owner may read."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, SECRET_MODE), "w") as file:
-        os.fchmod(file.fileno(), SECRET_MODE)  # a file that was there keeps its mode otherwise
+        os.fchmod(file.fileno(), SECRET_MODE)  # an existing file would keep its mode
         file.write(json.dumps(content, indent=2) + "\n")

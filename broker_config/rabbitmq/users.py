@@ -1,4 +1,4 @@
-"""Users of RabbitMQ with the rights of their role: as definitions to import, and as an URL to give away.
+"""Users of RabbitMQ with the rights of their role: as definitions to import, and as a URL to hand over.
 
 The definitions hold the hash of a password, never the password itself; whoever makes a user shows it once.
 """
