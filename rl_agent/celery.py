@@ -1,7 +1,7 @@
 """Retraining as a Celery app: `celery -A rl_agent worker -Q train -P threads -c 1 -B`.
 
-The beat sends `rl_agent.retrain` every `LADLE_RETRAIN_EVERY_S`. A round that is killed is delivered again by the
-broker, or begun by the next beat, and goes on from its checkpoint.
+The beat sends `rl_agent.retrain` every `LADLE_RETRAIN_EVERY_S`. If a round is killed, the broker redelivers its
+message, or the beat sends the next one; either way the round resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from broker_config.errors import LadleError
 from broker_config.settings import load_settings
 from broker_config.topology import TRAIN_QUEUE
 from rl_agent.errors import RetrainingError
-from rl_agent.retraining.plan import RetrainingPlan
+from rl_agent.retraining.plan import NICENESS, RetrainingPlan
 
 logger = logging.getLogger(__name__)
 
-NICENESS = 15
 ORPHAN_CHECK_S = 0.5
+"""How long a beat may outlive its worker; the next worker starts a beat of its own."""
 
 _stopping = threading.Event()
 settings = load_settings()
@@ -47,25 +47,24 @@ app.conf.beat_schedule = {
 
 
 @worker_init.connect
-def _step_aside(**_: Any) -> None:
-    """Leave the processor to whoever makes images."""
+def _lower_priority(**_: Any) -> None:
     os.nice(NICENESS)
 
 
 @worker_shutting_down.connect
 def _stop(**_: Any) -> None:
-    """End the running round: SIGTERM would wait for it, and it goes on from its checkpoint next time."""
+    """End the running round, for which SIGTERM would wait; the next one resumes from the checkpoint."""
     _stopping.set()
 
 
-def _go_on(_what: str, _share: float) -> None:
+def _stop_when_told(_what: str, _share: float) -> None:
     if _stopping.is_set():
-        raise RetrainingError("the worker stops: the next round goes on from the checkpoint")
+        raise RetrainingError("the worker stops: the next round resumes from the checkpoint")
 
 
 @beat_embedded_init.connect
 def _end_with_the_worker(**_: Any) -> None:
-    """End the beat's process when its worker is killed: it would go on for ever, beside that of the next worker."""
+    """End the beat's process when its worker is killed; it would otherwise run on beside the next worker's beat."""
     worker = os.getppid()
 
     def watch() -> None:
@@ -83,7 +82,7 @@ def retrain() -> None:
 
     plan = RetrainingPlan(seconds=settings.retrain_seconds)
     try:
-        outcome = Retrainer(settings, plan, _go_on).run()
+        outcome = Retrainer(settings, plan, _stop_when_told).run()
     except LadleError as exc:
         logger.error("%s", exc)
         return

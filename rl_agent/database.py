@@ -1,4 +1,4 @@
-"""How every process opens the SQL database that holds ledger, experience and policies."""
+"""Opens the SQL database with ledger, experience and policies, for every process alike."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 
 LOCK_WAIT_S = 30.0
+"""A writer waits so long for another one on SQLite; the longest transaction takes a few seconds."""
 READ_ONLY = "ladle_read_only"
 
 
 def open_database(url: str) -> Engine:
-    """Return an engine; nothing is opened before its first use.
+    """Return an engine; it connects at its first use.
 
     Args:
         url: SQLAlchemy URL of a SQLite file or a PostgreSQL database.
@@ -25,19 +26,19 @@ def open_database(url: str) -> Engine:
 
 
 def for_reading(engine: Engine) -> Engine:
-    """Return the same engine for transactions that only read: on SQLite they hold up no writer."""
+    """Return the same engine for read-only transactions, which block no writer on SQLite."""
     return engine.execution_options(**{READ_ONLY: True})
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    """Make one writer and many readers possible, and every commit durable."""
+    """Allow one writer beside many readers, and make every commit durable."""
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={LOCK_WAIT_S * 1000:.0f}"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin(connection: Connection) -> None:
-    """Take the write lock at once, unless nothing will be written: a read that becomes a write would fail, not wait.
+    """Take the write lock at once unless the transaction only reads: upgrading a read lock would fail instead of wait.
 
     Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html (pysqlite transaction control)
     """

@@ -13,11 +13,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from broker_config.errors import LadleError
 from broker_config.settings import Settings, load_settings
 from planner.cli.terminal import plain
-from rl_agent.retraining.plan import RetrainingPlan
+from rl_agent.retraining.plan import NICENESS, RetrainingPlan
 
 console = Console()
 
-NICENESS = 15
 SECONDS_OF = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 

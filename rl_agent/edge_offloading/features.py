@@ -24,21 +24,20 @@ BACKLOG_UNIT_S = 10.0
 
 
 class Column(IntEnum):
-    """Columns of the observation; those of the task are equal in every row."""
+    """Columns of the observation, see ``EdgeOffloadingEnv``; those of the task are equal in every row."""
 
-    # The order of the table in ``EdgeOffloadingEnv``, which is the specification.
-    ELIGIBLE = 0
-    SCORE = 1
-    KEY = 2
+    ELIGIBLE = 0  # 1 or 0
+    SCORE = 1  # logit
+    KEY = 2  # of the latent action
     WORK_GCYCLES = 3
     DATA_MBIT = 4
     WAITED_S = 5
-    BACKLOG_10S = 6
+    BACKLOG_10S = 6  # in ten seconds
     BACKLOG_GCYCLES = 7
     EXCESS_S = 8
     SERVICE_S = 9
     TRANSFER_S = 10
-    RELATIVE_CAPACITY = 11
+    RELATIVE_CAPACITY = 11  # over the mean
 
 
 def layout(scenario: OffloadingScenario, kind: ObservationKind) -> ObservationLayout:

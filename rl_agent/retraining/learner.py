@@ -102,26 +102,15 @@ class Learner:
         seed: int,
     ) -> None:
         card, weights = policy.card, policy.weights
-        nodes = max(len(scenario.nodes) for scenario in scenarios)
         middle_s = float(np.median([scenario.middle_generation_s for scenario in scenarios]))
+        self.nodes = max(len(scenario.nodes) for scenario in scenarios)
         self._standard_s = middle_s / STANDARD_GENERATION
-
-        def make_env(first: int) -> EdgePlacementEnv:
-            return EdgePlacementEnv(
-                n_nodes=(nodes, nodes),
-                max_nodes=nodes,
-                window=planner.window,
-                ageing=planner.ageing,
-                lookahead=min(planner.lookahead, LOOKAHEAD),
-                reward="foresight",
-                scenarios=[*scenarios[first:], *scenarios[:first]],
-            )
-
-        starts = [len(scenarios) * n // ENVS for n in range(ENVS)]
+        self._rule = card.rule
+        self._names = frozenset(node.name for scenario in scenarios for node in scenario.nodes)
         self.model = LADTS(
             "LADTSPolicy",
-            DummyVecEnv([lambda first=first: Scored(make_env(first), card.rule) for first in starts]),  # type: ignore[misc]
-            buffer_size=max(BUFFER_BYTES // (nodes * (KEY_COLUMN + 1) * 8), 1_000),
+            self._environment(scenarios, planner),
+            buffer_size=max(BUFFER_BYTES // (self.nodes * (KEY_COLUMN + 1) * 8), 1_000),
             explore_uniformly=False,
             policy_kwargs={
                 "prediction": "scored",
@@ -132,10 +121,25 @@ class Learner:
             seed=seed,
             **LEARNING,
         )
-        self.nodes = nodes
-        self._rule = card.rule
-        self._names = frozenset(node.name for scenario in scenarios for node in scenario.nodes)
         load_weights(self.model.policy, weights)
+
+    def _environment(self, scenarios: Sequence[PlacementScenario], planner: PlannerSettings) -> DummyVecEnv:
+        """Return `ENVS` environments that play all scenarios, each beginning with another one."""
+
+        def make_env(first: int) -> Scored:
+            env = EdgePlacementEnv(
+                n_nodes=(self.nodes, self.nodes),
+                max_nodes=self.nodes,
+                window=planner.window,
+                ageing=planner.ageing,
+                lookahead=min(planner.lookahead, LOOKAHEAD),
+                reward="foresight",
+                scenarios=[*scenarios[first:], *scenarios[:first]],
+            )
+            return Scored(env, self._rule)
+
+        starts = [len(scenarios) * n // ENVS for n in range(ENVS)]
+        return DummyVecEnv([lambda first=first: make_env(first) for first in starts])  # type: ignore[misc]
 
     @property
     def weights(self) -> NodeDenoiserWeights:

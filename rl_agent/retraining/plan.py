@@ -1,12 +1,14 @@
-"""How much one round of retraining may do, and how it tells what it is doing."""
+"""How much one round of retraining may do, at which priority, and how it reports its progress."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+NICENESS = 15
+"""Of a process that retrains: generation of images on the same machine comes first (19 is the lowest priority)."""
 ProgressCallback = Callable[[str, float], None]
-"""Called with what is being done and how far it is, 0 to 1."""
+"""Called with what is being done and the share that is done, 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,4 +80,4 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_round(worker, writt
     wait_until(lambda: "twin: " in log.read_text(), "a round")
     process.terminate()
     process.wait(STOPPED_WITHIN_S)
-    assert "the next round goes on from the checkpoint" in log.read_text()
+    assert "the next round resumes from the checkpoint" in log.read_text()
