@@ -1,8 +1,8 @@
 """The Gymnasium ids of this package, registered when Gymnasium is imported and not before.
 
-Whoever serves a policy imports `rl_agent` and may not even have Gymnasium, and Gymnasium 1.x reads no entry points of
-other packages. So `import rl_agent` registers the ids at once if Gymnasium is loaded already, and otherwise when it
-will be: `GymnasiumFinder` waits for that import and then withdraws.
+A planner imports `rl_agent` and needs no Gymnasium, which may not even be installed; and since 1.0 Gymnasium does not
+read entry points of other packages. So `import rl_agent` registers the ids at once if Gymnasium is loaded already;
+otherwise `GymnasiumFinder` waits for that import and removes itself then.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _register() -> None:
 
 
 class GymnasiumFinder(MetaPathFinder):
-    """Finds Gymnasium, once, as every other import would, with a loader that registers the ids at its end.
+    """Finds Gymnasium, once, with a loader that registers the ids after it has loaded it.
 
     Source: https://docs.python.org/3/reference/import.html#the-meta-path
     """

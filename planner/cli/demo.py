@@ -27,6 +27,7 @@ from planner.client.async_client import AsyncClient, AsyncJobHandle
 from planner.client.request import JobFields
 from planner.client.result import Result
 from planner.ledger.ledger import Ledger
+from planner.serving.placers import check_placer
 
 console = Console()
 
@@ -105,7 +106,7 @@ class _Board:
 
 @click.command()
 @click.option("--jobs", default=24, show_default=True, type=click.IntRange(1, 500), help="Number of jobs.")
-@click.option("--placer", help="Rule that places, instead of LADLE_PLACER.")
+@click.option("--placer", help="Name, or package.module:Class, instead of LADLE_PLACER.")
 @click.option(
     "--out", default="demo-out", show_default=True, type=click.Path(path_type=Path), help="Folder for all it makes."
 )
@@ -117,6 +118,7 @@ def command(jobs: int, placer: str | None, out: Path) -> None:
     data = _fresh_folder(out)
     changes = {"data_dir": data, "broker_url": "", "database_url": "", "store_url": "", "grace_s": GRACE_S}
     settings = load_settings().with_changes(**changes, **({"placer": placer} if placer else {}))
+    check_placer(settings)
     try:
         with Processes(settings=settings, logs=data / "logs") as processes:
             console.print(plain(f"Starting a planner and {len(SLOWDOWNS)} workers; logs in {processes.logs}"))

@@ -16,7 +16,7 @@ from planner.cli.retrain import Duration
 from planner.cli.tables import node_table, read_nodes
 from planner.cli.terminal import plain
 from planner.ledger.ledger import Ledger
-from planner.serving.placers import LEARNED, make_placer
+from planner.serving.placers import LEARNED, check_placer
 
 console = Console()
 
@@ -142,9 +142,8 @@ def _show_until_interrupted(settings: Settings, logs: Path) -> None:
 
 
 def _check(settings: Settings) -> None:
-    """Make the placer and migrate the ledger here, where an error is one sentence on the terminal."""
-    if settings.placer != LEARNED:  # which falls back by itself, and would log why here and again in the planner
-        make_placer(settings)
+    """Check the placer and migrate the ledger here, where an error is one sentence on the terminal."""
+    check_placer(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(settings.database)
     try:

@@ -1,4 +1,4 @@
-"""Makes the placer that `LADLE_PLACER` names: the learned policy, a rule, or one of somebody else's package."""
+"""Makes the placer that `LADLE_PLACER` names: the learned policy, a rule, or a class of another package."""
 
 from __future__ import annotations
 
@@ -19,13 +19,25 @@ def make_placer(settings: Settings) -> Placer:
     """Return a new placer.
 
     Raises:
-        ConfigurationError: it is somebody else's and cannot be imported, cannot be made, or is no `Placer`.
+        ConfigurationError: it is from another package and cannot be imported, cannot be made, or is not a `Placer`.
     """
     if settings.placer == LEARNED:
         return ServedPolicy(Path(settings.policy) if settings.policy else None, exploration=settings.exploration)
     if settings.placer in RULES:
         return RULES[settings.placer]()
     return _checked(settings.placer, _load(settings.placer))
+
+
+def check_placer(settings: Settings) -> None:
+    """Say now, in the process at the terminal, what would keep a planner with these settings from starting.
+
+    A learned policy is not loaded: without it a planner starts, falls back, and logs why.
+
+    Raises:
+        ConfigurationError: as `make_placer`.
+    """
+    if settings.placer != LEARNED:
+        make_placer(settings)
 
 
 def _load(name: str) -> Any:
@@ -48,7 +60,7 @@ def _checked(name: str, make: Any) -> Placer:
     lacking = [part for part in ("name", "policy_version", "place") if getattr(placer, part, "") == ""]
     if lacking:
         raise ConfigurationError(
-            f"LADLE_PLACER: {name!r} is no placer, it has no {' and no '.join(lacking)}: "
+            f"LADLE_PLACER: {name!r} is not a placer, it has no {' and no '.join(lacking)}: "
             "derive it from rl_agent.placing.rules.Rule, see docs/placers.md"
         )
     made: Placer = placer

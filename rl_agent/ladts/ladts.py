@@ -38,8 +38,8 @@ class LADTS(OffPolicyAlgorithm):
             replay_buffer_kwargs, stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in
             stable-baselines3's ``SAC``.
         optimize_memory_usage, n_steps: only False and 1 are supported.
-        reward_scale: multiplies rewards before they meet the entropy coefficient; "auto" is 1 - gamma, which makes
-            values discounted averages in seconds instead of sums.
+        reward_scale: multiplies rewards before the entropy term is added; "auto" is 1 - gamma, which makes values
+            discounted averages in seconds instead of sums.
         ent_coef: entropy coefficient, "auto" or "auto_<initial value>".
         target_entropy: in nats; "auto" is ``target_entropy_share`` of the largest entropy, ln(nodes).
         target_entropy_share: between 0 and 1.
@@ -264,7 +264,7 @@ class LADTS(OffPolicyAlgorithm):
 
         Source: arXiv 2412.18212, algorithm 1, with the losses of discrete SAC (arXiv 1910.07207): soft value eq. 10,
         entropy coefficient eq. 11, actor eq. 12.
-        Differs: log alpha is learned in the place of alpha, which so stays positive.
+        Differs: log alpha is learned instead of alpha, which so stays positive.
         """
         self.policy.set_training_mode(True)
         self._update_rates()

@@ -19,7 +19,7 @@ from rl_agent.placing.prices import priced_delay_s
 
 
 class Rule:
-    """A placer that handles jobs one after another, seeing what it has placed before in the same batch."""
+    """A placer that handles the jobs of a batch one after another, each after what it placed before."""
 
     name = ""
     policy_version: str | None = None

@@ -62,7 +62,7 @@ class PolicyInput:
 
     | column | meaning |
     |---|---|
-    | excess_cost | predicted delay with prices (`prices`) on the node beyond that on the best node |
+    | excess_cost | predicted delay with prices (`prices`), minus that of the best node |
     | excess_delay | the same without prices |
     | backlog, transfer_in, load, generation, transfer_out | parts of the predicted delay |
     | relative_generation | log of generation over the median of the eligible nodes |

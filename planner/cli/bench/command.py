@@ -17,7 +17,7 @@ from broker_config.settings import PLACERS, load_settings, placer_names
 from planner.cli.bench.load import EmulatedNode, arrivals, emulated_nodes
 from planner.cli.bench.run import Measured, run
 from planner.cli.terminal import plain
-from planner.serving.placers import make_placer
+from planner.serving.placers import check_placer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def command(
         if placer not in known and ":" not in placer:
             raise click.BadParameter(f"{placer!r} is none of {', '.join(known)}", param_hint="--placer")
         if placer != RIVAL:
-            make_placer(settings.with_changes(placer=placer))  # what cannot be made is named now, not after the others
+            check_placer(settings.with_changes(placer=placer))
     fleet = emulated_nodes(nodes)
     load_of_jobs = arrivals(fleet, jobs, load, seed)
     measured: dict[str, list[Measured]] = {}
