@@ -24,7 +24,7 @@ from planner.turns.core import Planner
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_AT_ONCE = 128
+MESSAGES_AT_ONCE = 128  # unacknowledged, hence the largest batch: one transaction for all of them
 TICK_S = 1.0
 
 settings = load_settings_or_exit("ladle planner")

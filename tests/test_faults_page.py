@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fault_table import PAGE, Row, problems, rows
+from fault_table import PAGE, FaultRow, problems, rows
 
 REPOSITORY = Path(__file__).parent.parent
-ROW = Row(7, "it dies", ("B", "R"), frozenset({"tests/test_x.py::test_it_lives"}))
+ROW = FaultRow(7, "it dies", ("B", "R"), frozenset({"tests/test_x.py::test_it_lives"}))
 SHOWN = {"tests/test_x.py::test_it_lives[embedded]": [(7, "B")], "tests/test_x.py::test_it_lives[amqp]": [(7, "R")]}
 
 

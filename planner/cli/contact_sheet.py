@@ -13,11 +13,11 @@ CELL_PX = 160
 PICTURE_PX = 128
 CAPTION_PX = 44
 MARGIN_PX = 16
-INK, FAINT, PAPER = (30, 30, 30), (120, 120, 120), (255, 255, 255)
+INK, FAINT, PAPER = (30, 30, 30), (120, 120, 120), (255, 255, 255)  # RGB: near black, grey, white
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class SheetPicture:
     """One image and the two lines under it."""
 
     image: Image.Image
@@ -25,7 +25,7 @@ class Picture:
     note: str
 
 
-def draw_contact_sheet(pictures: Sequence[Picture], path: Path, columns: int = 8) -> None:
+def draw_contact_sheet(pictures: Sequence[SheetPicture], path: Path, columns: int = 8) -> None:
     """Write a sheet of `pictures`, `columns` in a row."""
     rows = math.ceil(len(pictures) / columns)
     size = columns * CELL_PX + 2 * MARGIN_PX, rows * (PICTURE_PX + CAPTION_PX + MARGIN_PX) + MARGIN_PX

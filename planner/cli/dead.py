@@ -14,9 +14,9 @@ from broker_config.app import make_app
 from broker_config.errors import LadleError, UnroutableError
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings
-from planner.cli.tables import Row, ago, open_ledger
+from planner.cli.tables import ago, open_ledger
 from planner.cli.terminal import plain
-from planner.ledger.ledger import Ledger
+from planner.ledger.ledger import Ledger, LedgerRow
 from planner.turns.dead_letters import body_text, jobs_of, post_of, queue_of
 
 console = Console()
@@ -109,7 +109,7 @@ def drop(letters: tuple[int, ...], every: bool) -> None:
     console.print(f"{count} dropped.")
 
 
-def _letters(ledger: Ledger, connection: Connection, ids: Sequence[int]) -> list[Row]:
+def _letters(ledger: Ledger, connection: Connection, ids: Sequence[int]) -> list[LedgerRow]:
     rows = ledger.dead_letters(connection, ids)
     missing = sorted(set(ids) - {row["id"] for row in rows})
     if missing:
@@ -117,6 +117,6 @@ def _letters(ledger: Ledger, connection: Connection, ids: Sequence[int]) -> list
     return rows
 
 
-def _jobs(row: Row) -> str:
+def _jobs(row: LedgerRow) -> str:
     jobs = jobs_of(row)
     return f"{len(jobs)} jobs" if len(jobs) > 1 else "".join(jobs)

@@ -18,7 +18,7 @@ from rich.table import Table
 from broker_config.errors import LadleError
 from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
 from broker_config.settings import Settings, load_settings
-from planner.cli.contact_sheet import Picture, draw_contact_sheet
+from planner.cli.contact_sheet import SheetPicture, draw_contact_sheet
 from planner.cli.delay_table import delay_table
 from planner.cli.processes import Processes, planner_command, worker_command
 from planner.cli.tables import read_nodes
@@ -31,7 +31,7 @@ from planner.serving.placers import check_placer
 
 console = Console()
 
-SLOWDOWNS = {"fast": 1.0, "middle": 2.0, "slow": 4.0}
+SLOWDOWNS = {"fast": 1.0, "middle": 2.0, "slow": 4.0}  # emulated: far enough apart that placement shows
 START_TIMEOUT_S = 80.0
 REFRESH_S = 0.1
 GRACE_S = 3.0
@@ -51,7 +51,7 @@ SUBJECTS = (
     "a flower",
     "a boat",
 )
-IMAGE_STEPS = (4, 8, 12, 6, 16, 10, 5, 14)
+IMAGE_STEPS = (4, 8, 12, 6, 16, 10, 5, 14)  # by job in turn; around the default of 8, so that jobs differ in work
 
 
 @dataclass(kw_only=True)
@@ -200,7 +200,7 @@ def _report(
 ) -> None:
     sheet = out / "contact-sheet.png"
     pictures = [
-        Picture(image=result.images[0].pil(), caption=prompts[result.job], note=f"{result.node}, seed {image.seed}")
+        SheetPicture(image=image.pil(), caption=prompts[result.job], note=f"{result.node}, seed {image.seed}")
         for result in results
         for image in result.images
     ]

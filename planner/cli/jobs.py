@@ -7,11 +7,12 @@ from rich.console import Console
 from rich.table import Table
 
 from broker_config.messages import Delays, Event, EventKind, JobState
-from planner.cli.tables import Row, ago, job_table, open_ledger, service_delay_s
+from planner.cli.tables import ago, job_table, open_ledger, service_delay_s
 from planner.cli.terminal import plain
 from planner.client.client import ANSWER_TIMEOUT_S, Client, JobHandle
 from planner.client.request import check_job_id
 from planner.errors import JobFailedError, JobUnknownError, ResultTimeoutError
+from planner.ledger.ledger import LedgerRow
 
 console = Console()
 
@@ -41,7 +42,7 @@ def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
         _show(row, ledger.attempts_of(connection, job))
 
 
-def _show(row: Row, attempts: list[Row]) -> None:
+def _show(row: LedgerRow, attempts: list[LedgerRow]) -> None:
     facts = Table(show_header=False, box=None)
     facts.add_row("job", plain(row["id"]))
     facts.add_row("state", row["state"])

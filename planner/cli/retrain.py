@@ -17,7 +17,7 @@ from rl_agent.retraining.plan import NICENESS, RetrainingPlan
 
 console = Console()
 
-SECONDS_OF = {"s": 1.0, "m": 60.0, "h": 3600.0}
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Duration(click.ParamType[float]):
@@ -30,7 +30,7 @@ class Duration(click.ParamType[float]):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
         if found is None or float(found[1]) <= 0.0:
             self.fail(f"{value!r} is no duration such as 90s, 10m or 2h", param, ctx)
-        return float(found[1]) * SECONDS_OF[found[2]]
+        return float(found[1]) * UNITS_S[found[2]]
 
 
 @click.command()

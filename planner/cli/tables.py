@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich.table import Table
 
@@ -13,7 +12,7 @@ from broker_config.messages import Delays, JobState
 from broker_config.settings import load_settings
 from planner.cli.terminal import plain
 from planner.errors import NoLedgerYetError
-from planner.ledger.ledger import Ledger
+from planner.ledger.ledger import Ledger, LedgerRow
 
 STATE_STYLE = {
     JobState.WAITING: "yellow",
@@ -25,9 +24,8 @@ STATE_STYLE = {
     JobState.EXPIRED: "red",
 }
 NODE_STYLE = {"READY": "green", "DRAINING": "yellow", "UNFIT": "red", "GONE": "red"}
-SHORTEST_PROMPT = 8
+MIN_PROMPT_CHARACTERS = 8  # a word or two: enough to know a job by
 EDGES = 16  # lines and spaces around five columns
-Row = Mapping[str, Any]
 
 
 @contextmanager
@@ -46,13 +44,13 @@ def open_ledger() -> Iterator[Ledger]:
         ledger.close()
 
 
-def read_nodes(ledger: Ledger) -> list[Row]:
+def read_nodes(ledger: Ledger) -> list[LedgerRow]:
     """Return the rows of all nodes."""
     with ledger.transaction() as connection:
         return list(ledger.nodes(connection))
 
 
-def node_table(rows: Sequence[Row]) -> Table:
+def node_table(rows: Sequence[LedgerRow]) -> Table:
     """Return one row per node: state, device, models, speed, what is emulated."""
     table = Table(title="Nodes", title_justify="left")
     for heading in ("node", "state", "device", "in memory", "s / megapixel step", "last change", "note"):
@@ -76,7 +74,7 @@ def node_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def job_table(rows: Sequence[Row], width: int) -> Table:
+def job_table(rows: Sequence[LedgerRow], width: int) -> Table:
     """Return one row and one line per job: the prompt shrinks to what the others leave, nothing else is ever cut.
 
     Args:
@@ -85,7 +83,7 @@ def job_table(rows: Sequence[Row], width: int) -> Table:
     """
     headings = ("job", "state", "node", "delay")
     cells = [(row["id"], row["state"], row["node"] or "", _delay(row)) for row in rows]
-    needed = sum(max(map(len, column)) for column in zip(headings, *cells, strict=True)) + SHORTEST_PROMPT + EDGES
+    needed = sum(max(map(len, column)) for column in zip(headings, *cells, strict=True)) + MIN_PROMPT_CHARACTERS + EDGES
     table = Table(title="Jobs", title_justify="left", width=needed if needed > width else None)
     for heading in headings:
         table.add_column(heading, justify="right" if heading == "delay" else "left", no_wrap=True)
@@ -97,12 +95,12 @@ def job_table(rows: Sequence[Row], width: int) -> Table:
     return table
 
 
-def _delay(row: Row) -> str:
+def _delay(row: LedgerRow) -> str:
     delay_s = service_delay_s(row)
     return "" if delay_s is None else f"{delay_s:.2f} s"
 
 
-def service_delay_s(row: Row) -> float | None:
+def service_delay_s(row: LedgerRow) -> float | None:
     """Return the service delay of a DONE job's row."""
     if row["waiting_s"] is None:
         return None

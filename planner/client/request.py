@@ -17,7 +17,7 @@ from broker_config.messages import ID, ImageRequest, Priority, Submission, parse
 from broker_config.refusals import check_limits, refusal
 from broker_config.settings import Settings
 
-LARGEST_RANDOM_SEED = 2**32
+RANDOM_SEEDS = 2**32  # 32 bits, as in a seed made from a key (`_seed`); short enough to type
 
 
 class JobFields(TypedDict, total=False):
@@ -130,7 +130,7 @@ def _seed(seed: int | None, key: str | None) -> int:
         return seed
     if isinstance(key, str) and key:
         return int.from_bytes(hashlib.sha256(key.encode(errors="replace")).digest()[:4])
-    return secrets.randbelow(LARGEST_RANDOM_SEED)
+    return secrets.randbelow(RANDOM_SEEDS)
 
 
 def _priority(name: str) -> Priority:

@@ -33,10 +33,10 @@ from broker_config.topology import JOBS, PLANNER_QUEUE, client_queue, node_of_pr
 
 logger = logging.getLogger(__name__)
 
-SUBMISSIONS_PER_MESSAGE = 100
-PICTURE_BYTES_PER_MESSAGE = 2 * 2**20
+MAX_SUBMISSIONS_PER_MESSAGE = 100  # about 40 KiB of prompts: one confirmation pays for all of them
+MAX_PICTURES_BYTES = 2 * 2**20  # in one message, so that it stays far below `consumer.BODY_LIMIT_BYTES`
 ASK_AFTER_SILENCE_S = 20.0
-JOBS_PER_QUESTION = 500
+MAX_JOBS_PER_QUESTION = 500  # about 20 KiB of ids; each brings back one event, perhaps with images
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Session:
         """Ask the planner where jobs are; it answers with events, now and whenever something happens to them."""
         now = time.monotonic()
         self._heard |= dict.fromkeys(jobs, now)
-        chunks = [jobs[start : start + JOBS_PER_QUESTION] for start in range(0, len(jobs), JOBS_PER_QUESTION)]
+        chunks = [jobs[start : start + MAX_JOBS_PER_QUESTION] for start in range(0, len(jobs), MAX_JOBS_PER_QUESTION)]
         return [self._request(Reconcile(self.client, list(chunk))) for chunk in chunks]
 
     def heard(self, job: str, *, is_over: bool) -> None:
@@ -214,7 +214,7 @@ def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
     size = 0
     for submission in submissions:
         size += len(submission.request.image or "")
-        if group and (len(group) == SUBMISSIONS_PER_MESSAGE or size > PICTURE_BYTES_PER_MESSAGE):
+        if group and (len(group) == MAX_SUBMISSIONS_PER_MESSAGE or size > MAX_PICTURES_BYTES):
             yield group
             group, size = [], len(submission.request.image or "")
         group.append(submission)

@@ -23,7 +23,8 @@ from planner.ledger.tables import AttemptRow, AttemptState, DeadLetterRow, Estim
 from rl_agent.database import for_reading, open_database
 from rl_agent.placing.estimates import Estimates, ModelEstimate, RunningLogMean
 
-Row = Mapping[str, Any]
+LedgerRow = Mapping[str, Any]
+"""One row of a table, by column (`planner.ledger.tables`)."""
 
 _CLOSE_ATTEMPT = (
     update(AttemptRow)
@@ -156,19 +157,19 @@ class Ledger:
 
     # Jobs
 
-    def jobs(self, connection: Connection, ids: Sequence[str]) -> dict[str, Row]:
+    def jobs(self, connection: Connection, ids: Sequence[str]) -> dict[str, LedgerRow]:
         """Return the rows of `ids` that exist."""
         if not ids:
             return {}
         rows = connection.execute(select(JobRow).where(col(JobRow.id).in_(ids))).mappings()
         return {row["id"]: dict(row) for row in rows}
 
-    def open_jobs(self, connection: Connection) -> list[Row]:
+    def open_jobs(self, connection: Connection) -> list[LedgerRow]:
         """Return every job that is not in a terminal state, oldest first."""
         statement = select(JobRow).where(col(JobRow.finished_at).is_(None)).order_by(col(JobRow.created_at))
         return [dict(row) for row in connection.execute(statement).mappings()]
 
-    def recent_jobs(self, connection: Connection, limit: int, states: Sequence[str] = ()) -> list[Row]:
+    def recent_jobs(self, connection: Connection, limit: int, states: Sequence[str] = ()) -> list[LedgerRow]:
         """Return the newest `limit` jobs, newest first, in `states` if any are named."""
         statement = select(JobRow).order_by(col(JobRow.created_at).desc()).limit(limit)
         if states:
@@ -180,17 +181,17 @@ class Ledger:
         statement = select(col(JobRow.state), func.count()).group_by(col(JobRow.state))
         return {state: count for state, count in connection.execute(statement)}
 
-    def insert_jobs(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def insert_jobs(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Write new jobs."""
         if rows:
             connection.execute(insert(JobRow), list(rows))
 
-    def move_jobs(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def move_jobs(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Update open jobs; a row has `of_job`, `state`, `node`, `attempts`, `failures` and `client`."""
         if rows:
             connection.execute(_MOVE_JOB, list(rows))
 
-    def finish_jobs(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def finish_jobs(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Bring open jobs to a terminal state; a job that has one keeps it. Missing columns become NULL."""
         if rows:
             blank = dict.fromkeys(_FINISH_COLUMNS)
@@ -198,12 +199,12 @@ class Ledger:
 
     # Attempts
 
-    def open_attempts(self, connection: Connection) -> list[Row]:
+    def open_attempts(self, connection: Connection) -> list[LedgerRow]:
         """Return every attempt that is not closed, oldest first."""
         statement = select(AttemptRow).where(col(AttemptRow.closed_at).is_(None)).order_by(col(AttemptRow.created_at))
         return [dict(row) for row in connection.execute(statement).mappings()]
 
-    def attempts_of(self, connection: Connection, job: str) -> list[Row]:
+    def attempts_of(self, connection: Connection, job: str) -> list[LedgerRow]:
         """Return all attempts of `job`, first to last."""
         statement = select(AttemptRow).where(col(AttemptRow.job) == job).order_by(col(AttemptRow.number))
         return [dict(row) for row in connection.execute(statement).mappings()]
@@ -215,12 +216,12 @@ class Ledger:
         ).first()
         return row is not None and row.result == "done"
 
-    def insert_attempts(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def insert_attempts(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Write new attempts with their decisions."""
         if rows:
             connection.execute(insert(AttemptRow), list(rows))
 
-    def close_attempts(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def close_attempts(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Close open attempts; a row has `of_job`, `of_number`, `closed_at`, `result` and `failure`."""
         if rows:
             connection.execute(_CLOSE_ATTEMPT, list(rows))
@@ -232,11 +233,11 @@ class Ledger:
 
     # Nodes and estimates
 
-    def nodes(self, connection: Connection) -> list[Row]:
+    def nodes(self, connection: Connection) -> list[LedgerRow]:
         """Return every node that ever reported, by name."""
         return [dict(row) for row in connection.execute(select(NodeRow).order_by(col(NodeRow.name))).mappings()]
 
-    def save_nodes(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def save_nodes(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Insert or replace the rows of nodes."""
         self._save(connection, NodeRow, ("name",), rows)
 
@@ -279,19 +280,19 @@ class Ledger:
 
     # Dead letters
 
-    def insert_dead_letters(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def insert_dead_letters(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Keep messages nobody could take."""
         if rows:
             connection.execute(insert(DeadLetterRow), list(rows))
 
-    def dead_letters(self, connection: Connection, ids: Sequence[int] | None = None) -> list[Row]:
+    def dead_letters(self, connection: Connection, ids: Sequence[int] | None = None) -> list[LedgerRow]:
         """Return the dead letters, or those of `ids`, oldest first."""
         statement = select(DeadLetterRow).order_by(col(DeadLetterRow.id))
         if ids is not None:
             statement = statement.where(col(DeadLetterRow.id).in_(ids))
         return [dict(row) for row in connection.execute(statement).mappings()]
 
-    def newest_dead_letters(self, connection: Connection, limit: int) -> list[Row]:
+    def newest_dead_letters(self, connection: Connection, limit: int) -> list[LedgerRow]:
         """Return the newest `limit` dead letters, newest first."""
         statement = select(DeadLetterRow).order_by(col(DeadLetterRow.id).desc()).limit(limit)
         return [dict(row) for row in connection.execute(statement).mappings()]
@@ -303,7 +304,7 @@ class Ledger:
             statement = statement.where(col(DeadLetterRow.id).in_(ids))
         return connection.execute(statement).rowcount
 
-    def _save(self, connection: Connection, table: Any, keys: Sequence[str], rows: Sequence[Row]) -> None:
+    def _save(self, connection: Connection, table: Any, keys: Sequence[str], rows: Sequence[LedgerRow]) -> None:
         if not rows:
             return
         if connection.dialect.name == "postgresql":

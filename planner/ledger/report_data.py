@@ -16,8 +16,8 @@ from rl_agent.experience.log import ExperienceRow
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.policy.registry import policies
 
-MOST_SPANS = 60
-LEAST_JOBS_PER_SPAN = 8
+MAX_SPANS = 60  # more could not be told apart on a page
+MIN_JOBS_PER_SPAN = 8  # on average; the quantiles of fewer jobs are noise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +124,7 @@ def read_report(connection: Connection, since: float) -> ReportData | None:
         )
     ).all()
     finished_at = np.array([row[0] for row in rows], dtype=np.float64)
-    spans = int(np.clip(len(rows) // LEAST_JOBS_PER_SPAN, 1, MOST_SPANS))
+    spans = int(np.clip(len(rows) // MIN_JOBS_PER_SPAN, 1, MAX_SPANS))
     promotions = {row["version"]: row["promoted_at"] for row in policies(connection) if row["promoted_at"] is not None}
     return ReportData(
         finished_at=finished_at,

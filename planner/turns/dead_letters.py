@@ -24,8 +24,7 @@ from broker_config.topology import (
 )
 from planner.errors import DeadLetterError
 from planner.foreign_text import visible
-
-Row = Mapping[str, Any]
+from planner.ledger.ledger import LedgerRow
 
 BROKERS_OWN_HEADERS = "x-"  # prefix of what a broker adds: deaths and delivery counts
 SHOWN_CHARACTERS = 20_000  # some screens; the whole body is in the ledger
@@ -60,7 +59,7 @@ def letter_of_outcome(outcome: Mapping[str, Any], reason: str) -> RecordDeadLett
     )
 
 
-def queue_of(row: Row) -> str:
+def queue_of(row: LedgerRow) -> str:
     """Return the queue that a letter was in before it was dead-lettered, as far as its routing key tells."""
     if row["queue"] != DEAD_QUEUE.name:
         return str(row["queue"])
@@ -72,7 +71,7 @@ def queue_of(row: Row) -> str:
     )
 
 
-def body_of(row: Row) -> bytes:
+def body_of(row: LedgerRow) -> bytes:
     """Return what was kept of the body."""
     try:
         return base64.b64decode(row["body"], validate=True)
@@ -80,7 +79,7 @@ def body_of(row: Row) -> bytes:
         return str(row["body"]).encode()
 
 
-def body_text(row: Row) -> str:
+def body_text(row: LedgerRow) -> str:
     """Return the body for the terminal: text where it is text, else as Python writes bytes; cut where it is long."""
     body = body_of(row)
     try:
@@ -91,7 +90,7 @@ def body_text(row: Row) -> str:
     return text[:SHOWN_CHARACTERS] + (f" ... ({row['body_bytes']} bytes in all)" if is_cut else "")
 
 
-def jobs_of(row: Row) -> list[str]:
+def jobs_of(row: LedgerRow) -> list[str]:
     """Return the jobs that a letter names."""
     job, _ = attempt_in(row["headers"])
     if job:
@@ -103,7 +102,7 @@ def jobs_of(row: Row) -> list[str]:
         return []
 
 
-def post_of(row: Row) -> Post:
+def post_of(row: LedgerRow) -> Post:
     """Return the message that a letter was, for the queue it came from.
 
     The exchange follows from that queue, and a node's letter goes to that node only, whatever was written into it.

@@ -21,7 +21,7 @@ TRANSPORT_OF_PARAMETER = {"embedded": "B", "sqlite": "B", "rabbitmq": "R"}
 
 
 @dataclass(frozen=True)
-class Row:
+class FaultRow:
     """One fault as docs/faults.md describes it: its number, its name, the transports it names, the tests it names."""
 
     number: int
@@ -30,7 +30,7 @@ class Row:
     tests: frozenset[str]
 
 
-def rows(page: str) -> list[Row]:
+def rows(page: str) -> list[FaultRow]:
     """Read the rows of docs/faults.md."""
     found: list[tuple[re.Match[str], set[str]]] = []
     for line in page.splitlines():
@@ -38,7 +38,7 @@ def rows(page: str) -> list[Row]:
             found.append((heading, set()))
         elif found and (test := TEST.match(line)):
             found[-1][1].add(test[1])
-    return [Row(int(head[1]), head[2], tuple(head[3].split()), frozenset(tests)) for head, tests in found]
+    return [FaultRow(int(head[1]), head[2], tuple(head[3].split()), frozenset(tests)) for head, tests in found]
 
 
 def shown_by(item: pytest.Item) -> list[tuple[int, str]]:
@@ -55,7 +55,7 @@ def shown_by(item: pytest.Item) -> list[tuple[int, str]]:
     return pairs
 
 
-def problems(page_rows: list[Row], shown: dict[str, list[tuple[int, str]]]) -> list[str]:
+def problems(page_rows: list[FaultRow], shown: dict[str, list[tuple[int, str]]]) -> list[str]:
     """Say which rows lack a test, and where docs/faults.md and the tests' markers differ."""
     tests = defaultdict(set)
     for nodeid, pairs in shown.items():

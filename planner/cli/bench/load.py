@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SPEED_RATIO = 5.0
-FASTEST_S_PER_STEP = 0.1
+SPEED_RATIO = 5.0  # slowest over fastest node
+FASTEST_S_PER_STEP = 0.1  # a job takes it 1-4 s: long beside a message, and a run of 200 jobs is over in minutes
 MODELS = ("emulated-a", "emulated-b")
-MODEL_SHARES = (0.7, 0.3)
-IMAGE_STEPS = (10, 40)
+MODEL_SHARES = (0.7, 0.3)  # one popular and one rarer model, so that where a model is loaded matters
+IMAGE_STEPS = (10, 40)  # fewest and most of a job, equally likely: around the 28 of SD3-medium's card
 SIDE_PX = 64
 
 

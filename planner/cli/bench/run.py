@@ -29,7 +29,7 @@ from planner.ledger.ledger import Ledger
 
 START_TIMEOUT_S = 240.0
 RESULT_TIMEOUT_S = 900.0
-Progress = Callable[[int], None]
+Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def run(
     nodes: Sequence[EmulatedNode],
     jobs: Sequence[Arrival],
     load_s: float,
-    progress: Progress,
+    advance: Advance,
     beside: Mapping[str, Sequence[str]] | None = None,
     after: Callable[[Settings], None] | None = None,
 ) -> list[Measured]:
@@ -59,7 +59,7 @@ def run(
         nodes: to start.
         jobs: to submit.
         load_s: seconds to load a model.
-        progress: called with 1 for each result.
+        advance: called with 1 for each result.
         beside: commands of further processes to run beside the planner, by name, such as retraining.
         after: called at the end, while the ledger is still there, with the settings of the run.
 
@@ -73,8 +73,8 @@ def run(
         clear_broker(settings, nodes)
         with Processes(settings=settings, logs=Path(folder) / "logs") as processes:
             if placer == "shared-queue":
-                return _run_shared_queue(settings, processes, nodes, jobs, progress)
-            measured = _run_placer(settings, processes, nodes, jobs, progress, beside or {})
+                return _run_shared_queue(settings, processes, nodes, jobs, advance)
+            measured = _run_placer(settings, processes, nodes, jobs, advance, beside or {})
             if after is not None:
                 after(settings)
             return measured
@@ -103,7 +103,7 @@ def _run_placer(
     processes: Processes,
     nodes: Sequence[EmulatedNode],
     jobs: Sequence[Arrival],
-    progress: Progress,
+    advance: Advance,
     beside: Mapping[str, Sequence[str]],
 ) -> list[Measured]:
     processes.start("planner", planner_command())
@@ -115,10 +115,10 @@ def _run_placer(
     ledger.close()
     for name, command in beside.items():
         processes.start(name, list(command))
-    return asyncio.run(_measure_client(settings, jobs, progress))
+    return asyncio.run(_measure_client(settings, jobs, advance))
 
 
-async def _measure_client(settings: Settings, jobs: Sequence[Arrival], progress: Progress) -> list[Measured]:
+async def _measure_client(settings: Settings, jobs: Sequence[Arrival], advance: Advance) -> list[Measured]:
     async with AsyncClient(settings) as client:
         started = time.monotonic()
 
@@ -134,7 +134,7 @@ async def _measure_client(settings: Settings, jobs: Sequence[Arrival], progress:
             )
             result = await handle.result(RESULT_TIMEOUT_S)
             end_s = (time.monotonic() - started) / settings.time_scale
-            progress(1)
+            advance(1)
             return Measured(delay_s=end_s - job.at_s, end_s=end_s, node=result.node)
 
         return list(await asyncio.gather(*(one(job) for job in jobs)))
@@ -145,7 +145,7 @@ def _run_shared_queue(
     processes: Processes,
     nodes: Sequence[EmulatedNode],
     jobs: Sequence[Arrival],
-    progress: Progress,
+    advance: Advance,
 ) -> list[Measured]:
     app = make_app("ladle-bench", settings, queues=[], include=[])
     for node in nodes:
@@ -168,7 +168,7 @@ def _run_shared_queue(
         index, ended, drawn_on = ends.get(timeout=RESULT_TIMEOUT_S)
         end_s = (ended - started) / settings.time_scale
         measured.append(Measured(delay_s=end_s - jobs[index].at_s, end_s=end_s, node=drawn_on))
-        progress(1)
+        advance(1)
     stop.set()
     listener.join()
     publisher.close()

@@ -9,14 +9,14 @@ from rich.console import Console
 
 from broker_config.messages import Delays
 from planner.cli.bench.load import FASTEST_S_PER_STEP, SPEED_RATIO, arrivals, emulated_nodes
-from planner.cli.contact_sheet import Picture, draw_contact_sheet
+from planner.cli.contact_sheet import SheetPicture, draw_contact_sheet
 from planner.cli.delay_table import delay_table
 
 
 def test_a_contact_sheet_shows_every_picture_at_its_place(tmp_path):
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
     pictures = [
-        Picture(image=Image.new("RGB", (64, 64), colour), caption="a very long caption " * 5, note="node")
+        SheetPicture(image=Image.new("RGB", (64, 64), colour), caption="a very long caption " * 5, note="node")
         for colour in colours
     ]
     draw_contact_sheet(pictures, tmp_path / "new" / "sheet.png", columns=2)

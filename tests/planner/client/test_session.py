@@ -16,7 +16,7 @@ from broker_config.settings import Settings
 from broker_config.topology import EVENTS, progress_key
 from planner.client.session import (
     ASK_AFTER_SILENCE_S,
-    SUBMISSIONS_PER_MESSAGE,
+    MAX_SUBMISSIONS_PER_MESSAGE,
     Session,
     _grouped,
     _posts,
@@ -32,7 +32,7 @@ def submission(number, image=None):
 
 def test_few_messages_carry_many_submissions_in_order():
     groups = list(_grouped([submission(n) for n in range(250)]))
-    assert [len(group) for group in groups] == [SUBMISSIONS_PER_MESSAGE, SUBMISSIONS_PER_MESSAGE, 50]
+    assert [len(group) for group in groups] == [MAX_SUBMISSIONS_PER_MESSAGE, MAX_SUBMISSIONS_PER_MESSAGE, 50]
     assert [s.job for group in groups for s in group] == [f"job-{n}" for n in range(250)]
 
 
