@@ -36,7 +36,7 @@ def test_a_package_imports_only_what_lies_below_it(package):
     assert arrows == set()
 
 
-@pytest.mark.parametrize("room", ["rl_agent.ladts"])
+@pytest.mark.parametrize("room", ["broker_config.sqlite", "rl_agent.ladts", "rl_agent.placing"])
 def test_a_room_that_stands_alone_imports_nothing_of_ours_outside_itself(room):
     assert {
         (path, name)
