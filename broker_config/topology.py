@@ -25,14 +25,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from amqp.exceptions import NotFound
+from amqp.exceptions import AccessRefused, NotFound
 from kombu.entity import Exchange, Queue, binding
 
 from broker_config.errors import ConfigurationError
 
 
 class _Exchange(Exchange):
-    """An exchange that is declared only where it is missing: to ask needs no right to declare."""
+    """An exchange that is declared only where it is missing, and by users who may declare it."""
 
     def declare(self, nowait: bool = False, passive: bool | None = None, channel: Any = None) -> None:
         channel = channel or self.channel
@@ -51,15 +51,21 @@ class _Queue(Queue):
 
 
 def _finds(channel: Any, ask: Callable[[Any], object]) -> bool:
-    """Whether the broker has what `ask` asks for.
+    """Whether the broker has what `ask` asks for, or would not let this user declare it anyway.
 
-    It is asked over a channel of its own, which RabbitMQ closes where the answer is no.
+    It is asked over a channel of its own, which RabbitMQ closes where the answer is no. Since 4.2.6 RabbitMQ refuses
+    the question itself to a user without rights to what it is about. Then declaring it is up to somebody else, and
+    publishing or consuming will show whether it exists.
+
+    Source: https://www.rabbitmq.com/docs/access-control#authorisation
     """
     with channel.connection.client.channel() as asking:
         try:
             ask(asking)
         except NotFound:
             return False
+        except AccessRefused:
+            return True
     return True
 
 

@@ -1,7 +1,8 @@
 """What tests run on: brokers, databases, and whole sites of real processes.
 
 RabbitMQ is found at LADLE_TEST_BROKER_URL, else on localhost (in a virtual host of the tests' own), else a private one
-is started from an installed rabbitmq-server; without any, its tests are skipped, but with CI=true they fail.
+is started from an installed rabbitmq-server (or from the one that LADLE_TEST_RABBITMQ_SERVER names); without any, its
+tests are skipped, but with CI=true they fail.
 PostgreSQL is found at LADLE_TEST_DATABASE_URL, else on localhost, in a database of the tests' own.
 """
 
@@ -20,6 +21,7 @@ import psycopg
 import pytest
 from kombu import Connection
 from ladle_site import Site, delete_queues
+from private_broker import TEST_SERVER, a_private_rabbitmq
 
 from broker_config.rabbitmq.private import PrivateRabbitMQ
 
@@ -55,7 +57,7 @@ def _root_logger_as_it_was():
 @pytest.fixture(scope="session")
 def rabbitmq_server():
     """For tests that start brokers of their own: there is something to start."""
-    if not PrivateRabbitMQ.is_installed():
+    if not PrivateRabbitMQ.is_installed(TEST_SERVER):
         if IN_CI:
             pytest.fail("CI=true, and there is no RabbitMQ to start: install rabbitmq-server")
         pytest.skip("no rabbitmq-server is installed")
@@ -73,7 +75,7 @@ def openssl():
 @pytest.fixture(scope="session")
 def private_rabbitmq(rabbitmq_server, tmp_path_factory):
     """A broker that a test may kill; it has to start it again."""
-    with PrivateRabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as broker:
+    with a_private_rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as broker:
         yield broker
 
 

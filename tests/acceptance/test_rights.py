@@ -12,8 +12,8 @@ from amqp.exceptions import AccessRefused
 from click.testing import CliRunner
 from kombu import Connection, Producer
 from ladle_site import PATIENCE_S, Site, wait_until
+from private_broker import a_private_rabbitmq
 
-from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.rights import Role
 from broker_config.settings import load_settings
 from broker_config.topology import control_queue, node_queue
@@ -27,7 +27,7 @@ LONG = {"prompt": "x", "num_inference_steps": 500}  # 2 s
 
 @pytest.fixture(scope="module")
 def broker(rabbitmq_server, tmp_path_factory):
-    with PrivateRabbitMQ(tmp_path_factory.mktemp("rights"), plugins=["rabbitmq_management"]) as broker:
+    with a_private_rabbitmq(tmp_path_factory.mktemp("rights"), plugins=["rabbitmq_management"]) as broker:
         yield broker
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from certificates import make_authority, make_certificate
 from ladle_site import PATIENCE_S, Site
+from private_broker import a_private_rabbitmq
 
 from broker_config.app import make_app
 from broker_config.errors import BrokerUntrustedError
 from broker_config.publisher import Post, Publisher
-from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.topology import JOBS
 from planner import Client
 from planner.cli.processes import planner_command, worker_command
@@ -29,7 +29,7 @@ def certificates(openssl, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def broker(rabbitmq_server, certificates, tmp_path_factory):
-    with PrivateRabbitMQ(tmp_path_factory.mktemp("tls"), certificates=certificates) as broker:
+    with a_private_rabbitmq(tmp_path_factory.mktemp("tls"), certificates=certificates) as broker:
         yield broker
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from certificates import make_authority, make_certificate
 from ladle_site import Site
+from private_broker import a_private_rabbitmq
 from severable_link import SeverableLink
 
 from broker_config.rabbitmq.private import PrivateRabbitMQ
@@ -29,7 +30,7 @@ class EdgeSite:
 
     def __init__(self, name: str, hub_url: str, folder: Path) -> None:
         self.name, self.nodes, self.folder = name, (f"{name}-1", f"{name}-2"), folder
-        self.broker = PrivateRabbitMQ(folder / "rabbitmq", plugins=[SHOVEL_PLUGIN])
+        self.broker = a_private_rabbitmq(folder / "rabbitmq", plugins=[SHOVEL_PLUGIN])
         self.link = SeverableLink(hub_url)
         self.urls: dict[str, str] = {}
 
@@ -60,7 +61,7 @@ class Federation:
         certificates = folder / "certificates"
         make_authority(certificates)
         make_certificate(certificates, "server", "localhost")
-        self.hub_broker = PrivateRabbitMQ(folder / "hub-rabbitmq", certificates=certificates)
+        self.hub_broker = a_private_rabbitmq(folder / "hub-rabbitmq", certificates=certificates)
         trust = f"cacertfile={certificates}/ca.pem&verify=verify_peer&server_name_indication=localhost"
         hub_urls = {"berlin": self.hub_broker.url, "turin": f"{self.hub_broker.tls_url}?{trust}"}
         self.sites = {name: EdgeSite(name, url, folder / name) for name, url in hub_urls.items()}
