@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 from click.testing import CliRunner
+from image_requests import an_image_request
 from kombu import Producer
 from ladle_site import PATIENCE_S, wait_until
 
@@ -44,7 +45,7 @@ def letters(site, known=()):
 def test_a_letter_is_shown_requeued_and_dropped(site, ladle):
     known = {letter["id"] for letter in site.dead_letters()}
     job = f"job-{uuid.uuid4().hex}"
-    request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+    request = an_image_request()
     submission = {"job": job, "client": "c", "request": request}
     publish(site, json.dumps([[], {"jobs": [submission]}, {}]), task="planner.cancel")  # under another task's key
     publish(site, "not \x1b JSON", task="planner.submit")
@@ -78,7 +79,7 @@ def test_a_letter_is_shown_requeued_and_dropped(site, ladle):
 def test_a_requeued_submission_runs_when_what_failed_works_again(site, ladle):
     known = {letter["id"] for letter in site.dead_letters()}
     job = f"job-{uuid.uuid4().hex}"
-    request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+    request = an_image_request()
     call = json.dumps([[], {"jobs": [{"job": job, "client": "c", "request": request}]}, {}])
     body = call + " " * 200_000  # a well-formed message is kept whole, however long
     with site.connection() as connection, connection.channel() as channel:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from image_requests import an_image_request
 from pydantic import ValidationError
 
 from broker_config import calls
@@ -35,7 +36,7 @@ from broker_config.calls import (
 from broker_config.messages import Assignment, Event, EventKind
 
 ROOT = Path(calls.__file__).parent.parent
-REQUEST = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+REQUEST = an_image_request()
 ASSIGNMENT = Assignment(job="order-7", attempt=2, node="a", client="c", request=REQUEST, limit_s=60.0)
 SUBMISSION = {"job": "j", "client": "c", "request": REQUEST}
 CALLS = [

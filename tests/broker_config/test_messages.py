@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_requests import an_image_request
 from pydantic import ValidationError
 
 from broker_config import messages
@@ -29,7 +30,7 @@ from broker_config.messages import (
     parse_size,
 )
 
-REQUEST = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+REQUEST = an_image_request()
 EXAMPLES = [
     ImageRequest(**REQUEST, adapter="lora", image="AAAA", strength=0.5),
     Submission(job="j", client="c", request=REQUEST, ingress="site", priority=0, deadline_s=5.0),

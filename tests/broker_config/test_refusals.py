@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_requests import an_image_request
 from pydantic import ValidationError
 
 from broker_config.errors import RequestRefusedError
@@ -12,7 +13,7 @@ from broker_config.messages import ImageRequest, Submission
 from broker_config.refusals import check_limits, refusal
 from broker_config.settings import Settings
 
-REQUEST = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+REQUEST = an_image_request(prompt="x")  # short, for the limits below
 LIMITS = Settings(
     _env_file=None, max_prompt_bytes=8, max_megapixels=0.01, max_image_steps=10, max_images=2, message_limit_mib=1e-5
 )

@@ -12,6 +12,9 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from itertools import count
 
+from image_requests import an_image_request
+from store_files import StoreFiles
+
 from broker_config.calls import Generate, RecordDeadLetter, Tell, Withdraw, task_id_of
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import Assignment, Event, FailureKind
@@ -68,7 +71,8 @@ class World:
         self.settings = Settings(_env_file=None, **{"placer": "least-backlog", "node_timeout_s": 10, **changes})
         self.ledger = ledger or Ledger("sqlite://")
         self.ledger.migrate()
-        self.store = Store(f"memory://ladle-{next(_worlds)}", inline_mib=1)
+        self.files = StoreFiles(f"memory://ladle-{next(_worlds)}")
+        self.store = Store(self.files.url, inline_mib=1)
         self.clock = HandClock()
         self.nodes: dict[str, FakeNode] = {}
         self.events: list[Event] = []
@@ -89,14 +93,7 @@ class World:
     # Clients
 
     def submit(self, job="job-1", *, client="client-1", **fields) -> None:
-        request = {
-            "model": "tiny",
-            "prompt": "a red heart",
-            "width_px": 64,
-            "height_px": 64,
-            "seed": 1,
-            **fields.pop("request", {}),
-        }
+        request = an_image_request(**fields.pop("request", {}))
         self.submit_raw({"job": job, "client": client, "request": request, **fields})
 
     def submit_many(self, count: int, **fields) -> None:

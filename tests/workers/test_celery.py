@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fake_engine import FakeEngine
+from image_requests import an_image_request
 
 from broker_config.errors import ConfigurationError
 from broker_config.memory_publisher import MemoryPublisher
@@ -39,7 +40,7 @@ def call(**kwargs):
 
 
 def assignment(**changes):
-    request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 7}
+    request = an_image_request(seed=7)
     return {"job": "job-1", "attempt": 1, "node": "a", "client": "c", "request": request, "limit_s": 60.0, **changes}
 
 

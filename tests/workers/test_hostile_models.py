@@ -13,6 +13,7 @@ import zlib
 from dataclasses import replace
 
 import pytest
+from image_requests import an_image_request
 
 from broker_config.messages import ImageRequest
 from workers.errors import AdapterMissingError, BadRequestError, ModelMissingError
@@ -63,8 +64,7 @@ def _nothing_ran():
 
 
 def request(**changes) -> ImageRequest:
-    fields = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "num_inference_steps": 2, "seed": 7}
-    return ImageRequest(**fields | changes)
+    return ImageRequest(**an_image_request(num_inference_steps=2, **changes))
 
 
 @pytest.mark.parametrize("data", HOSTILE_WEIGHTS.values(), ids=HOSTILE_WEIGHTS)

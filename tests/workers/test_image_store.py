@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from image_requests import an_image_request
 
 from broker_config.messages import Assignment
 from workers.image_store import ImageStore
@@ -13,7 +14,7 @@ ASSIGNMENT = Assignment(
     node="a",
     client="c",
     limit_s=1.0,
-    request={"model": "m", "prompt": "x", "width_px": 8, "height_px": 8, "seed": 1},
+    request=an_image_request(),
 )
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 from fake_engine import FakeEngine
+from image_requests import an_image_request
 from PIL import Image
 
 from broker_config.errors import BrokerUnavailableError
@@ -48,7 +49,7 @@ class Bench:
         )
 
     def run(self, job="job-1", attempt=1, deliveries=0, limit_s=60.0, **request):
-        request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 7, **request}
+        request = an_image_request(seed=7, **request)
         assignment = Assignment(job=job, attempt=attempt, node="a", client="c", request=request, limit_s=limit_s)
         self.node.run(assignment, deliveries)
         return self.outcomes[-1]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from image_requests import an_image_request
 
 from broker_config.errors import RequestRefusedError
-from broker_config.messages import Event, EventKind, ImageRequest, Submission
+from broker_config.messages import Event, EventKind, Submission
 from planner.client.handles import Handles
 
 
 def submission(job="job-1", prompt="x"):
-    return Submission(
-        job=job, client="c", request=ImageRequest(model="m", prompt=prompt, width_px=8, height_px=8, seed=1)
-    )
+    return Submission(job=job, client="c", request=an_image_request(prompt=prompt))
 
 
 def event(kind, job="job-1"):

@@ -6,11 +6,12 @@ import re
 from concurrent.futures import Future
 
 import pytest
+from image_requests import an_image_request
 from ladle_site import wait_until
 
 from broker_config.calls import Cancel, Drain, Reconcile
 from broker_config.consumer import BODY_LIMIT_BYTES
-from broker_config.messages import ImageRequest, Submission
+from broker_config.messages import Submission
 from broker_config.publisher import Post, Publisher
 from broker_config.settings import Settings
 from broker_config.topology import EVENTS, progress_key
@@ -26,7 +27,7 @@ from planner.client.session import (
 
 
 def submission(number, image=None):
-    request = ImageRequest(model="m", prompt="x", width_px=8, height_px=8, seed=number, image=image)
+    request = an_image_request(seed=number, image=image)
     return Submission(job=f"job-{number}", client="c", request=request)
 
 

@@ -7,9 +7,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_requests import an_image_request
 from planner_world import World
 
-from broker_config.messages import ImageRequest, Submission
+from broker_config.messages import Submission
 from planner.state.fair_shares import FairShares
 from planner.state.jobs import LiveJob, owner_of_client
 from planner.state.waiting import WaitingJobs
@@ -20,7 +21,7 @@ steps = st.sampled_from([0.0, 1.0, 10.0])
 
 
 def job(owner, number, work_s, arrival_s=0.0, priority=1, model="tiny"):
-    request = ImageRequest(model=model, prompt="x", width_px=8, height_px=8, seed=0)
+    request = an_image_request(model=model)
     live = LiveJob.of(
         Submission(job=f"{owner}-{number:04}", client=owner, request=request, priority=priority), arrival_s
     )
@@ -208,7 +209,7 @@ def test_a_flood_of_one_client_does_not_hold_up_anothers_few_jobs(restarts):
 
 
 def world_job(client, number):
-    request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+    request = an_image_request()
     return {"job": f"{client}-{number}", "client": client, "request": request}
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from image_requests import an_image_request
 
-from broker_config.messages import ImageRequest, Submission
+from broker_config.messages import Submission
 from planner.state.jobs import LiveJob
 from planner.state.waiting import WaitingJobs
 
 
 def job(name, order, model="tiny", steps=10):
-    request = ImageRequest(
-        model=model, prompt="x", width_px=1000, height_px=1000, seed=0, num_inference_steps=steps, n=2
-    )
+    request = an_image_request(model=model, width_px=1000, height_px=1000, num_inference_steps=steps, n=2)
     live = LiveJob.of(Submission(job=name, client="c", request=request), 0.0)
     live.order = (1, order, name)
     return live

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from image_requests import an_image_request
 from planner_world import World
 
 from broker_config.messages import Submission
@@ -91,7 +92,7 @@ def test_a_failed_transaction_leaves_memory_as_the_ledger_has_it(world):
             world.planner.book.accept(turn, job)
             raise ZeroDivisionError
 
-    request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+    request = an_image_request()
     job = LiveJob.of(Submission(job="job-x", client="c", request=request), world.clock.now())
     with pytest.raises(ZeroDivisionError):
         fail()

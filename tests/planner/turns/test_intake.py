@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from image_requests import an_image_request
 from planner_world import World
-
-REQUEST = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
 
 
 def raw(job="job-1", client="client-1", request=None, **fields):
-    return {"job": job, "client": client, "request": {**REQUEST, **(request or {})}, **fields}
+    return {"job": job, "client": client, "request": an_image_request(**(request or {})), **fields}
 
 
 @pytest.mark.fault(17, "B")
@@ -238,7 +237,7 @@ def test_a_job_whose_image_was_removed_is_answered_all_the_same(world):
     world.up("a")
     world.submit()
     world.draw("a")
-    world.store._files.rm(world.store._root, recursive=True)
+    world.files.clear()
     world.ask("job-1")
     assert world.events[-1].kind == "done"
     assert world.events[-1].images[0].data is None

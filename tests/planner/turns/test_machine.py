@@ -40,12 +40,6 @@ class Events(RuleBasedStateMachine):
         items = list(items)
         return items[index % len(items)]
 
-    def stored(self, job):
-        """Files of the image store that belong to a job."""
-        store = self.world.store
-        folder = f"{store._root}/{job}"
-        return store._files.find(folder) if store._files.exists(folder) else []
-
     # Clients
 
     @rule(
@@ -268,9 +262,9 @@ class Events(RuleBasedStateMachine):
             assert None not in results
             assert results.count("done") == (row["state"] == "DONE")
             assert results or row["state"] in ("CANCELLED", "EXPIRED")
-            assert len(self.stored(job)) <= 1
+            assert len(self.world.files.of_job(job)) <= 1
             for image in images:
-                stored = world.store._files.cat_file(world.store._path(image["url"]))
+                stored = world.files.read(image["url"])
                 assert stored.decode("latin-1").endswith(f"{job}/{1 + results.index('done')}")
 
 

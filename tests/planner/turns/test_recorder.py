@@ -23,19 +23,19 @@ def placed(world):
 def left_in_the_store(world, name="a", **changes):
     """The image that the worker of node `name` wrote for what it runs, as it stands in the outcome."""
     assignment = world.node(name).running.model_copy(update=changes)
-    (image,) = ImageStore(world.store._url, inline_mib=0).put(assignment, [(1, png("in the store"))])
+    (image,) = ImageStore(world.files.url, inline_mib=0).put(assignment, [(1, png("in the store"))])
     return image.to_wire()
 
 
 def is_stored(world, image):
-    return world.store._files.exists(world.store._path(image["url"]))
+    return world.files.exists(image["url"])
 
 
 def test_images_lie_in_the_store_and_travel_in_the_event(placed):
     placed.draw("a")
     (image,) = placed.row()["images"]
     assert "data" not in image
-    assert placed.store._files.cat_file(placed.store._path(image["url"])).endswith(b"job-1/1")
+    assert placed.files.read(image["url"]).endswith(b"job-1/1")
     (told,) = placed.events[-1].images
     assert told.png().endswith(b"job-1/1")
 
@@ -96,7 +96,7 @@ def test_a_result_without_its_images_counts_as_a_failed_attempt(placed, images, 
 def test_a_result_whose_stored_image_the_planner_cannot_read_is_not_done(placed):
     placed.start("a")
     elsewhere = left_in_the_store(placed)
-    placed.store._files.rm_file(placed.store._path(elsewhere["url"]))
+    placed.files.remove(elsewhere["url"])
     placed.finish("a", images=[elsewhere])
     placed.record()
     assert placed.state() != "DONE"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from image_requests import an_image_request
 
 from broker_config.messages import Delays, Event, EventKind, JobState, Submission
 from planner.state.cluster import LiveAttempt
@@ -73,7 +74,7 @@ def test_the_reward_of_a_done_attempt_is_its_negative_service_delay(turn):
 
 
 def test_a_job_that_ends_is_not_written_as_moved_as_well(turn):
-    request = {"model": "tiny", "prompt": "x", "width_px": 64, "height_px": 64, "seed": 1}
+    request = an_image_request()
     job = LiveJob.of(Submission(job="job-1", client="c", request=request), turn.now)
     turn.move_job(job)
     job.state = JobState.CANCELLED
