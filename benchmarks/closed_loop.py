@@ -1,13 +1,13 @@
-"""Does the loop close? The shipped policy retrained during the run, against itself frozen and against the rules.
+"""Does retraining pay? The shipped policy retrained during the run, against itself frozen and against the rules.
 
-    python benchmarks/closed_loop.py                # about 20 minutes, all six side by side
+    python benchmarks/closed_loop.py                # about 20 minutes, all six in parallel
     python benchmarks/closed_loop.py --jobs 300     # shorter, and noisier
 
-Real processes over RabbitMQ, a virtual host for each arm; emulated nodes, scaled time. All arms run at once, so
-that whatever else the machine does meets all of them. Every arm gets the same arrivals on nodes of speeds 1:5, which it
-does not know at first; half-way the fastest node throttles to a fifth. Judged is the mean service delay of the last
-third of the jobs, by when the retrained policy has had time to be promoted. The interval is a paired bootstrap over
-blocks of 20 consecutive jobs, as a ratio to the retrained run.
+Real processes over RabbitMQ, with a virtual host for each arm; emulated nodes, scaled time. All arms run at once, so
+that other load on the machine affects all of them. Every arm gets the same arrivals on nodes of speeds 1:5, which are
+unknown at first. Half-way the fastest node throttles to a fifth. What counts is the mean delay of the last third
+of the jobs, when the retrained policy has had time to be promoted. Ratios are those of the retrained run to the others;
+their interval is a paired bootstrap over blocks of 20 consecutive jobs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PLACER_OF = {
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One run: who places what on which nodes, and where the picture of `ladle report` goes."""
+    """One run: placer, nodes, jobs, and where the picture of `ladle report` goes."""
 
     name: str
     settings: Settings
@@ -77,7 +77,7 @@ class Arm:
 
 
 def throttled(nodes: Sequence[EmulatedNode], from_s: float) -> list[EmulatedNode]:
-    """Return the nodes, the fastest of which takes five times as long from `from_s` after its start."""
+    """Return the nodes; the fastest takes five times as long from `from_s` seconds after its start."""
     fastest = min(nodes, key=lambda node: node.s_per_step)
     return [replace(node, drift=f"{from_s:.1f}:5") if node is fastest else node for node in nodes]
 
@@ -87,13 +87,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=700)
     parser.add_argument("--nodes", type=int, default=5)
-    parser.add_argument("--load", type=float, default=0.55, help="before the throttling; it takes a third of the speed")
+    parser.add_argument(
+        "--load", type=float, default=0.55, help="before the throttling, which costs a third of the speed"
+    )
     parser.add_argument("--load-s", type=float, default=4.0)
     parser.add_argument("--time-scale", type=float, default=0.75)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--every", type=float, default=60.0, help="a round of retraining so often, wall seconds")
+    parser.add_argument("--every", type=float, default=60.0, help="wall seconds between two rounds of retraining")
     parser.add_argument("--seconds", type=float, default=40.0, help="learning time of a round, wall seconds")
-    parser.add_argument("--start", type=float, default=40.0, help="nodes need so long to start, about, wall seconds")
+    parser.add_argument("--start", type=float, default=40.0, help="wall seconds that nodes need to start, about")
     parser.add_argument("--report", type=Path, help="draw `ladle report` of the retrained run to this PNG")
     parser.add_argument("--only", nargs="*", default=list(PLACER_OF))
     options = parser.parse_args()
@@ -129,7 +131,7 @@ def new_vhost(broker: PrivateRabbitMQ, name: str) -> str:
 
 
 def measure_all(arms: Sequence[Arm]) -> dict[str, list[Measured]]:
-    """Run all arms at the same time, each in a process of its own, and say what became of every candidate."""
+    """Run all arms at the same time, each in a process of its own, and print what became of every candidate."""
     measured: dict[str, list[Measured]] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(arms), mp_context=context) as pool:

@@ -1,9 +1,9 @@
-"""How long a served decision takes, on one core: forward pass and whole placement, over batch sizes and fleets.
+"""Time of a served decision on one core: forward pass and whole placement, over batch sizes and fleets.
 
     OMP_NUM_THREADS=1 python benchmarks/decision_latency.py
 
-Prints the shortest of several repetitions, in numpy (what serves) and in torch (the same network, if it is installed),
-and the memory a process needs to serve.
+Prints the shortest of several repetitions, in numpy (as it is served) and in torch (the same network, if torch is
+installed), and the memory that a serving process needs.
 """
 
 from __future__ import annotations

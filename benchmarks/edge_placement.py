@@ -13,7 +13,7 @@ import argparse
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ LOADS = (0.5, 0.7, 0.9, 1.1)  # the last is more than the fleet can do: there th
 
 @dataclass(frozen=True)
 class Rival:
-    """A placer and the planner semantics it is strongest under."""
+    """A placer and the planner's settings under which it is strongest."""
 
     make: Callable[[], Placer]
     window: float = 2
@@ -41,18 +41,18 @@ class Rival:
 
 
 class BlindCompletionPlacer(EarliestCompletionPlacer):
-    """Earliest completion that does not know of model loads."""
+    """Earliest completion without knowledge of model loads."""
 
     name = "earliest-completion-blind"
 
     def place(self, observation: Observation) -> Placement:
-        """Place as if every model were in memory."""
+        """Place as if every model were in every node's memory."""
         values = {**vars(observation), "cold_load_s": np.zeros_like(observation.cold_load_s)}
         return super().place(Observation(**values))
 
 
 def rivals(policies: list[Path]) -> dict[str, Rival]:
-    """Return all placers by the name in the table."""
+    """Return all placers by their name in the table."""
     table = {
         "shared FIFO pull": Rival(lambda: RandomPlacer(seed=0), window=1, ageing=math.inf),
         "shared pull with ageing": Rival(lambda: RandomPlacer(seed=0), window=1),
@@ -87,8 +87,29 @@ def interval(values: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def main() -> None:
-    """Measure and print the table; write it as CSV too."""
+def scenario_specs(nodes: int, load: float, count: int, jobs_per_node: int) -> list[ScenarioSpec]:
+    """Return the specifications of paired scenarios, half of them bursty."""
+    return [
+        ScenarioSpec(n_nodes=nodes, load=load, jobs_per_node=jobs_per_node, arrivals=("poisson", "bursty")[n % 2])
+        for n in range(count)
+    ]
+
+
+def compared(
+    wanted: Mapping[str, Rival], specs: list[ScenarioSpec], seeds: list[int]
+) -> Iterator[tuple[str, list[float]]]:
+    """Yield for each placer mean, p95 and p99, their ratios to the reference, the interval, and the wall seconds."""
+    reference = measure(wanted[REFERENCE], specs, seeds)
+    for name, rival in wanted.items():
+        begun = time.perf_counter()
+        values = reference if name == REFERENCE else measure(rival, specs, seeds)
+        ratios = values.mean(axis=0) / reference.mean(axis=0)
+        low, high = interval(values[:, 0], reference[:, 0])
+        yield name, [*values.mean(axis=0), *ratios, low, high, time.perf_counter() - begun]
+
+
+def arguments_of_the_command() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--policy", type=Path, action="append", help="policy folder; may be repeated")
     parser.add_argument("--nodes", type=int, nargs="+", default=[10])
@@ -98,39 +119,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=EVALUATION_SEED, help="of the first scenario")
     parser.add_argument("--only", nargs="+", default=[], help="placers whose name contains one of these")
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    rows = []
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print the table; write it as CSV too."""
+    arguments = arguments_of_the_command()
+    only = arguments.only or [""]  # every name contains the empty one
     table = rivals(arguments.policy or [shipped_policy()])
-    wanted = {
-        n: r for n, r in table.items() if n == REFERENCE or not arguments.only or any(o in n for o in arguments.only)
-    }
+    wanted = {name: r for name, r in table.items() if name == REFERENCE or any(part in name for part in only)}
+    rows = []
     print("| nodes | load | placer | mean s | p95 s | p99 s | mean / EC [95 %] | p95 / EC |")
     print("|---|---|---|---|---|---|---|---|")
     for nodes in arguments.nodes:
         for load in arguments.loads:
-            specs = [
-                ScenarioSpec(
-                    n_nodes=nodes,
-                    load=load,
-                    jobs_per_node=arguments.jobs_per_node,
-                    arrivals=("poisson", "bursty")[n % 2],
-                )
-                for n in range(arguments.scenarios)
-            ]
+            specs = scenario_specs(nodes, load, arguments.scenarios, arguments.jobs_per_node)
             seeds = [arguments.seed + 1000 * nodes + n for n in range(arguments.scenarios)]
-            reference = measure(wanted[REFERENCE], specs, seeds)
-            for name, rival in wanted.items():
-                begun = time.perf_counter()
-                values = reference if name == REFERENCE else measure(rival, specs, seeds)
-                low, high = interval(values[:, 0], reference[:, 0])
-                mean, p95, p99 = values.mean(axis=0)
-                ratio = values.mean(axis=0) / reference.mean(axis=0)
+            for name, values in compared(wanted, specs, seeds):
+                mean, p95, p99, ratio, p95_ratio, _, low, high, _ = values
                 print(
                     f"| {nodes} | {load} | {name} | {mean:.2f} | {p95:.1f} | {p99:.1f} "
-                    f"| {ratio[0]:.3f} [{low:.3f}, {high:.3f}] | {ratio[1]:.3f} |",
+                    f"| {ratio:.3f} [{low:.3f}, {high:.3f}] | {p95_ratio:.3f} |",
                     flush=True,
                 )
-                rows.append([nodes, load, name, mean, p95, p99, *ratio, low, high, time.perf_counter() - begun])
+                rows.append([nodes, load, name, *values])
     if arguments.out:
         with arguments.out.open("w", newline="") as file:
             writer = csv.writer(file)

@@ -1,4 +1,4 @@
-"""Wall time of one paper-mode episode with its updates: LADTS beside a loop as the published code runs it.
+"""Wall time of one paper-mode episode with its updates: LADTS beside a loop with the structure of the published code.
 
 The slow loop follows the published structure: one agent per server with networks and a replay buffer of its own, one
 forward pass of batch 1 per decision through the five-step chain, plain Python bookkeeping per task, one update of batch
@@ -79,7 +79,7 @@ class PublishedAgent:
         self.buffer: deque[Transition] = deque(maxlen=1000)
 
     def act(self, state: np.ndarray, latent: th.Tensor) -> tuple[int, th.Tensor]:
-        """Decide one task; the latent action is replaced by the new probabilities."""
+        """Place one task; return the server and the probabilities, which replace the latent action."""
         with th.no_grad():
             logits = self.actor(latent[None], th.as_tensor(state, dtype=th.float32)[None])
             probabilities = th.softmax(logits, dim=1)[0]

@@ -7,7 +7,7 @@ LadleError
     │   ├── PolicyAnswerError     it answered NaN or infinity
     │   └── UnknownPolicyError    the ledger has no such version, or its state does not allow what is asked
     ├── ExperienceFormatError     a logged decision cannot be read: training leaves it out
-    └── RetrainingError           retraining cannot go on
+    └── RetrainingError           a round of retraining cannot continue
 """
 
 from __future__ import annotations
@@ -56,4 +56,4 @@ class ExperienceFormatError(RlAgentError):
 
 
 class RetrainingError(RlAgentError):
-    """Retraining cannot go on."""
+    """A round of retraining cannot continue."""

@@ -28,7 +28,7 @@ from rl_agent.retraining.twin import Twin
 logger = logging.getLogger(__name__)
 
 TRIALS_PER_SAVE = 10
-"""A checkpoint so often: ten trials take a second or so, and that much may be lost when a round is killed."""
+"""Trials between two checkpoints, which are lost when a round is killed: seconds at most sites."""
 
 
 class Practice:
@@ -40,8 +40,8 @@ class Practice:
         serving: the policy that serves.
         planner: the planner's settings.
         plan: bounds.
-        save: keeps the state for the next round, should this one be killed.
-        progress: told what is done and how far it is.
+        save: stores the state, from which the next round resumes if this one is killed.
+        progress: called with what is being done and the share that is done.
 
     Attributes:
         state: how far the round is; `prepare` sets it.
@@ -78,7 +78,7 @@ class Practice:
 
         Args:
             samples: logged experience.
-            saved: what the last round has left.
+            saved: state that the last round has left.
         """
         self.prepare(samples.last_id, saved)
         if not self.state.is_searched:
@@ -87,10 +87,10 @@ class Practice:
         return self.best if self.state.best_s < self._serving_s else None
 
     def prepare(self, last_id: int, saved: RoundState | None = None) -> None:
-        """Choose what to start from: the state of this round when it was killed, else what does best as it is.
+        """Set the state to start from.
 
-        That is the policy that serves, or a rule alone where the policy does worse. Of another round only the critics
-        are of use.
+        A killed round resumes from its `saved` state. A new one starts from the serving policy or from a plain rule,
+        whichever does best on the validations, and takes over the critics of another round.
         """
         starts = [self._serving, *plain_rules(self._serving)]
         means_s = [self.mean_delay_s(start, self._split.validation) for start in starts]
@@ -137,7 +137,7 @@ class Practice:
     # The learner
 
     def _learner(self, samples: Samples) -> Learner:
-        """Return a learner that begins where the round is, or with critics that have learnt something."""
+        """Return a learner with the parameters of the state, or at least with critics that have been trained."""
         learner = Learner(self.best, self._split.learning, self._planner, self._plan.seed)
         learner.add_experience(samples, self._plan.newest)
         if self.state.decisions and learner.restore(self.state.learner):
@@ -148,13 +148,13 @@ class Practice:
         return learner
 
     def _warm_up(self, learner: Learner) -> None:
-        """Let critics that know nothing learn first, and put back the actor they have spoilt."""
+        """Train new critics first, and put back the actor, which they have spoilt meanwhile."""
         phase = _Phase("warming up the critics", self._plan.seconds / 8, self._progress)
         learner.learn(self._plan.round_decisions, lambda _decisions: phase.goes_on())
         reset_actor(learner.model, self.state.best)
 
     def _learn(self, learner: Learner) -> None:
-        """Make decisions and learn from them until the plan's are made or half of the time is over."""
+        """Learn from decisions in the twin until the plan's number is made or half of the time is over."""
         phase = _Phase("learning in the twin", self._plan.seconds / 2, self._progress)
         while self.state.decisions < self._plan.decisions and phase.has_time:
             self._learn_until_validation(learner, phase)
@@ -173,7 +173,7 @@ class Practice:
     # The state
 
     def _validate(self, weights: NodeDenoiserWeights, reached: dict[str, Any]) -> None:
-        """Play weights on the validations, and keep them if they are the best."""
+        """Play `weights` on the validations, and keep them if they are the best."""
         mean_s = self.mean_delay_s(self._policy(weights), self._split.validation)
         self._advance(rounds=(*self.state.rounds, {**reached, "mean_delay_s": round(mean_s, 4)}))
         if mean_s < self.state.best_s:
@@ -187,7 +187,7 @@ class Practice:
 
 
 class _Phase:
-    """A part of the round with a time of its own."""
+    """A part of the round with a time limit of its own."""
 
     def __init__(self, what: str, limit_s: float, progress: ProgressCallback) -> None:
         self._what = what
@@ -200,14 +200,14 @@ class _Phase:
         return time.monotonic() - self._began < self._limit_s
 
     def goes_on(self, share: float = 0.0) -> bool:
-        """Tell how far it is, by work done (`share`) or by time, and return whether there is time left."""
+        """Report the progress, by the `share` of work done or by time, and return whether there is time left."""
         spent = (time.monotonic() - self._began) / self._limit_s
         self._progress(self._what, min(max(share, spent), 1.0))
         return spent < 1.0
 
 
 def plain_rules(policy: LoadedPolicy) -> list[LoadedPolicy]:
-    """Return policies that play each rule a policy can be built on: the weights of `policy` without an output."""
+    """Return a policy for each rule that a policy can correct; it plays the rule, as its network's output is zero."""
     silent = {name: np.zeros_like(getattr(policy.weights, name)) for name in ("output_weight", "output_bias")}
     weights = replace(policy.weights, **silent)
     return [LoadedPolicy(card=replace(policy.card, rule=rule), weights=weights) for rule in CORRECTABLE_RULES]

@@ -93,7 +93,7 @@ class Retrainer:
     Args:
         settings: where the ledger is, and how the planner orders jobs.
         plan: bounds.
-        progress: told what is done and how far it is, 0 to 1.
+        progress: called with what is being done and the share that is done.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Retrainer:
         return outcome
 
     def _read(self) -> RoundInputs:
-        """Read what serves, the log, and the checkpoint."""
+        """Read the serving policy, the log and the checkpoint."""
         self._progress("reading experience", 0.0)
         saved = read_checkpoint(self.checkpoint)
         with for_reading(self._engine).begin() as connection:
@@ -160,7 +160,7 @@ class Retrainer:
         if best is None and inputs.served is None:
             best = inputs.start
         if best is None:
-            return _nothing("nothing learnt was better than what serves, in the twin")
+            return _nothing("nothing found in the twin was better than the serving policy")
         self._progress("at the gate", 1.0)
         choices = (best, *plain_rules(inputs.start))
         passed, trial = first_to_pass(
@@ -223,7 +223,7 @@ class Retrainer:
         logger.info("policy %s: %s", version, reason)
         return Round(version=version, is_promoted=is_promoted, reason=reason)
 
-    # What serves, and what is done
+    # The serving policy, and what is done
 
     def _served(self, version: str | None, files: PolicyFiles | None) -> LoadedPolicy | None:
         """Return the policy that serves; None if it cannot be read, in which case earliest completion places."""

@@ -13,13 +13,13 @@ from rl_agent.retraining.twin import Twin
 HELD_OUT_SHARE = 0.3
 """Newest share of the jobs that only the gate plays: it must see what the policy will meet next."""
 PACES = (0.8, 1.25)
-"""Range of the factor on the times between arrivals of an episode, so that not one load only is learnt."""
+"""Range of the factor on the times between arrivals of an episode, so that the policy learns more than one load."""
 TWIN_SEARCH_SEED = 5_000
-"""First seed of the search's episodes; those for learning count from 0, so that no two sets share noise."""
+"""First seed of the search's episodes. The four sets count from 0, 5,000, 10,000 and 20,000, so they share no noise."""
 TWIN_VALIDATION_SEED = 10_000
-"""First seed of the validations, likewise apart."""
+"""First seed of the validations."""
 TWIN_HELD_OUT_SEED = 20_000
-"""First seed of what the gate plays, likewise apart."""
+"""First seed of the held-out scenarios of the gate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,10 @@ class Split:
     """The scenarios of one round.
 
     Attributes:
-        validation: choose among the policies found. search: those compared by the random search.
-        learning: episodes of the learner. held_out: the newest arrivals, for the gate.
+        validation: for the choice among the policies found.
+        search: on which the random search compares policies.
+        learning: episodes of the learner.
+        held_out: the newest arrivals, for the gate.
     """
 
     validation: tuple[PlacementScenario, ...]

@@ -5,12 +5,12 @@ import pytest
 from policies import policy_files
 
 from rl_agent.placing.estimates import Estimates
-from rl_agent.placing.rules import RULES as ALL_RULES
+from rl_agent.placing.rules import RULES
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.retraining.gate import BLOCK_JOBS, PlannerSettings, compare, first_to_pass, judge
 
-RULES = PlannerSettings(window=2, ageing=2.0, lookahead=8)
+PLANNER = PlannerSettings(window=2, ageing=2.0, lookahead=8)
 
 
 def served():
@@ -43,21 +43,21 @@ def test_a_better_mean_of_pure_noise_does_not_pass():
 
 
 def test_a_policy_as_good_as_the_rule_it_plays_passes(scenario):
-    trial = judge(served, served, [scenario], Estimates(), RULES)
+    trial = judge(served, served, [scenario], Estimates(), PLANNER)
     assert trial.serving.ratio == 1.0
     assert trial.jobs == len(scenario.jobs)
 
 
 def test_where_what_was_learnt_fails_the_next_candidate_is_promoted_if_it_beats_what_serves(scenario):
-    random, bad = (lambda: ALL_RULES["random"](seed=0)), (lambda: ALL_RULES["round-robin"](seed=0))
-    assert first_to_pass([random, served], bad, [scenario], Estimates(), RULES)[0] == 1
-    index, trial = first_to_pass([random, served], served, [scenario], Estimates(), RULES)
+    random, bad = (lambda: RULES["random"](seed=0)), (lambda: RULES["round-robin"](seed=0))
+    assert first_to_pass([random, served], bad, [scenario], Estimates(), PLANNER)[0] == 1
+    index, trial = first_to_pass([random, served], served, [scenario], Estimates(), PLANNER)
     assert (index, trial.is_passed) == (0, False)
 
 
 @pytest.mark.parametrize("name", ["random", "round-robin"])
 def test_a_bad_policy_is_rejected_with_the_numbers(scenario, name):
-    trial = judge(lambda: ALL_RULES[name](seed=0), served, [scenario], Estimates(), RULES)
+    trial = judge(lambda: RULES[name](seed=0), served, [scenario], Estimates(), PLANNER)
     assert not trial.is_passed
     assert trial.reason.startswith("rejected at the gate")
     assert trial.to_json()["passed"] is False
