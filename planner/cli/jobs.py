@@ -9,7 +9,8 @@ from rich.table import Table
 from broker_config.messages import Delays, Event, EventKind, JobState
 from planner.cli.tables import ago, job_table, open_ledger, service_delay_s
 from planner.cli.terminal import plain
-from planner.client.client import ANSWER_TIMEOUT_S, Client, JobHandle
+from planner.client.base import ANSWER_TIMEOUT_S
+from planner.client.client import Client, JobHandle
 from planner.client.request import check_job_id
 from planner.errors import JobFailedError, JobUnknownError, ResultTimeoutError
 from planner.ledger.ledger import LedgerRow

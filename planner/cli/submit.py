@@ -14,7 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from broker_config.errors import LadleError
 from broker_config.messages import Event, EventKind
 from planner.cli.terminal import plain
-from planner.client.client import ANSWER_TIMEOUT_S, Client, JobHandle
+from planner.client.base import ANSWER_TIMEOUT_S
+from planner.client.client import Client, JobHandle
 from planner.client.request import JobFields
 from planner.client.result import Result
 from planner.errors import PlannerSilentError

@@ -6,37 +6,35 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Self, Unpack
 
-from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
-from broker_config.settings import Settings, load_settings
-from planner.client.client import ANSWER_TIMEOUT_S
-from planner.client.handles import Handles
-from planner.client.request import JobFields, build_submission, check_job_id
+from broker_config.messages import TERMINAL_EVENTS, Event
+from broker_config.settings import Settings
+from planner.client.base import ANSWER_TIMEOUT_S, BaseClient, BaseJobHandle
+from planner.client.request import JobFields, check_job_id
 from planner.client.result import Result, result_of
 from planner.client.session import Session
 from planner.errors import PlannerSilentError, ResultTimeoutError
 
 
-class AsyncJobHandle:
-    """One submitted job, for the event loop it was submitted in. Any number of tasks may wait on it."""
+class AsyncJobHandle(BaseJobHandle):
+    """One submitted job, for the event loop it was submitted in. Any number of tasks may wait on it.
+
+    Attributes:
+        job: its id.
+    """
 
     def __init__(self, job: str, session: Session) -> None:
-        self.job = job
-        self._session = session
-        self._events: list[Event] = []
-        self._over: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        super().__init__(job, session)
         self._next: asyncio.Future[None] | None = None
-
-    def __repr__(self) -> str:
-        return f"<AsyncJobHandle {self.job} {self._last()}>"
 
     async def result(self, timeout: float | None = None) -> Result:  # the verbs of `JobHandle`
         """Wait for the images; see `JobHandle.result`."""
         try:
             async with asyncio.timeout(timeout):
-                over = await asyncio.shield(self._over)
+                while self._end is None:
+                    await self._wait_for_next()
         except TimeoutError:
-            raise ResultTimeoutError(self.job, timeout or 0.0, self._last()) from None
-        return result_of(over)
+            raise ResultTimeoutError(self.job, timeout or 0.0, self._last) from None
+        return result_of(self._end)
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield every event from the first on, the terminal one last."""
@@ -53,22 +51,18 @@ class AsyncJobHandle:
 
     async def status(self, timeout: float = ANSWER_TIMEOUT_S) -> Event:  # the verbs of `JobHandle`
         """Ask the planner where the job is; see `JobHandle.status`."""
-        if self._over.done():
-            return self._over.result()
+        if self._end is not None:
+            return self._end
         seen = len(self._events)
         for confirmed in self._session.ask([self.job]):
             await asyncio.wrap_future(confirmed)
-        kinds = {EventKind.STATUS} | TERMINAL_EVENTS
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    for event in self._events[seen:]:
-                        if event.kind in kinds:
-                            return event
-                    seen = len(self._events)
+                while (answer := self._answer(seen)) is None:
                     await self._wait_for_next()
         except TimeoutError:
             raise PlannerSilentError(timeout) from None
+        return answer
 
     async def cancel(self) -> None:
         """Ask for an end; see `JobHandle.cancel`."""
@@ -76,12 +70,7 @@ class AsyncJobHandle:
 
     def deliver(self, event: Event) -> None:
         """Take an event; runs in the event loop."""
-        if self._over.done():
-            return
-        self._events.append(event)
-        if event.kind in TERMINAL_EVENTS:
-            self._over.set_result(event)
-        if self._next is not None:
+        if self._take(event) and self._next is not None:
             self._next.set_result(None)
             self._next = None
 
@@ -90,11 +79,8 @@ class AsyncJobHandle:
             self._next = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._next)
 
-    def _last(self) -> str:
-        return str(self._events[-1].kind) if self._events else "submitted"
 
-
-class AsyncClient:
+class AsyncClient(BaseClient[AsyncJobHandle]):
     """Submits jobs from one event loop and hears of them; two threads serve any number of awaits.
 
     Args:
@@ -103,10 +89,7 @@ class AsyncClient:
     """
 
     def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
-        settings = settings or load_settings()
-        self.settings = settings.with_changes(**changes) if changes else settings
-        self._session = Session(self.settings, self._on_events)
-        self._handles = Handles(lambda job: AsyncJobHandle(job, self._session))
+        super().__init__(settings, **changes)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
@@ -125,18 +108,11 @@ class AsyncClient:
 
     async def submit_many(self, requests: Iterable[JobFields]) -> list[AsyncJobHandle]:
         """Submit many jobs at once; see `Client.submit_many`."""
-        submissions = [build_submission(self.settings, self._session.client, **fields) for fields in requests]
+        submissions = self._checked(requests)
         await self._start()
         handles, fresh = self._handles.submit(submissions)
         confirmed = [asyncio.wrap_future(self._session.submit(submission)) for submission in submissions]
-        results = await asyncio.gather(*confirmed, return_exceptions=True)
-        for submission, result in zip(submissions, results, strict=True):
-            if isinstance(result, BaseException) and submission.job in fresh:
-                self._handles.forget(submission.job)
-                self._session.heard(submission.job, is_over=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        self._settle(submissions, fresh, await asyncio.gather(*confirmed, return_exceptions=True))
         return handles
 
     async def handle(self, job: str) -> AsyncJobHandle:
@@ -157,13 +133,9 @@ class AsyncClient:
         if not self._session.is_started:
             await asyncio.to_thread(self._session.start)
 
+    def _new_handle(self, job: str) -> AsyncJobHandle:
+        return AsyncJobHandle(job, self._session)
+
     def _on_events(self, events: list[Event]) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._deliver, events)
-
-    def _deliver(self, events: list[Event]) -> None:
-        for event in events:
-            hearing, is_open = self._handles.hearing(event)
-            self._session.heard(event.job, is_over=not is_open)
-            for handle in hearing:
-                handle.deliver(event)

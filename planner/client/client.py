@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, wait
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
-from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
-from broker_config.settings import Settings, load_settings
-from planner.client.handles import Handles
-from planner.client.request import JobFields, build_submission, check_job_id
+from broker_config.messages import TERMINAL_EVENTS, Event
+from planner.client.base import ANSWER_TIMEOUT_S, BaseClient, BaseJobHandle
+from planner.client.request import JobFields, check_job_id
 from planner.client.result import Result, result_of
 from planner.client.session import Session
 from planner.errors import PlannerSilentError, ResultTimeoutError
 
-ANSWER_TIMEOUT_S = 10.0
 
+class JobHandle(BaseJobHandle):
+    """One submitted job. Any number of threads may wait on it.
 
-class JobHandle:
-    """One submitted job. Any number of threads may wait on it."""
+    Attributes:
+        job: its id.
+    """
 
     def __init__(self, job: str, session: Session) -> None:
-        self.job = job
-        self._session = session
+        super().__init__(job, session)
         self._changed = threading.Condition()
-        self._events: list[Event] = []
-        self._over: Event | None = None
-
-    def __repr__(self) -> str:
-        return f"<JobHandle {self.job} {self._last()}>"
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the images.
@@ -42,10 +36,10 @@ class JobHandle:
             JobFailedError: it ended without images (refused, cancelled, expired, failed), or no planner knows it.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._over is not None, timeout):
-                raise ResultTimeoutError(self.job, timeout or 0.0, self._last())
-        assert self._over is not None  # what the wait was for
-        return result_of(self._over)
+            if not self._changed.wait_for(lambda: self._end is not None, timeout):
+                raise ResultTimeoutError(self.job, timeout or 0.0, self._last)
+        assert self._end is not None  # what the wait was for
+        return result_of(self._end)
 
     def events(self) -> Iterator[Event]:
         """Yield every event from the first on (accepted, placed, started, step, ... and the terminal one)."""
@@ -66,8 +60,8 @@ class JobHandle:
         Raises:
             PlannerSilentError: no planner answered within `timeout` seconds.
         """
-        if self._over is not None:
-            return self._over
+        if self._end is not None:
+            return self._end
         seen = len(self._events)
         for confirmed in self._session.ask([self.job]):
             confirmed.result()
@@ -88,33 +82,17 @@ class JobHandle:
     def deliver(self, event: Event) -> None:
         """Take an event from the listening thread; events after the terminal one are late and dropped."""
         with self._changed:
-            if self._over is None:
-                self._events.append(event)
-                if event.kind in TERMINAL_EVENTS:
-                    self._over = event
+            if self._take(event):
                 self._changed.notify_all()
 
-    def _answer(self, seen: int) -> Event | None:
-        kinds = {EventKind.STATUS} | TERMINAL_EVENTS
-        return next((event for event in self._events[seen:] if event.kind in kinds), None)
 
-    def _last(self) -> str:
-        return str(self._events[-1].kind) if self._events else "submitted"
-
-
-class Client:
+class Client(BaseClient[JobHandle]):
     """Submits jobs and hears of them. Needs the broker only; safe to share between threads.
 
     Args:
         settings: default: read from `LADLE_*` variables.
         **changes: single settings to change, such as `broker_url`.
     """
-
-    def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
-        settings = settings or load_settings()
-        self.settings = settings.with_changes(**changes) if changes else settings
-        self._session = Session(self.settings, self._on_events)
-        self._handles = Handles(lambda job: JobHandle(job, self._session))
 
     def __enter__(self) -> Self:
         return self
@@ -141,16 +119,11 @@ class Client:
 
     def submit_many(self, requests: Iterable[JobFields]) -> list[JobHandle]:
         """Submit many jobs at once, all or (if one is refused here) none; see `submit`."""
-        submissions = [build_submission(self.settings, self._session.client, **fields) for fields in requests]
+        submissions = self._checked(requests)
         self._session.start()
         handles, fresh = self._handles.submit(submissions)
         confirmed = [self._session.submit(submission) for submission in submissions]
-        wait(confirmed)
-        for submission, future in zip(submissions, confirmed, strict=True):
-            if future.exception() is not None and submission.job in fresh:
-                self._handles.forget(submission.job)
-                self._session.heard(submission.job, is_over=True)
-        _result_of_all(confirmed)
+        self._settle(submissions, fresh, [future.exception() for future in confirmed])
         return handles
 
     def handle(self, job: str) -> JobHandle:
@@ -162,7 +135,8 @@ class Client:
         check_job_id(job)
         self._session.start()
         handle = self._handles.ask(job)
-        _result_of_all(self._session.ask([job]))
+        for confirmed in self._session.ask([job]):
+            confirmed.result()
         return handle
 
     def drain(self, node: str, *, on: bool = True) -> None:
@@ -170,15 +144,8 @@ class Client:
         self._session.start()
         self._session.drain(node, on=on).result()
 
+    def _new_handle(self, job: str) -> JobHandle:
+        return JobHandle(job, self._session)
+
     def _on_events(self, events: list[Event]) -> None:
-        for event in events:
-            hearing, is_open = self._handles.hearing(event)
-            self._session.heard(event.job, is_over=not is_open)
-            for handle in hearing:
-                handle.deliver(event)
-
-
-def _result_of_all(futures: list[Future[None]]) -> None:
-    wait(futures)
-    for future in futures:
-        future.result()
+        self._deliver(events)

@@ -90,7 +90,7 @@ def test_cancelling_in_the_midst_of_a_long_image_step_says_where_the_job_is():
 def test_cancel_says_what_became_of_each_job_and_fails_for_one_that_is_unknown(make_site, monkeypatch, ladle):
     site = make_site()
     site.start_planner().wait_ready()
-    monkeypatch.setattr("planner.client.client.load_settings", lambda: site.settings)
+    monkeypatch.setattr("planner.client.base.load_settings", lambda: site.settings)
     with site.client() as client:
         job = client.submit(prompt="a red heart").job
         result = ladle("cancel", job, "no-such-job")

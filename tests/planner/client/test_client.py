@@ -110,19 +110,6 @@ def test_without_a_broker_the_sentence_names_it_without_its_password(settings):
         assert len(client._handles) == 0
 
 
-def test_without_a_broker_every_await_ends(settings):
-    async def run():
-        async with AsyncClient(settings, broker_url=AWAY) as client:
-            submits = [client.submit(prompt="x") for _ in range(3)]
-            results = await asyncio.gather(*submits, return_exceptions=True)
-            results += await asyncio.gather(client.submit(prompt="again"), return_exceptions=True)
-            return results, len(client._handles)
-
-    results, handles = asyncio.run(asyncio.wait_for(run(), 60))
-    assert {type(result) for result in results} == {BrokerUnavailableError}
-    assert handles == 0
-
-
 def test_a_client_may_be_opened_and_closed_without_use(settings):
     with Client(settings):
         pass
