@@ -37,17 +37,6 @@ def test_so_are_prompt_failure_and_reasons_of_one_job(ladle, failed):
     assert "\x1b" not in result.output
 
 
-def test_an_id_is_never_cut_and_the_prompt_gives_way(ladle, planner_world):
-    long = "order-" + "7" * 100
-    planner_world.submit(long, request={"prompt": "a red heart " * 20})
-    planner_world.submit("01890a5d-ac96-774b-bcce-b302099a8057", request={"prompt": "a red\nheart " * 20})
-    output = ladle("jobs").output
-    assert long in output
-    assert len([line for line in output.splitlines() if "WAITING" in line]) == 3  # two jobs and the totals
-    assert "a r" in output
-    assert "…" in output
-
-
 @pytest.mark.parametrize("command", ["cancel", "jobs"])
 def test_what_can_be_no_job_id_is_refused_without_asking_anybody(ladle, planner_world, data_dir, command):
     result = ladle(command, "x[/b]")

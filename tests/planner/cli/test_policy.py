@@ -7,7 +7,6 @@ from click.testing import CliRunner
 from policies import policy_files
 
 from broker_config.settings import Settings
-from planner.cli import experience as experience_command
 from planner.cli import tables
 from planner.cli.main import main
 from planner.ledger.ledger import Ledger
@@ -17,8 +16,7 @@ from rl_agent.policy.file import load_policy, write_policy
 @pytest.fixture
 def ladle(tmp_path, monkeypatch):
     settings = Settings(_env_file=None, data_dir=tmp_path)
-    for module in (tables, experience_command):
-        monkeypatch.setattr(module, "load_settings", lambda: settings)
+    monkeypatch.setattr(tables, "load_settings", lambda: settings)
     ledger = Ledger(settings.database)
     ledger.migrate()
     ledger.close()
@@ -66,26 +64,3 @@ def test_an_unknown_version_is_one_sentence(ladle):
     assert code == 1
     assert "there is no policy 'nobody'" in output
     assert "Traceback" not in output
-
-
-def test_the_log_is_exported_with_the_next_decision_of_the_ingress(ladle, tmp_path):
-    pq = pytest.importorskip("pyarrow.parquet")
-    from planner_world import World
-
-    from planner.ledger.ledger import Ledger
-    from rl_agent.policy.rows import COLUMN
-
-    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    world = World(ledger=ledger)
-    world.up("a")
-    for number, ingress in enumerate(("x", "y", "x")):
-        world.submit(f"job-{number}", ingress=ingress)
-        world.draw("a")
-    ledger.close()
-    assert "3 decisions, 3 with a reward" in ladle("experience", "count")[1]
-    out = tmp_path / "log.parquet"
-    assert ladle("experience", "export", "--out", str(out))[0] == 0
-    table = pq.read_table(out)
-    assert table["next_id"].to_pylist() == [table["id"][2].as_py(), None, None]
-    assert len(table["observation"][0]) == len(COLUMN)
-    assert table.schema.metadata[b"ladle.columns"].decode().split(",") == list(COLUMN)

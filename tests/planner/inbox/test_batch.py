@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from still_pool import StillPool
 
 from planner.errors import DatabaseUnavailableError
 from planner.inbox.batch import BatchTask, Delivery, _Lane
@@ -40,20 +41,6 @@ class Messages:
             letter=lambda reason: {"n": n, "reason": reason},
             fault=fault,
         )
-
-
-class StillPool:
-    """A pool that works when told to."""
-
-    def __init__(self):
-        self.waiting = []
-
-    def apply_async(self, function):
-        self.waiting.append(function)
-
-    def work(self):
-        while self.waiting:
-            self.waiting.pop(0)()
 
 
 @pytest.fixture

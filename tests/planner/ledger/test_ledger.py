@@ -20,14 +20,6 @@ from planner.ledger.ledger import Ledger, job_counts
 from planner.turns.dead_letters import post_of
 
 
-@pytest.fixture
-def ledger(database_url):
-    ledger = Ledger(database_url)
-    ledger.migrate()
-    yield ledger
-    ledger.close()
-
-
 def test_a_whole_job_on_each_database(ledger):
     world = World(ledger=ledger)
     world.up("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 2.0}})
@@ -65,15 +57,6 @@ def test_the_ledger_of_an_older_ladle_is_brought_up_to_date(database_url):
     assert letter["routing_key"] is None
     with pytest.raises(DeadLetterError, match="older Ladle"):
         post_of(letter)
-
-
-def test_the_tables_are_what_the_migrations_make(ledger):
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-    from sqlmodel import SQLModel
-
-    with ledger.transaction() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
 
 
 LETTER = {"received_at": 0.0, "reason": "r", "queue": "q", "headers": {}, "body": "", "body_bytes": 0}

@@ -1,0 +1,56 @@
+"""Tables of nodes and jobs on the terminal."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from rich.console import Console
+
+from planner.cli.tables import ago, node_table, service_delay_s
+
+
+def shown(renderable) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get()
+
+
+def test_what_a_node_says_of_itself_is_shown_as_it_is():
+    row = {
+        "name": "attic",
+        "state": "UNFIT",
+        "report": {"device": "[/d]", "resident": ["[/m]"], "emulated": "[/e]"},
+        "reason": "[/r]",
+        "drift": {"[/k]": {"factor": 2, "since": 0.0}},
+        "seen_at": 0.0,
+    }
+    table = shown(node_table([row]))
+    assert all(f"[/{letter}]" in table for letter in "dmerk")
+
+
+def test_an_id_is_never_cut_and_the_prompt_gives_way(ladle, planner_world):
+    long = "order-" + "7" * 100
+    planner_world.submit(long, request={"prompt": "a red heart " * 20})
+    planner_world.submit("01890a5d-ac96-774b-bcce-b302099a8057", request={"prompt": "a red\nheart " * 20})
+    output = ladle("jobs").output
+    assert long in output
+    assert len([line for line in output.splitlines() if "WAITING" in line]) == 3  # two jobs and the totals
+    assert "a r" in output
+    assert "…" in output
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-5, "0 s ago"), (59, "59 s ago"), (60, "1 min ago"), (7200, "2 h ago"), (3 * 86400, "3 d ago")],
+)
+def test_how_long_ago_it_was_is_said_in_the_largest_unit(monkeypatch, seconds, said):
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    assert ago(1000.0 - seconds) == said
+
+
+def test_the_service_delay_is_the_sum_of_its_parts_and_only_a_done_job_has_one():
+    parts = {"transfer_in_s": 0.5, "waiting_s": 1.0, "load_s": 2.0, "generation_s": 3.0, "transfer_out_s": 0.25}
+    assert service_delay_s(parts) == 6.75
+    assert service_delay_s(dict.fromkeys(parts)) is None

@@ -1,0 +1,24 @@
+"""Text of others on the terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.foreign_text import visible
+
+
+@pytest.mark.parametrize("text", ["a red heart", "two\nlines", "Zwölf Boxkämpfer ✓ \U0001f3a8", ""])
+def test_what_can_be_printed_stays_as_it_is(text):
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J", "\\x1b[2J"),  # clears the screen
+        ("a\rb\tc\x00", "a\\rb\\tc\\x00"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),  # turns the direction of writing round
+    ],
+)
+def test_what_a_terminal_would_obey_is_spelt_out(text, shown):
+    assert visible(text) == shown
