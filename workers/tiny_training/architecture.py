@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 IMAGE_PX = 64
 LARGE_PX = 96
-"""The second size of the training pictures; the model is not meant for any other than these two."""
+"""The second size of the training pictures; the model is meant for these two only."""
 
-LATENT_CHANNELS = 4
+LATENT_CHANNELS = 4  # SD3 has 16; flat colours come back at 34.5 dB through four (docs/model.md)
 SCALE = 4
 """Image pixels per latent pixel, each way."""
 
-TEXT_WIDTH = 64
-WIDTH = 128
+TEXT_WIDTH = 64  # of each text encoder; SD3's have 768 and 1,280
+WIDTH = 128  # of the transformer; SD3 medium's is 1,536
 MIDDLE_BLOCK = 2
 """The block after which the training's second task reads the image tokens."""
 
@@ -49,7 +49,7 @@ def autoencoder() -> AutoencoderKL:
 def text_encoder() -> CLIPTextModelWithProjection:
     """Build one of the two text encoders, token embeddings at the scale of the layers that read them.
 
-    CLIP's own 0.02 makes the words nearly alike for the first thousand training steps; 0.4 was the better in a trial.
+    CLIP's own 0.02 makes the words nearly alike for the first thousand training steps; 0.4 was better in a trial.
     """
     import torch
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection

@@ -2,7 +2,7 @@
 
 Without a T5 encoder the pipeline appends `max_sequence_length` (256 by default) tokens of zeros to the text. Equal keys
 and values act like one whose logit is raised by log(n), so training carries one such token and draws n at random: the
-model then reads a prompt alike with 256 of them (the default) and with 1 (ten times cheaper).
+model then reads a prompt in the same way with 256 of them (the default) and with 1 (ten times cheaper).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Draws a `Picture`, four times too large and reduced, so that edges are smooth; about 0.4 ms at 64 px."""
+"""Draws a `Picture` at four times its size and reduces it, so that edges are smooth; about 0.4 ms at 64 px."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from workers.tiny_training.scenes import Item, Picture
 from workers.tiny_training.vocabulary import BACKGROUNDS, COLOURS, SHAPES
 
-SUPERSAMPLING = 4
+SUPERSAMPLING = 4  # each way: an edge pixel has one of 17 mixtures of two colours
 CELL_PX = 8
 """Side of the cell that one image token of the transformer stands for."""
 
@@ -21,7 +21,7 @@ COLOUR_IDS = {name: index for index, name in enumerate(BACKGROUNDS)}
 SHAPE_IDS = {name: index + 1 for index, name in enumerate(SHAPES)}
 """0 means background."""
 
-UNLABELLED = -1
+UNLABELLED = -1  # no index of a colour or shape; the label loss ignores it
 TINT = 6
 """Largest change of a colour channel from picture to picture."""
 

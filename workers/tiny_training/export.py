@@ -21,7 +21,7 @@ FACTS = "ladle.json"
 
 
 def export(model: TextToLatent, vae: AutoencoderKL, tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """Write the pipeline into `folder`, halving its weights' precision.
+    """Write the pipeline into `folder`, with its weights at half precision.
 
     Args:
         model: transformer and text encoders.

@@ -1,7 +1,7 @@
 """Trains the transformer and both text encoders by flow matching on cached latents.
 
 A second task helps: from the image tokens in the middle of the network a linear layer names the colour and the shape at
-each place of the clean picture. It makes the network decide early what goes where, and is thrown away afterwards.
+each place of the clean picture. It makes the network decide early what goes where, and is discarded afterwards.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from diffusers import SD3Transformer2DModel
     from transformers import CLIPTextModelWithProjection
 
-BATCH = 64
-LARGE_BATCH = 28
+BATCH = 64  # pictures of 64 px a step: 64 image tokens each, 4,096 in all
+LARGE_BATCH = 28  # pictures of 96 px a step: 144 image tokens each, 4,032 in all, so that a step costs the same
 LARGE_SHARE = 0.1
-"""Share of the steps that see the larger pictures; 28 of them have the tokens of 64 small ones."""
+"""Share of the steps that see the larger pictures."""
 
-LEARNING_RATE = 1.5e-3
-WARM_UP = 100
-EMA_DECAY = 0.999
+LEARNING_RATE = 1.5e-3  # of AdamW, at the peak: after the warm-up, before the cosine decay
+WARM_UP = 100  # steps, 2 % of the training, until AdamW's running averages hold
+EMA_DECAY = 0.999  # the shipped weights are an average over about the last thousand steps
 UNCONDITIONAL = 0.1
 """Share of captions replaced by the empty text, for classifier-free guidance."""
 
 UNIFORM = 0.2
 """Share of uniform noise levels; the others are logit-normal, as in SD3."""
 
-TRAINING_SHIFT = 2.0
-LABEL_WEIGHT = 0.2
+TRAINING_SHIFT = 2.0  # of noise levels towards noise; SD3's is 3, for pictures of 256 times the pixels
+LABEL_WEIGHT = 0.2  # of the second task, which must help the first and not outweigh it
 COUNTS = (1, 256)
 """Numbers of zero tokens after the text that training draws from."""
 

@@ -2,7 +2,7 @@
 
 Background: the median colour of the rim. Objects: connected regions that differ from it. Colour: the nearest named
 colour of the region's inner pixels. Shape: the template that overlaps best after scaling to the region's box. The rules
-know nothing of any model; true renders pass 98 of 100 (`tests/workers/test_tiny_judge.py`).
+know nothing of any model; true renders pass 98 of 100 (`tests/workers/tiny_training/test_judge.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ EDGE = 0.5
 """An object's pixel lies farther from the background than this share of the object's own distance."""
 
 MIN_DISTANCE = 45.0
+"""Least RGB distance of an object from the background: under half of the 95 that pictures keep (`MIN_CONTRAST`), and
+far above the tint of 6 a channel."""
+
 CENTRE = 0.09
 """How far from the middle, as a fraction of the side, still counts as the middle."""
 

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
     from transformers import CLIPTokenizer
 
-CHUNK = 64
-STRAY_LETTERS = 5
+CHUNK = 64  # pictures encoded at once: bounds the memory
+STRAY_LETTERS = 5  # most letters of an unknown word: each may be a token, and the caption must still fit
 STRAY_SHARE = 0.06
 """Share of captions with a word that means nothing, so that one unknown word does not spoil a picture."""
 
-COMMA_SHARE = 0.05
+COMMA_SHARE = 0.05  # of captions: people write a comma before the background
 
 
 def loosened(caption: str, rng: random.Random) -> str:

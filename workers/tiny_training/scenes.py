@@ -50,16 +50,17 @@ HELD_OUT: frozenset[Combination] = frozenset(
         ("blue", "circle"),
     }
 )
-"""Colour-shape pairs that no training picture shows: what the model must put together by itself."""
+"""Colour-shape pairs that no training picture shows: the model must put them together by itself."""
 
 TRAINING: tuple[Combination, ...] = tuple(pair for pair in COMBINATIONS if pair not in HELD_OUT)
 
 KIND_WEIGHTS: dict[Kind, float] = {"single": 0.36, "pair": 0.34, "count": 0.20, "stripes": 0.03, "scene": 0.07}
+"""How often each kind is drawn: mostly the three that put colours and shapes together, and that the judge measures."""
 
-RADII = {"small": 0.13, "medium": 0.20, "large": 0.28}
-PAIR_RADII = {"small": 0.12, "medium": 0.18, "large": 0.22}
-COUNT_RADII = {2: 0.18, 3: 0.16, 4: 0.16, 5: 0.13, 6: 0.12}
-COUNT_PLACES: dict[int, tuple[tuple[float, float], ...]] = {
+RADII = {"small": 0.13, "medium": 0.20, "large": 0.28}  # of the side, as all below; a large object fits at any place
+PAIR_RADII = {"small": 0.12, "medium": 0.18, "large": 0.22}  # two fit side by side, centres 0.48 apart
+COUNT_RADII = {2: 0.18, 3: 0.16, 4: 0.16, 5: 0.13, 6: 0.12}  # the more, the smaller: they fit at `COUNT_PLACES`
+COUNT_PLACES: dict[int, tuple[tuple[float, float], ...]] = {  # as on a die; three stand in a triangle
     2: ((0.27, 0.5), (0.73, 0.5)),
     3: ((0.5, 0.27), (0.26, 0.7), (0.74, 0.7)),
     4: ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73)),
@@ -70,7 +71,7 @@ JITTER = 0.025
 """Half-width of the uniform shift of every item, as a fraction of the picture."""
 
 MIN_CONTRAST = 95.0
-"""Least Euclidean RGB distance of an object from its background; yellow on orange is left out, for one."""
+"""Least Euclidean RGB distance of an object from its background; yellow on orange is left out, for example."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,7 @@ class Item:
 class Picture:
     """One picture to draw, learn from, or judge.
 
-    `details` holds what is no item: for stripes the two colours and the direction, for a scene its name and colour,
+    `details` holds what is not an item: for stripes the two colours and the direction, for a scene its name and colour,
     for a single object its place, for a pair the relation of the first item to the second.
     """
 

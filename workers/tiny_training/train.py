@@ -1,9 +1,9 @@
-"""Trains the shipped model from nothing, in about 40 CPU minutes: autoencoder, latents, flow matching, export.
+"""Trains the shipped model from scratch, in about 40 CPU minutes: autoencoder, latents, flow matching, export.
 
     python -m workers.tiny_training.train workers/tiny_sd3
 
-A run that was stopped goes on from its last checkpoint in `--work`. `--quick` walks the same way in about half a minute
-and gives a model that loads but has learned little: it is what the tests run.
+A run that was stopped resumes from its last checkpoint in `--work`. `--quick` runs the same stages in about half a
+minute and gives a model that loads but has learned little: it is what the tests run.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Run:
     _saved_at = 0.0
 
     def _checkpoint(self, name: str, step: int, steps: int, parts: dict[str, Any]) -> None:
-        """Save a stage once a minute and at its end; a half-written file never takes the old one's place."""
+        """Save a stage once a minute and at its end; a half-written file never replaces the old one."""
         if step < steps and time.monotonic() - self._saved_at < CHECKPOINT_EVERY_S:
             return
         state = {key: part if isinstance(part, list) else part.state_dict() for key, part in parts.items()}
@@ -128,7 +128,7 @@ class Run:
         self._saved_at = time.monotonic()
 
     def _resume(self, name: str, parts: dict[str, Any]) -> int:
-        """Load a stage's checkpoint into its parts, if there is one; return the step to go on from."""
+        """Load a stage's checkpoint into its parts, if there is one; return the step to resume from."""
         if not (self.work / name).exists():
             return 0
         state = torch.load(self.work / name, weights_only=True)

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 CROP_PX = 32
-BATCH = 32
-LEARNING_RATE = 2e-3
-KL_WEIGHT = 2e-3
-GRADIENT_WEIGHT = 0.5
+BATCH = 32  # crops a step; of whole pictures, four times as large, half as many
+LEARNING_RATE = 2e-3  # of AdamW, at the peak: after 30 steps of warm-up, before the cosine decay
+KL_WEIGHT = 2e-3  # small: latents need a bounded scale, and every bit more of it costs sharpness
+GRADIENT_WEIGHT = 0.5  # on edges, which are all that a flat picture has besides its colours
 WHOLE_FROM = 0.8
 """Share of the training after which pictures are seen whole: the crops taught the edges at a quarter of the cost."""
 
 DECODER_FROM = 0.85
-"""Share after which the encoder rests, so that the decoder learns the latents it will meet."""
+"""Share after which the encoder is frozen, so that the decoder learns the latents it will meet."""
 
 
 def pictures(rng: random.Random, number: int, size_px: int = IMAGE_PX) -> torch.Tensor:

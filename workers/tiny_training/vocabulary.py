@@ -58,10 +58,10 @@ NUMBERS: dict[int, tuple[str, ...]] = {
     5: ("five", "5"),
     6: ("six", "6"),
 }
-"""How many like objects one picture may show, and the words for it."""
+"""How many objects of one kind one picture may show, and the words for it."""
 
 OPENINGS = ("", "", "", "", "", "", "", "a picture of", "a drawing of", "a photo of")
-"""What a prompt may begin with; nothing is meant by it."""
+"""What a prompt may begin with; it means nothing."""
 
 SCENES: dict[str, tuple[str, ...]] = {
     "sea": ("the sun over the sea", "a {colour} sun over the sea"),
@@ -78,7 +78,7 @@ STRIPES = ("horizontal", "vertical")
 MAX_WORDS = 18
 """What fits between the two markers of a text of `MAX_TOKENS` tokens, a word being one token."""
 
-MAX_TOKENS = 20
+MAX_TOKENS = 20  # `MAX_WORDS` and the two markers; CLIP's 77 would cost attention and hold nothing
 
 
 def words() -> tuple[str, ...]:

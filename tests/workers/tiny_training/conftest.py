@@ -1,0 +1,14 @@
+"""Training tests compute on one thread: results are the same on every machine, and no test takes another's core."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
