@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import threading
 import uuid
+from pathlib import Path
 
 import pytest
 from kombu import Producer
@@ -13,9 +15,12 @@ from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import EventKind, StoredImage
+from broker_config.settings import environment, load_settings
 from broker_config.topology import JOBS, NODES, OUTCOMES
 from planner.errors import JobCancelledError, JobRefusedError, JobUnknownError, ResultTimeoutError
 
+PYTHON_PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", PYTHON_PAGE, re.DOTALL)
 LONG = {"num_inference_steps": 500, "size": "128x128"}  # 8 s: nobody waits for its end
 
 
@@ -300,3 +305,18 @@ def test_malformed_messages_become_dead_letters_and_the_next_job_runs(site):
     letters = site.dead_letters()[before:]
     assert len(letters) == 9
     assert all(letter["reason"] for letter in letters)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["first", "asyncio", "events-and-errors"])
+def test_an_example_of_the_python_page_runs_as_it_stands_there(site, example, tmp_path, monkeypatch):
+    for name, value in environment(site.settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    load_settings.cache_clear()
+    names = {}
+    try:
+        exec(compile(example, "docs/python.md", "exec"), names)
+    finally:
+        load_settings.cache_clear()
+    results = names["results"] if "results" in names else [names["result"]]
+    assert {result.images[0].pil().size for result in results} == {(64, 64)}
