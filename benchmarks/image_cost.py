@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from broker_config.messages import ImageRequest
-from workers.pipelines import DiffusersEngine, PipelineOptions
+from workers.model_options import PipelineOptions
+from workers.pipelines import DiffusersEngine
 
 IMAGE_STEPS = (1, 2, 4, 8, 12, 16, 24, 32)  # wide enough apart to tell the slope from the intercept
 

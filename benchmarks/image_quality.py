@@ -18,7 +18,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from broker_config.messages import ImageRequest
-from workers.pipelines import DiffusersEngine, PipelineOptions
+from workers.model_options import PipelineOptions
+from workers.pipelines import DiffusersEngine
 from workers.tiny_training.drawing import draw
 from workers.tiny_training.judge import Verdict, judge
 from workers.tiny_training.scenes import COMBINATIONS, HELD_OUT, TRAINING, Picture, sample

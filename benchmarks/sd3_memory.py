@@ -86,7 +86,8 @@ def fill(network: Any) -> Any:
 def measure_pipeline(folder: Path, options: dict[str, Any]) -> dict[str, float]:
     """Load the model and make one image; return seconds and MiB."""
     from broker_config.messages import ImageRequest
-    from workers.pipelines import DiffusersEngine, PipelineOptions
+    from workers.model_options import PipelineOptions
+    from workers.pipelines import DiffusersEngine
 
     engine = DiffusersEngine(PipelineOptions(dtype="bfloat16", memory_limit_mib=1e6, **options))
     started = time.process_time()

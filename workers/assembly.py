@@ -13,7 +13,8 @@ from workers.done_ledger import DoneLedger
 from workers.emulated import EmulatedEngine, EmulatedSpeed, SlowedEngine, parse_drift
 from workers.image_store import ImageStore
 from workers.images import ImageEngine
-from workers.node import Node
+from workers.model_options import PipelineOptions
+from workers.node import NodeWorker
 from workers.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def make_engine(settings: Settings) -> tuple[ImageEngine, str]:
             resident_models=settings.resident_models,
         )
         return EmulatedEngine(speed), f"emulated engine, {speed.s_per_unit:g} s per megapixel step"
-    from workers.pipelines import DiffusersEngine, PipelineOptions
+    from workers.pipelines import DiffusersEngine
 
     _check_device(settings.device)
     engine = DiffusersEngine(
@@ -66,7 +67,7 @@ def _check_device(device: str) -> None:
         raise ConfigurationError(f"device {device!r}: {str(exc).splitlines()[0]}") from exc
 
 
-def make_node(name: str, settings: Settings, app: Celery) -> Node:
+def make_node(name: str, settings: Settings, app: Celery) -> NodeWorker:
     """Load the models, measure them, and return the node, which sends through the broker of `app`.
 
     Raises:
@@ -76,7 +77,7 @@ def make_node(name: str, settings: Settings, app: Celery) -> Node:
     speeds, problems = warm_up(engine, settings.node_models)
     for problem in problems:
         logger.error("node %s: %s", name, problem)
-    return Node(
+    return NodeWorker(
         name=name,
         settings=settings,
         engine=engine,

@@ -20,7 +20,7 @@ from broker_config.errors import BrokerUnavailableError, ConfigurationError, Lad
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import control_queue, node_key, node_queue
 from workers.assembly import make_node
-from workers.node import Node
+from workers.node import NodeWorker
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ app = make_app("workers", settings, queues=[], include=[])
 app.conf.worker_pool = "threads"
 app.conf.worker_concurrency = 1
 
-_node: Node | None = None
+_node: NodeWorker | None = None
 
 
-def node() -> Node:
+def node() -> NodeWorker:
     """Return the node of this process; there is one while a worker runs."""
     if _node is None:
         raise RuntimeError("no node in this process: it is made when a worker starts")

@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-KEPT = 256
+KEPT = 256  # outcomes, images included: a broker delivers again only what was unacknowledged, a window of two
 
 
 class DoneLedger:

@@ -1,6 +1,6 @@
 """Emulated hardware: an engine that waits and paints a colour, and a brake for a real engine.
 
-For benchmarks, tests and demos on machines without unlike GPUs. Whatever uses it says "emulated" where it shows.
+For benchmarks, tests and demos on machines without mixed GPUs. Whatever uses it says "emulated" where it shows.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class EmulatedEngine:
 
 
 class SlowedEngine:
-    """A real engine whose image steps take `slowdown` times as long: unlike nodes emulated on one machine."""
+    """A real engine whose image steps take `slowdown` times as long: emulates slower nodes on one machine."""
 
     def __init__(self, engine: ImageEngine, slowdown: float) -> None:
         self._engine = engine

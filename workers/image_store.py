@@ -1,4 +1,4 @@
-"""How images leave a node: in the outcome's message when small, else through the shared store."""
+"""How images leave a node: in the outcome's message when small, otherwise through the shared store."""
 
 from __future__ import annotations
 

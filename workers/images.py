@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class GeneratedImages:
     """Images of one request.
 
-    `seeds[i]` is the seed of `images[i]`: the request's own plus i. `warnings` are sentences for whoever asked.
+    `seeds[i]` is the seed of `images[i]`: the request's own plus i. `warnings` are sentences for the client.
     """
 
     images: list[Image]
@@ -43,7 +43,7 @@ class ImageEngine(Protocol):
         ...
 
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
-        """Make the images of a request, loading its model if need be.
+        """Make the images of a request, loading its model if needed.
 
         Args:
             request: what to draw.

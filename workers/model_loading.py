@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import AutoPipelineForText2Image, PipelineQuantizationConfig, TorchAoConfig
@@ -20,11 +20,9 @@ from diffusers.hooks import apply_group_offloading, apply_layerwise_casting
 from safetensors import SafetensorError
 
 from workers.errors import ModelMissingError
+from workers.model_options import PipelineOptions
 from workers.model_size import KEPT_PRECISE
 from workers.model_source import T5_COMPONENTS, ModelSource
-
-if TYPE_CHECKING:
-    from workers.pipelines import PipelineOptions
 
 FP8 = torch.float8_e4m3fn
 QUANTIZED = ("transformer", "unet", "text_encoder", "text_encoder_2", "text_encoder_3")

@@ -33,7 +33,7 @@ from workers.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 
-WITHDRAWN_KEPT = 4096
+WITHDRAWN_KEPT = 4096  # newest keys: a node holds a window of attempts, so older ones can no longer arrive
 
 
 class Stopped(Exception):  # a signal, not an error
@@ -45,7 +45,7 @@ class Stopped(Exception):  # a signal, not an error
         self.failure = failure
 
 
-class Node:
+class NodeWorker:
     """The state of one worker process.
 
     Args:

@@ -1,6 +1,7 @@
 """Makes images with diffusers: any text-to-image model, loaded and called in one way.
 
-Torch and diffusers are imported when the first model is loaded, not before. Loading itself is in `model_loading.py`.
+Torch and diffusers are imported when the first model is loaded, not before: loading is in `model_loading.py`, which
+needs them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 from workers.adapters import apply_adapter
 from workers.errors import BadRequestError, OutOfMemoryError
 from workers.images import GeneratedImages
+from workers.memory import check_fits
+from workers.model_options import PipelineOptions
 from workers.model_source import ModelFacts, ModelSource, find_model
 from workers.prompt_words import unknown_words
 
@@ -28,45 +31,11 @@ if TYPE_CHECKING:
 
     from broker_config.messages import ImageRequest
 
-DTYPES = ("auto", "float32", "float16", "bfloat16")
-DEFAULT_STRENGTH = 0.6
-MOST_START_PIXELS = 50_000_000  # a few hundred bytes can claim billions
+DEFAULT_STRENGTH = 0.6  # diffusers' own default for Stable Diffusion 3
+MAX_START_PIXELS = 50_000_000  # a few hundred bytes can claim billions
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelineOptions:
-    """How a node loads its models.
-
-    Attributes:
-        device: where torch computes: "cpu", "cuda", "cuda:1", "mps".
-        dtype: "float32", "float16", "bfloat16", or "auto": float32 on a CPU and float16 elsewhere.
-        drop_t5: leave the T5 encoder out of Stable Diffusion 3: 62 % less memory.
-        adapters_folder: where LoRA adapters are; None means the node has none.
-        resident_models: how many models stay in memory; the least recently used goes first.
-        layerwise_fp8: keep weights as 8-bit floats, and compute in `dtype`.
-        group_offload: keep weights off the device (on a CPU: on disk) but for the layers at work.
-        int8_weights: keep the weights of linear layers as 8-bit integers; needs torchao.
-        vae_tiling: decode large images tile by tile.
-        memory_limit_mib: what a model may take; None means what the device has.
-    """
-
-    device: str = "cpu"
-    dtype: str = "auto"
-    drop_t5: bool = True
-    adapters_folder: str | None = None
-    resident_models: int = 1
-    layerwise_fp8: bool = False
-    group_offload: bool = False
-    int8_weights: bool = False
-    vae_tiling: bool = False
-    memory_limit_mib: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype: {self.dtype!r} is none of {', '.join(DTYPES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +65,6 @@ class DiffusersEngine:
         if model in self._models:
             self._models.move_to_end(model)
             return 0.0
-        from workers.memory import check_fits
         from workers.model_loading import load_pipeline
 
         started = time.monotonic()
@@ -152,7 +120,7 @@ class DiffusersEngine:
 
 
 def check_request(request: ImageRequest, facts: ModelFacts) -> list[str]:
-    """Hold a request against what is known of its model; return warnings for whoever asked.
+    """Hold a request against what is known of its model; return warnings for the client.
 
     Raises:
         BadRequestError: the model was not made for this size.
@@ -198,7 +166,7 @@ def _start_image(request: ImageRequest) -> Image:
     """Decode the request's image and bring it to the requested size.
 
     Raises:
-        BadRequestError: it is not base64, no image, or far too large a one.
+        BadRequestError: it is not base64, not an image, or far too large.
     """
     from PIL import Image as PillowImage
     from PIL import UnidentifiedImageError
@@ -206,8 +174,8 @@ def _start_image(request: ImageRequest) -> Image:
     try:
         data = base64.b64decode(request.image or "", validate=True)
         opened = PillowImage.open(io.BytesIO(data), formats=("PNG", "JPEG"))  # its header only
-        if opened.width * opened.height > MOST_START_PIXELS:
-            raise BadRequestError("image", f"{opened.width}x{opened.height} pixels are over {MOST_START_PIXELS:,}")
+        if opened.width * opened.height > MAX_START_PIXELS:
+            raise BadRequestError("image", f"{opened.width}x{opened.height} pixels are over {MAX_START_PIXELS:,}")
         image = opened.convert("RGB")
     except (binascii.Error, UnidentifiedImageError, PillowImage.DecompressionBombError, OSError) as error:
         raise BadRequestError("image", f"is neither a PNG nor a JPEG in base64: {error}") from error
@@ -216,7 +184,7 @@ def _start_image(request: ImageRequest) -> Image:
 
 @contextmanager
 def _out_of_memory_translated(model: str) -> Iterator[None]:
-    """Turn every form in which torch says that memory is short into our own error."""
+    """Turn every form of torch's out-of-memory errors into our own."""
     try:
         yield
     except MemoryError as error:

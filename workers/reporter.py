@@ -20,7 +20,7 @@ from broker_config.publisher import Post, Sender
 logger = logging.getLogger(__name__)
 
 STEP_EVENTS_EVERY_S = 0.1
-MOST_UNSENT = 1000
+MAX_UNSENT = 1000  # posts while the broker is slow, 100 s of image steps; what comes after them is dropped
 
 
 class Reporter(threading.Thread):
@@ -37,7 +37,7 @@ class Reporter(threading.Thread):
         self._publisher = publisher
         self._report = report
         self._interval_s = interval_s
-        self._events: queue.Queue[Post | None] = queue.Queue(maxsize=MOST_UNSENT)
+        self._events: queue.Queue[Post | None] = queue.Queue(maxsize=MAX_UNSENT)
         self._last_step_event = 0.0
         self._stopping = threading.Event()
 

@@ -16,14 +16,14 @@ from broker_config.messages import Assignment
 from broker_config.settings import load_settings
 from broker_config.topology import SHARED_QUEUE
 from workers.assembly import make_node
-from workers.node import Node
+from workers.node import NodeWorker
 
 settings = load_settings()
 app = make_app("shared_queue", settings, queues=[SHARED_QUEUE], include=[])
 app.conf.worker_pool = "threads"
 app.conf.worker_concurrency = 1
 
-_node: Node | None = None
+_node: NodeWorker | None = None
 
 
 @worker_init.connect
@@ -34,7 +34,7 @@ def _start(sender: Any, **_: Any) -> None:
 
 @app.task(name=GenerateShared.TASK)
 def generate(assignment: dict[str, Any]) -> None:
-    """Draw one assignment, whichever node takes it."""
+    """Draw one assignment, on the node that took it."""
     if _node is None:
         raise RuntimeError("no node in this process: it is made when a worker starts")
     _node.run(Assignment(**assignment), 0)

@@ -12,14 +12,14 @@ from broker_config.settings import Settings
 from workers import celery as worker
 from workers.done_ledger import DoneLedger
 from workers.image_store import ImageStore
-from workers.node import Node
+from workers.node import NodeWorker
 
 
 @pytest.fixture
 def publisher(tmp_path, monkeypatch):
     """Of a node that runs in this process."""
     publisher = MemoryPublisher()
-    node = Node(
+    node = NodeWorker(
         name="a",
         settings=Settings(_env_file=None, data_dir=tmp_path),
         engine=FakeEngine(),

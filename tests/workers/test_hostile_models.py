@@ -17,8 +17,9 @@ from image_requests import an_image_request
 
 from broker_config.messages import ImageRequest
 from workers.errors import AdapterMissingError, BadRequestError, ModelMissingError
+from workers.model_options import PipelineOptions
 from workers.model_source import TINY_FOLDER
-from workers.pipelines import DiffusersEngine, PipelineOptions
+from workers.pipelines import DiffusersEngine
 
 OPTIONS = PipelineOptions()
 TRACE = "LADLE_TEST_HOSTILE_MODEL"

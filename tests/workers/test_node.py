@@ -18,7 +18,7 @@ from broker_config.settings import Settings
 from workers.done_ledger import DoneLedger
 from workers.errors import BadRequestError, ModelMissingError, OutOfMemoryError
 from workers.image_store import ImageStore
-from workers.node import Node
+from workers.node import NodeWorker
 
 
 class Bench:
@@ -33,7 +33,7 @@ class Bench:
 
     def start(self, **changes):
         """The worker process starts (again)."""
-        self.node = Node(
+        self.node = NodeWorker(
             **{
                 "name": "a",
                 "settings": self.settings,

@@ -7,12 +7,10 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError
 from image_requests import an_image_request
 from PIL import Image
 
@@ -24,8 +22,9 @@ from workers.errors import (
     ModelMissingError,
     UnsafeWeightsError,
 )
-from workers.model_source import TINY_FOLDER, find_model
-from workers.pipelines import DiffusersEngine, PipelineOptions
+from workers.model_options import PipelineOptions
+from workers.model_source import TINY_FOLDER
+from workers.pipelines import DiffusersEngine
 
 OPTIONS = PipelineOptions()
 
@@ -221,43 +220,6 @@ def test_a_folder_with_pickle_weights_is_refused(tmp_path, file):
     (tmp_path / "model_index.json").write_text("{}")
     with pytest.raises(UnsafeWeightsError, match=r"holds pickle weights .* convert them to safetensors"):
         DiffusersEngine(OPTIONS).load(str(tmp_path))
-
-
-def test_a_folder_that_is_no_model_is_named(tmp_path):
-    with pytest.raises(ModelMissingError, match=r"has no model_index\.json"):
-        find_model(str(tmp_path))
-
-
-@pytest.mark.parametrize("file", ["model_index.json", "ladle.json"])
-def test_a_broken_file_in_a_model_folder_is_named(tmp_path, file):
-    (tmp_path / "model_index.json").write_text("{}")
-    (tmp_path / file).write_text("{torn")
-    with pytest.raises(ModelMissingError, match=f"{file} cannot be read"):
-        find_model(str(tmp_path))
-
-
-def test_an_unknown_dtype_is_refused_at_once():
-    with pytest.raises(ValueError, match="dtype: 'float8' is none of auto, float32, float16, bfloat16"):
-        PipelineOptions(dtype="float8")
-
-
-@pytest.mark.fault(32, "B")
-def test_a_model_with_a_broken_weights_file_is_missing_not_a_crash(tmp_path):
-    folder = tmp_path / "broken"
-    shutil.copytree(TINY_FOLDER, folder)
-    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"torn")
-    with pytest.raises(ModelMissingError):
-        DiffusersEngine(OPTIONS).load(str(folder))
-
-
-def test_why_the_hub_gives_no_model_is_said_in_its_own_words(monkeypatch):
-    def is_gated(*_, **__):
-        said = "401 Client Error.\n\nAccess to model some/model is restricted.\nPlease log in."
-        raise GatedRepoError(said, response=SimpleNamespace(headers={}, request=None))
-
-    monkeypatch.setattr("diffusers.configuration_utils.hf_hub_download", is_gated)
-    with pytest.raises(ModelMissingError, match=r"Access to model some/model is restricted\. Please log in\."):
-        find_model("some/model")
 
 
 @pytest.mark.filterwarnings("ignore:The `local_dir_use_symlinks`:UserWarning")  # diffusers calls the hub that way

@@ -7,7 +7,7 @@ import pytest
 
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import NodeReport
-from workers.reporter import MOST_UNSENT, Reporter
+from workers.reporter import MAX_UNSENT, Reporter
 
 
 def report():
@@ -91,5 +91,5 @@ def test_stopping_what_was_never_started_is_harmless(publisher):
 
 def test_progress_that_nobody_takes_is_dropped_and_not_kept_for_ever(publisher):
     reporter = Reporter(publisher, report, 60.0)
-    for _ in range(MOST_UNSENT + 10):
+    for _ in range(MAX_UNSENT + 10):
         reporter.started("c", "j", 1, "a", 1)

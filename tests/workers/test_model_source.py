@@ -1,0 +1,44 @@
+"""Where a model comes from, and what is refused before it is read."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub.errors import GatedRepoError
+
+from workers.errors import (
+    ModelMissingError,
+)
+from workers.model_source import find_model
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(ModelMissingError, match=r"has no model_index\.json"):
+        find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["model_index.json", "ladle.json"])
+def test_a_broken_file_in_a_model_folder_is_named(tmp_path, file):
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / file).write_text("{torn")
+    with pytest.raises(ModelMissingError, match=f"{file} cannot be read"):
+        find_model(str(tmp_path))
+
+
+def test_why_the_hub_gives_no_model_is_said_in_its_own_words(monkeypatch):
+    def is_gated(*_, **__):
+        said = "401 Client Error.\n\nAccess to model some/model is restricted.\nPlease log in."
+        raise GatedRepoError(said, response=SimpleNamespace(headers={}, request=None))
+
+    monkeypatch.setattr("diffusers.configuration_utils.hf_hub_download", is_gated)
+    with pytest.raises(ModelMissingError, match=r"Access to model some/model is restricted\. Please log in\."):
+        find_model("some/model")
+
+
+def test_the_shipped_model_is_found_by_its_short_name_with_what_it_knows():
+    source = find_model("tiny")
+    assert source.pipeline_class == "StableDiffusion3Pipeline"
+    assert not source.has_t5
+    assert source.facts.sizes_px == (64, 96)
+    assert "zeppelin" not in source.facts.words
