@@ -1,20 +1,17 @@
 """Nothing that Ladle reads can run as code: what our four packages may neither import nor call, found in their syntax.
 
 It holds for our own modules. Libraries pickle where they like; that ours never hand them foreign data to unpickle is
-what the calls below are about, and what tests with hostile files show (`test_hostile_models`, `test_policy_file`,
-`test_consumer`).
+what the calls below are about, and what tests with hostile files show (`tests/workers/test_hostile_models.py`,
+`tests/rl_agent/policy/test_file.py`, `tests/broker_config/test_consumer.py`).
 """
 
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
+from source_tree import PACKAGES, modules
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("broker_config", "planner", "rl_agent", "workers")
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 UNPICKLERS = {"_pickle", "cloudpickle", "dill", "joblib", "jsonpickle", "marshal", "pickle", "shelve", "yaml"}
 EVALUATORS = {"__import__", "compile", "eval", "exec", "execfile"}
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
@@ -75,9 +72,7 @@ def dangers_of_call(call: ast.Call):
         yield "EntryPoint.load" if owner == "entry" else f"{owner}.load"  # stable-baselines3's, which unpickles
 
 
-FOUND = {
-    (path.relative_to(ROOT).as_posix(), danger) for path in MODULES for danger in dangers(ast.parse(path.read_text()))
-}
+FOUND = {(path, danger) for path, tree in modules(*PACKAGES).items() for danger in dangers(tree)}
 
 
 def test_our_packages_neither_unpickle_nor_evaluate():
