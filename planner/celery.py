@@ -34,7 +34,7 @@ app.conf.worker_concurrency = 1
 
 
 class Running:
-    """What a running planner process is made of; made when its worker starts."""
+    """The parts of a running planner process, created when its worker starts."""
 
     def __init__(self) -> None:
         self.ledger = Ledger(settings.database)
@@ -48,7 +48,7 @@ _running: Running | None = None
 
 
 def running() -> Running:
-    """Return the parts of this process, made at the first call."""
+    """Return the parts of this process, created at the first call."""
     global _running
     if _running is None:
         _running = Running()
@@ -76,7 +76,7 @@ BatchTask.bury = staticmethod(_bury)
 
 
 class Tick(bootsteps.StartStopStep):
-    """Looks at the time once a second, in the same pool thread as the tasks.
+    """Calls `watch.tick` once a second, in the same pool thread as the tasks.
 
     Source: https://docs.celeryq.dev/en/stable/userguide/extending.html
     """
@@ -84,17 +84,17 @@ class Tick(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
 
     def start(self, worker: Any) -> None:
-        """Begin to tick."""
-        self._is_over = True
+        """Start the timer."""
+        self._is_idle = True
         self._timer = worker.timer.call_repeatedly(TICK_S, self._begin, (worker.pool,))
 
     def stop(self, _worker: Any) -> None:
-        """Stop ticking."""
+        """Stop the timer."""
         self._timer.cancel()
 
     def _begin(self, pool: Any) -> None:
-        if self._is_over:  # a planner that waits out an outage leaves ticks out instead of piling them up
-            self._is_over = False
+        if self._is_idle:  # during an outage ticks are skipped; they would pile up
+            self._is_idle = False
             pool.apply_async(self._tick)
 
     def _tick(self) -> None:
@@ -105,7 +105,7 @@ class Tick(bootsteps.StartStopStep):
         except Exception:  # the pool would swallow it
             logger.exception("a tick failed")
         finally:
-            self._is_over = True
+            self._is_idle = True
 
 
 app.steps["worker"].add(Tick)
@@ -143,7 +143,7 @@ def drain(calls: Calls) -> None:
 
 @app.task(base=BatchTask, name=Remove.TASK)
 def remove(calls: Calls) -> None:
-    """Give up nodes."""
+    """Remove nodes."""
     for order in map(Remove.read, calls):
         watch.remove(running().planner, order.node)
 

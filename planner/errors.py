@@ -97,7 +97,7 @@ class ResultTimeoutError(LadleError, TimeoutError):
 
     def __init__(self, job: str, waited_s: float, last: str) -> None:
         super().__init__(job, waited_s, last)
-        self.args = job, waited_s, last  # OSError takes a third one for a file name
+        self.args = job, waited_s, last  # OSError would take the third one for a file name
         self.job = job
 
     def __str__(self) -> str:

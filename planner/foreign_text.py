@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def visible(text: str) -> str:
-    """Return foreign text without anything that a terminal would obey."""
+    """Return foreign text with every control character escaped, so that a terminal shows and does not execute it."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -20,7 +20,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class Store:
-    """A folder or bucket of PNG files, one name for one image: writing again writes the same file.
+    """A folder or bucket of PNG files. Each image has one name, so writing it again overwrites the same file.
 
     Args:
         url: fsspec URL without a slash at its end.
@@ -47,7 +47,7 @@ class Store:
             wanted: how many images the job asked for.
 
         Returns:
-            The images where they lie now.
+            The images as they are stored now.
 
         Raises:
             ImagesRefusedError: their number or their content is wrong, or the planner cannot read them here.
@@ -62,13 +62,13 @@ class Store:
         return tuple(self.put(outcome.job, index, image) for index, image in enumerate(outcome.images))
 
     def discard(self, outcome: Outcome) -> None:
-        """Remove what an attempt has put into the store; its outcome is refused."""
+        """Remove what an attempt has put into the store: its outcome is refused."""
         for image in outcome.images:
             if self.holds_of(image, outcome.job, outcome.attempt):
                 self.delete(image)
 
     def put(self, job: str, index: int, image: StoredImage) -> StoredImage:
-        """Write an inline image and return its reference; one that lies in the store already is returned as it is."""
+        """Write an inline image and return its reference; one that is in the store already is returned unchanged."""
         if image.data is None:
             return image
         name = f"{job}/{index}.png"
@@ -88,7 +88,7 @@ class Store:
         return re.fullmatch(r"[0-9]{1,4}\.png", name) is not None
 
     def why_unreadable(self, image: StoredImage) -> str | None:
-        """Say why the PNG of an image of this store cannot be read here, if so; its first bytes are enough to know."""
+        """Return why a stored image cannot be read here, None if it can. Only its first bytes are read."""
         try:
             begin = self._files.cat_file(self._path(str(image.url)), start=0, end=len(PNG_SIGNATURE))
         except (FileNotFoundError, NotADirectoryError, PermissionError) as exc:
@@ -98,7 +98,7 @@ class Store:
         return None if begin == PNG_SIGNATURE else "not a PNG"
 
     def inline(self, image: StoredImage) -> StoredImage:
-        """Return `image` with its bytes if it is here and small enough for a message, else as it is."""
+        """Return `image` with its bytes if it is in this store and small enough for a message, else unchanged."""
         if image.url is None or not self.holds(image):
             return image
         path = self._path(image.url)
@@ -106,13 +106,13 @@ class Store:
             if self._files.size(path) > self._inline_bytes:
                 return image
             png = self._files.cat_file(path)
-        except OSError as exc:  # somebody has removed it: the reader of the URL will see that too
+        except OSError as exc:  # it was removed: the reader of the URL will notice that, too
             logger.warning("image %s cannot be read: %s", image.url, exc)
             return image
         return image.model_copy(update={"data": base64.b64encode(png).decode()})
 
     def delete(self, image: StoredImage) -> None:
-        """Remove an image that no job refers to; one that is gone already, or was never here, is fine."""
+        """Remove an image that no job refers to. Does nothing if it is gone already or lies elsewhere."""
         if image.url is None or not self.holds(image):
             return
         try:

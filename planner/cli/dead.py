@@ -1,4 +1,4 @@
-"""`ladle dead`: the messages that nobody could take."""
+"""`ladle dead`: the messages that no process could handle."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ console = Console()
 
 @click.group()
 def command() -> None:
-    """Look after dead letters: messages that nobody could take.
+    """Show, requeue or drop dead letters: messages that no process could handle.
 
     \b
     ladle dead list                 the newest, and why they are dead
     ladle dead show 7               headers and body of letter 7
     ladle dead requeue 7            publish it again to the queue it came from
-    ladle dead drop 7 8 9           forget them
+    ladle dead drop 7 8 9           delete them
     """
 
 
@@ -53,7 +53,7 @@ def list_letters(limit: int) -> None:
 @command.command()
 @click.argument("letter", type=int)
 def show(letter: int) -> None:
-    """Show all that is kept of a LETTER. Nothing of it is run or unpickled."""
+    """Show headers and body of a LETTER, as far as they are kept. Nothing in it is run or unpickled."""
     with open_ledger() as ledger, ledger.transaction(reads=True) as connection:
         (row,) = _letters(ledger, connection, [letter])
     facts = Table(show_header=False, box=None)
@@ -71,10 +71,10 @@ def show(letter: int) -> None:
 @command.command()
 @click.argument("letters", type=int, nargs=-1, required=True)
 def requeue(letters: tuple[int, ...]) -> None:
-    """Publish LETTERS again, as they were, to the queues they came from, and forget them here.
+    """Publish LETTERS again, unchanged, to the queues they came from, and delete them here.
 
-    A letter that is still malformed is refused again and comes back as a new one. Whoever wrote it wrote it: look at
-    it first (`ladle dead show`). The job of a dead assignment has been placed anew by the planner already.
+    Look at a letter first (`ladle dead show`): it is published just as its sender wrote it. One that is still malformed
+    is refused again and comes back as a new letter. The planner has already placed the job of a dead assignment again.
     """
     settings = load_settings()
     app = make_app("ladle-dead", settings, queues=[], include=[])
@@ -99,7 +99,7 @@ def requeue(letters: tuple[int, ...]) -> None:
 @click.argument("letters", type=int, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="All of them.")
 def drop(letters: tuple[int, ...], every: bool) -> None:
-    """Forget LETTERS for good."""
+    """Delete LETTERS."""
     if every == bool(letters):
         raise click.UsageError("name LETTERS, or --all")
     with open_ledger() as ledger, ledger.transaction() as connection:

@@ -1,4 +1,4 @@
-"""`ladle demo`: a planner, three workers and 24 jobs on this machine, shown as they go."""
+"""`ladle demo`: a planner, three workers and 24 jobs on this machine, with live progress."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ IMAGE_STEPS = (4, 8, 12, 6, 16, 10, 5, 14)  # by job in turn; around the default
 
 @dataclass(kw_only=True)
 class _Watched:
-    """What is known of one job while it goes on."""
+    """What is known of one open job."""
 
     prompt: str
     image_steps: int
@@ -111,7 +111,7 @@ class _Board:
     "--out", default="demo-out", show_default=True, type=click.Path(path_type=Path), help="Folder for all it makes."
 )
 def command(jobs: int, placer: str | None, out: Path) -> None:
-    """Make pictures on this machine: a planner, three workers of unlike (emulated) speed, a contact sheet.
+    """Make pictures on this machine: a planner, three workers of different (emulated) speeds, a contact sheet.
 
     Nothing else needs to be installed or running. Everything it starts is stopped at the end, also on Ctrl-C.
     """
@@ -207,12 +207,12 @@ def _report(
     draw_contact_sheet(pictures, sheet)
     rows = [(result.node, result.delays) for result in results]
     console.print(delay_table(rows))
-    console.print(f"The nodes are alike; their unlike speeds ({', '.join(SLOWDOWNS)}) are emulated.")
+    console.print(f"The nodes are identical; their different speeds ({', '.join(SLOWDOWNS)}) are emulated.")
     placers = ", ".join(sorted({result.placer for result in results}))
     console.print(plain(f"{len(results)} images, placed by {placers}. Contact sheet: {sheet}"))
     for name, count in restarts.items():
         often = "once" if count == 1 else f"{count} times"
-        console.print(f"[yellow]{name} died and was started again {often}; nothing was lost.[/]")
+        console.print(f"[yellow]{name} died and was restarted {often}; nothing was lost.[/]")
     images = settings.store.removeprefix("file://")
     console.print(plain(f"Images: {images}   ledger, broker and logs: {settings.data_dir}"))
     for warning in sorted({warning for result in results for warning in result.warnings}):

@@ -1,4 +1,4 @@
-"""`ladle jobs` and `ladle cancel`: looking after jobs."""
+"""`ladle jobs` and `ladle cancel`: show jobs, and cancel them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _show(row: LedgerRow, attempts: list[LedgerRow]) -> None:
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
 def cancel(jobs: tuple[str, ...]) -> None:
-    """Cancel JOBS: a waiting one at once, a running one at its next image step; a finished one stays as it is."""
+    """Cancel JOBS: a waiting one at once, a running one at its next image step; a finished one does not change."""
     ids = [check_job_id(job) for job in jobs]
     unknown = []
     with Client() as client:
@@ -88,16 +88,16 @@ def cancel(jobs: tuple[str, ...]) -> None:
             if end.kind is EventKind.UNKNOWN:
                 unknown.append(end)
             else:
-                hint = "; it ends with its present image step" if end.state is JobState.RUNNING else ""
+                hint = "; it ends after its current image step" if end.state is JobState.RUNNING else ""
                 console.print(f"{job}: {end.state}{hint}")
     if unknown:
         raise JobUnknownError(", ".join(end.job for end in unknown), str(unknown[0].reason))
 
 
 def end_of(handle: JobHandle, timeout_s: float = ANSWER_TIMEOUT_S) -> Event:
-    """Return the last event of a job that was cancelled, or where it is when its image step takes longer than that.
+    """Return the event that ended a cancelled job, or its status if its image step outlasts `timeout_s`.
 
-    It may have ended otherwise before.
+    It may have ended in another way before.
 
     Raises:
         PlannerSilentError: no planner answered.
@@ -107,5 +107,5 @@ def end_of(handle: JobHandle, timeout_s: float = ANSWER_TIMEOUT_S) -> Event:
     except ResultTimeoutError:
         return handle.status(timeout_s)
     except JobFailedError:
-        pass  # that it is cancelled is what was asked for
+        pass  # it is cancelled, as asked
     return handle.status()

@@ -1,7 +1,7 @@
-"""The group of all commands: this package's own, and those that other packages register.
+"""The group of all commands: those of this package, and those that other packages register.
 
 A package adds a command by an entry point in the group `ladle.commands`; it is imported only when it is called, so that
-`ladle jobs` waits for neither torch nor matplotlib.
+`ladle jobs` does not load torch or matplotlib.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _unavailable(name: str, exc: ModuleNotFoundError) -> click.Command:
 @click.version_option(package_name="ladle")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the libraries log, too.")
 def main(verbose: bool) -> None:
-    """Text-to-image jobs on unlike GPUs: one queue per node, placed by a learned policy.
+    """Text-to-image jobs on heterogeneous GPUs: one queue per node, placed by a learned policy.
 
     \b
     Try it, nothing else installed:   ladle demo

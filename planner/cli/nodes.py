@@ -1,4 +1,4 @@
-"""`ladle nodes` and `ladle drain`: looking after nodes."""
+"""`ladle nodes` and `ladle drain`: show nodes, and take them out of service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def nodes() -> None:
 @click.argument("node")
 @click.option("--off", is_flag=True, help="End the drain: give it jobs again.")
 def drain(node: str, off: bool) -> None:
-    """Stop giving jobs to NODE: what it runs it finishes, what waits in its queue goes to other nodes."""
+    """Stop giving jobs to NODE: it finishes the job that it runs, and those in its queue go to other nodes."""
     with open_ledger() as ledger:
         known = [row["name"] for row in read_nodes(ledger)]
     if node not in known:

@@ -33,7 +33,7 @@ STYLE = {
 def command() -> None:
     """Show and choose the versions of the learned policy.
 
-    The planner takes up a change within a second; no job is lost or decided twice.
+    The planner picks up a change within a second; no job is lost or decided twice.
     """
 
 
@@ -67,7 +67,7 @@ def show(version: str) -> None:
 @command.command()
 @click.argument("version")
 def promote(version: str) -> None:
-    """Let VERSION decide from now on; the one before is kept for a rollback."""
+    """Let VERSION decide from now on; the previous one is kept for a rollback."""
     with _database() as connection:
         parse_policy(version, registry.policy_files(connection, version))
         registry.promote(connection, version, time.time(), "promoted by hand")
@@ -77,7 +77,7 @@ def promote(version: str) -> None:
 @command.command()
 @click.option("--reason", default="rolled back by hand", show_default=True, help="Kept with the rejected version.")
 def rollback(reason: str) -> None:
-    """Reject the promoted version and go back to the one before it."""
+    """Reject the promoted version and return to the previous one."""
     with _database() as connection:
         rejected, serving = registry.rollback(connection, time.time(), reason)
     console.print(f"{rejected} is rejected; {serving or 'the policy of the settings'} decides.")
@@ -87,7 +87,7 @@ def rollback(reason: str) -> None:
 @click.argument("version", required=False)
 @click.option("--off", is_flag=True, help="End the shadow.")
 def shadow(version: str | None, off: bool) -> None:
-    """Log beside each decision what VERSION would have chosen."""
+    """Log with each decision what VERSION would have chosen."""
     _try_out(version, off, PolicyState.SHADOW, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Starts Ladle's processes on this machine, starts one again that dies, and stops them all."""
+"""Starts Ladle's processes on this machine, restarts those that die, and stops them all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def retrain_command() -> list[str]:
 
 @dataclass(kw_only=True)
 class Service:
-    """One process that should run: its command, extra variables, log file, and how often it was started again."""
+    """One process that should run: its command, extra variables, log file, and how often it was restarted."""
 
     name: str
     command: list[str]
@@ -138,5 +138,5 @@ class Processes:
 
 
 def replace_this_process(command: list[str], variables: Mapping[str, str]) -> NoReturn:
-    """Become `command`, so that signals and exit codes are its own."""
+    """Replace this process by `command`, so that signals and exit codes are those of `command`."""
     os.execve(command[0], command, {**os.environ, **variables})

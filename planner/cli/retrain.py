@@ -1,4 +1,4 @@
-"""`ladle retrain`: train the policy again from what happened, once or for ever."""
+"""`ladle retrain`: retrain the policy from logged experience, once or at an interval."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ class Duration(click.ParamType[float]):
 
 
 @click.command()
-@click.option("--every", type=Duration(), help="Begin a round so often, for ever: 10m. Without it: one round.")
+@click.option("--every", type=Duration(), help="Start a round at this interval: 10m. Without it: one round.")
 @click.option("--seconds", type=click.FloatRange(1.0), help="Of learning per round.  [LADLE_RETRAIN_SECONDS]")
 @click.option("--decisions", default=12_000, show_default=True, type=click.IntRange(1), help="In the twin, per round.")
 def command(every: float | None, seconds: float | None, decisions: int) -> None:
-    """Train the policy again from logged experience, and promote it if it is better.
+    """Retrain the policy from logged experience, and promote it if it is better.
 
-    A round reads the experience log, fits a digital twin of your nodes to it, goes on training the policy that serves,
-    and plays the newest arrivals again under the new one, the old one and the best rule. Only what is not worse than
-    both is promoted; the planner takes it up within a second. A killed round goes on where it was.
+    A round reads the experience log, fits a digital twin of your nodes to it, continues training the serving policy,
+    and replays the newest arrivals under the new policy, the old one and the best rule. A policy that is worse than
+    either is not promoted. The planner picks up a promotion within a second. A killed round resumes where it was.
 
     \b
     ladle retrain --every 10m

@@ -71,15 +71,15 @@ def worker(node: str, models: tuple[str, ...], celery_options: tuple[str, ...], 
 @click.option("--nodes", default=1, show_default=True, type=click.IntRange(1, 64), help="Number of workers.")
 @click.option("--device", "devices", multiple=True, help="Device of each node in turn; default cpu. May be repeated.")
 @click.option("--model", "models", multiple=True, help="Models to load at start; may be repeated.")
-@click.option("--retrain-every", type=Duration(), help="Train the policy again so often: 10m.  [LADLE_RETRAIN_EVERY_S]")
-@click.option("--no-retrain", is_flag=True, help="Let the policy be as it is.")
+@click.option("--retrain-every", type=Duration(), help="Interval of retraining: 10m.  [LADLE_RETRAIN_EVERY_S]")
+@click.option("--no-retrain", is_flag=True, help="Do not retrain the policy.")
 def up(
     nodes: int, devices: tuple[str, ...], models: tuple[str, ...], retrain_every: float | None, no_retrain: bool
 ) -> None:
     """Start a planner and workers on this machine, and keep them running until Ctrl-C.
 
-    Where a learned policy places (LADLE_PLACER=lad-ts) it is trained again beside them, at low priority, and promoted
-    when it is better; with --retrain-every under any placer, from whose decisions it learns then.
+    A learned policy (LADLE_PLACER=lad-ts) is retrained beside them, at low priority, and a better one is promoted. With
+    --retrain-every that happens under any placer, and the policy learns from that placer's decisions.
 
     \b
     Two GPUs:  ladle up --nodes 2 --device cuda:0 --device cuda:1
@@ -106,7 +106,7 @@ def up(
 
 
 def _can_retrain(settings: Settings, *, is_asked: bool) -> bool:
-    """Return whether to start retraining: it was asked for, or a learned policy serves; and it is installed.
+    """Return whether to start retraining: it is asked for, or a learned policy serves, and it is installed.
 
     Raises:
         click.ClickException: it was asked for and is not installed.
@@ -119,7 +119,7 @@ def _can_retrain(settings: Settings, *, is_asked: bool) -> bool:
         problem = f"retraining needs stable_baselines3: {how}"
         if is_asked:
             raise click.ClickException(problem)
-        console.print(plain(f"The policy stays as it is; {problem}.", "yellow"))
+        console.print(plain(f"The policy is not retrained; {problem}.", "yellow"))
     return is_installed
 
 

@@ -35,10 +35,10 @@ console = Console()
 @click.option("--model", help="Model name, folder or hub id.  [LADLE_DEFAULT_MODEL]")
 @click.option("--adapter", help="LoRA adapter by name.")
 @click.option("--image", type=click.Path(path_type=Path), help="Picture to start from (img2img).")
-@click.option("--strength", type=float, help="How far to leave that picture, 0-1.")
+@click.option("--strength", type=float, help="How far to depart from that picture, 0-1.")
 @click.option("--ingress", help="Node or site where the job arrives.")
 @click.option("--priority", type=click.Choice(["high", "normal", "low"]), default="normal", show_default=True)
-@click.option("--deadline", type=float, help="Seconds after which a job that still waits is given up.")
+@click.option("--deadline", type=float, help="Seconds after which the job expires if it still waits.")
 @click.option("--key", help="Idempotency key: the same key again gives the same job.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; several images get -0, -1, ... added.")
 @click.option("--no-wait", is_flag=True, help="Print the job's id and return at once.")
@@ -92,7 +92,7 @@ def command(
 
 
 def _check_out(out: Path) -> None:
-    """Refuse a file that could not be written, before anything is drawn."""
+    """Refuse a file that could not be written, before anything is submitted."""
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise click.BadParameter(
             f"{str(out.parent)!r} is no folder that can be written: make it first", param_hint="--out"
@@ -118,7 +118,7 @@ def _watch(handle: JobHandle, patience_s: float = ANSWER_TIMEOUT_S) -> None:
 
 
 def _say_that_nobody_answers(waited_s: float) -> None:
-    click.echo(f"{PlannerSilentError(waited_s)}. The job is safe in its queue; this goes on waiting.", err=True)
+    click.echo(f"{PlannerSilentError(waited_s)}. The job is safe in its queue; still waiting.", err=True)
 
 
 def describe(event: Event) -> str:

@@ -30,7 +30,7 @@ EDGES = 16  # lines and spaces around five columns
 
 @contextmanager
 def open_ledger() -> Iterator[Ledger]:
-    """Open the ledger of the settings, to look at what a planner made of it.
+    """Open the ledger of the settings, which a planner must have created.
 
     Raises:
         NoLedgerYetError: no planner has run on it yet.
@@ -75,11 +75,11 @@ def node_table(rows: Sequence[LedgerRow]) -> Table:
 
 
 def job_table(rows: Sequence[LedgerRow], width: int) -> Table:
-    """Return one row and one line per job: the prompt shrinks to what the others leave, nothing else is ever cut.
+    """Return one row per job, of one line each: only the prompt is truncated, to the width that the others leave.
 
     Args:
         rows: of the jobs.
-        width: of the terminal; where that is not enough, the table is wider: print it with `crop=False`.
+        width: of the terminal. The table may be wider: print it with `crop=False`.
     """
     headings = ("job", "state", "node", "delay")
     cells = [(row["id"], row["state"], row["node"] or "", _delay(row)) for row in rows]

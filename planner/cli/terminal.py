@@ -8,5 +8,5 @@ from planner.foreign_text import visible
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Return `text` as it is: neither rich's markup in it nor a control character for the terminal is obeyed."""
+    """Return `text` literally: rich's markup is not interpreted, and control characters are escaped."""
     return Text(visible(text), style)

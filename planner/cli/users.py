@@ -52,7 +52,7 @@ _address = click.option(
 
 @click.group("node")
 def node() -> None:
-    """Let a machine be a node, or revoke that; `ladle nodes` shows them all."""
+    """Give a machine the rights of a node, or revoke them; `ladle nodes` shows all nodes."""
 
 
 @node.command("add")
@@ -63,7 +63,7 @@ def add_node(name: str, address: str, management_url: str | None, only_print: bo
     """Make a user for the node NAME, and its queue; print the command to run on that machine.
 
     The user reads the node's own queue and answers in the node's name; it can do nothing else. Its password is shown
-    this once and kept nowhere. The same again gives it a new password.
+    only once and stored nowhere. Run the command again for a new password.
 
     \b
     ladle node add attic
@@ -76,9 +76,9 @@ def add_node(name: str, address: str, management_url: str | None, only_print: bo
 @click.argument("name")
 @_where
 def remove_node(name: str, management_url: str | None, only_print: bool) -> None:
-    """Revoke the node NAME: its user, its connections and its queue go, and its jobs go to other nodes.
+    """Revoke the node NAME: delete its user, connections and queue; its jobs go to other nodes.
 
-    What it is drawing just now is lost and drawn again elsewhere: `ladle drain NAME` before lets it finish.
+    The job that it runs is lost and made again elsewhere; `ladle drain NAME` first lets it finish.
     """
     settings, vhost = _settings()
     queues = [queue.name for queue in own_queues(Role.NODE, check_node_name(name))]
@@ -97,7 +97,7 @@ def remove_node(name: str, management_url: str | None, only_print: bool) -> None
 
 @click.group("user")
 def user() -> None:
-    """Make users for planner, clients and trainer with no more rights than they need, or revoke them."""
+    """Make users for planner, clients and trainer, with the rights of their role only, or delete them."""
 
 
 @user.command("add")
@@ -108,8 +108,8 @@ def user() -> None:
 def add_user(role: str, name: str, address: str, management_url: str | None, only_print: bool) -> None:
     """Make the user ROLE.NAME and print a command that uses it.
 
-    Its password is shown this once and kept nowhere. The same again gives it a new password. Nodes have `ladle node
-    add`.
+    Its password is shown only once and stored nowhere. Run the command again for a new password. For nodes, use
+    `ladle node add`.
 
     \b
     ladle user add planner main
@@ -139,10 +139,10 @@ def _add(role: Role, name: str, address: str, management_url: str | None, only_p
     defined = definitions(role, name, password, vhost)
     if only_print:
         click.echo(f"rabbitmqctl import_definitions <<'END'\n{json.dumps(defined, indent=1)}\nEND")
-        click.echo("# then, with the password that is shown this once:")
+        click.echo("# then, with this password, which is shown only once:")
     else:
         _management(settings, management_url).import_definitions(defined)
-        click.echo(f"User {user_of(role, name)} is made. Run there; the password is shown this once:", err=True)
+        click.echo(f"User {user_of(role, name)} is made. Run this there; the password is shown only once:", err=True)
     url = url_for(settings.broker_url, role, name, password, address)
     click.echo(f"LADLE_BROKER_URL={shlex.quote(url)} {COMMANDS[role].format(name=name)}")
 
@@ -152,7 +152,8 @@ def _settings() -> tuple[Settings, str]:
     settings = load_settings()
     if settings.is_embedded:
         raise ConfigurationError(
-            "LADLE_BROKER_URL: names no RabbitMQ, and the embedded broker has no users: who can open its file may all"
+            "LADLE_BROKER_URL: names no RabbitMQ, and the embedded broker has no users: anyone who can open its file "
+            "may do anything"
         )
     return settings, vhost_of(settings.broker_url)
 

@@ -65,7 +65,7 @@ class AsyncJobHandle(BaseJobHandle):
         return answer
 
     async def cancel(self) -> None:
-        """Ask for an end; see `JobHandle.cancel`."""
+        """Ask the planner to cancel the job; see `JobHandle.cancel`."""
         await asyncio.wrap_future(self._session.cancel(self.job))
 
     def deliver(self, event: Event) -> None:
@@ -81,7 +81,7 @@ class AsyncJobHandle(BaseJobHandle):
 
 
 class AsyncClient(BaseClient[AsyncJobHandle]):
-    """Submits jobs from one event loop and hears of them; two threads serve any number of awaits.
+    """Submits jobs from one event loop and hears of them; two threads serve any number of jobs.
 
     Args:
         settings: default: read from `LADLE_*` variables.

@@ -1,4 +1,4 @@
-"""What `Client` and `AsyncClient` share: settings, requests, and which events have come.
+"""What `Client` and `AsyncClient` share: settings, checked requests, and the events received so far.
 
 Left out: waiting. A thread waits on a condition, a task of an event loop on a future.
 """

@@ -29,7 +29,7 @@ class JobHandle(BaseJobHandle):
         """Wait for the images.
 
         Args:
-            timeout: seconds to wait; None for ever.
+            timeout: seconds to wait; None: without a limit.
 
         Raises:
             ResultTimeoutError: they did not come in time; the job goes on.
@@ -73,14 +73,14 @@ class JobHandle(BaseJobHandle):
         return answer
 
     def cancel(self) -> None:
-        """Ask for an end; `result` raises `JobCancelledError` once the planner has seen to it.
+        """Ask the planner to cancel the job; `result` then raises `JobCancelledError`.
 
-        A job that is done already stays done.
+        A job that is already done stays done.
         """
         self._session.cancel(self.job).result()
 
     def deliver(self, event: Event) -> None:
-        """Take an event from the listening thread; events after the terminal one are late and dropped."""
+        """Take an event from the listening thread; what comes after the terminal one is late and dropped."""
         with self._changed:
             if self._take(event):
                 self._changed.notify_all()
@@ -108,7 +108,8 @@ class Client(BaseClient[JobHandle]):
         """Submit one job and return when the broker has it durably.
 
         Args:
-            **fields: see `JobFields`.
+            **fields: prompt, and optionally negative_prompt, size, num_inference_steps, guidance_scale, n, seed, model,
+                adapter, image, strength, ingress, priority, deadline_s, idempotency_key; see `JobFields`.
 
         Raises:
             RequestRefusedError: a field is wrong, or an open job of this client has the idempotency_key and another
@@ -118,7 +119,11 @@ class Client(BaseClient[JobHandle]):
         return self.submit_many([fields])[0]
 
     def submit_many(self, requests: Iterable[JobFields]) -> list[JobHandle]:
-        """Submit many jobs at once, all or (if one is refused here) none; see `submit`."""
+        """Submit many jobs at once, or none if one of them is refused; see `submit`.
+
+        Args:
+            requests: the fields of each job.
+        """
         submissions = self._checked(requests)
         self._session.start()
         handles, fresh = self._handles.submit(submissions)
@@ -140,7 +145,7 @@ class Client(BaseClient[JobHandle]):
         return handle
 
     def drain(self, node: str, *, on: bool = True) -> None:
-        """Stop giving jobs to `node` (what it runs it finishes), or start again with `on=False`."""
+        """Stop giving jobs to `node`, which finishes the job that it runs; `on=False` ends that."""
         self._session.start()
         self._session.drain(node, on=on).result()
 

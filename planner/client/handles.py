@@ -1,4 +1,4 @@
-"""Which handles of a client hear an event: the same for `Client` and `AsyncClient`."""
+"""Which handles of a client receive an event: the same for `Client` and `AsyncClient`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Handles(Generic[H]):
     def submit(self, submissions: Sequence[Submission]) -> tuple[list[H], set[str]]:
         """Return a handle for each submission, and the jobs that had none before.
 
-        The planner refuses another request under a key that it knows. Of a key that is open here it is refused here:
-        events name the job only, so the first handle would hear that refusal, too.
+        The planner refuses a different request under a key that it knows. While a job of that key is open here, it is
+        refused here: events carry only the job's id, so the first handle would receive the planner's refusal as well.
 
         Raises:
-            RequestRefusedError: a key is used for two unlike requests; no handle was made.
+            RequestRefusedError: a key is used for two different requests; no handle was made.
         """
         with self._lock:
             requests = {job: request for job, (request, _) in self._submitted.items()}
@@ -48,7 +48,7 @@ class Handles(Generic[H]):
             return [self._submitted[submission.job][1] for submission in submissions], fresh
 
     def ask(self, job: str) -> H:
-        """Return the handle of a job whose request is not known here."""
+        """Return the handle of a job by its id alone."""
         with self._lock:
             if job in self._submitted:
                 return self._submitted[job][1]
@@ -57,14 +57,14 @@ class Handles(Generic[H]):
             return self._asked[job]
 
     def forget(self, job: str) -> None:
-        """Drop the handle of a submission that did not leave."""
+        """Drop the handle of a submission that was not sent."""
         with self._lock:
             self._submitted.pop(job, None)
 
     def hearing(self, event: Event) -> tuple[list[H], bool]:
-        """Return the handles that hear `event`, and whether any waits for more of its job.
+        """Return the handles that receive `event`, and whether any handle of its job still waits.
 
-        A refusal answers a submission: who asked after the job does not hear it.
+        A refusal answers a submission: a handle that only asked about the job does not receive it.
         """
         with self._lock:
             hearing = [self._submitted[event.job][1]] if event.job in self._submitted else []

@@ -33,10 +33,11 @@ class JobFields(TypedDict, total=False):
         seed: default: random (or made from the idempotency key), and reported with the result.
         model: name, folder or hub id; default: the setting `LADLE_DEFAULT_MODEL`.
         adapter: name of a LoRA adapter on the node.
-        image: PNG or JPEG to start from (img2img), as bytes or a path; `strength` in (0, 1] says how far to leave it.
+        image: PNG or JPEG to start from (img2img), as bytes or a path.
+        strength: how far to depart from that picture, in (0, 1]; default 0.6.
         ingress: node or site where the job arrives.
         priority: "high", "normal" or "low".
-        deadline_s: seconds after which a job that still waits is EXPIRED.
+        deadline_s: seconds after which the job, if it still waits, is EXPIRED.
         idempotency_key: submitting the same key again gives the same job.
     """
 
@@ -125,7 +126,7 @@ def uuid7() -> uuid.UUID:
 
 
 def _seed(seed: int | None, key: str | None) -> int:
-    """Return the seed asked for, else one that follows from the idempotency key: again must be the same request."""
+    """Return the given seed, else one derived from the idempotency key: the same key must mean the same request."""
     if seed is not None:
         return seed
     if isinstance(key, str) and key:
@@ -152,7 +153,7 @@ def _base64(image: bytes | str | Path | None) -> str | None:
 
 
 def _renamed(refused: RequestRefusedError) -> RequestRefusedError:
-    """Say it in the caller's words: a size is one field, the job's id is the idempotency key."""
+    """Name the field as the caller does: a size is one field, the job's id is the idempotency key."""
     names = {"width_px": "size", "height_px": "size", "job": "idempotency_key"}
     field = names.get(refused.field)
     if field is None:

@@ -1,7 +1,7 @@
-"""A client's two threads: one publishes, one listens. `Client` and `AsyncClient` are thin covers over it.
+"""A client's two threads: one publishes, one listens. `Client` and `AsyncClient` are thin wrappers.
 
-One pair of threads serves any number of jobs. Events can be lost; a job of which nothing was heard for a while, and
-every open job after a reconnect, is asked after (`planner.reconcile`).
+One pair of threads serves any number of jobs. Events can be lost, so the planner is asked about a job that has been
+silent for a while, and about every open job after a reconnect (`planner.reconcile`).
 """
 
 from __future__ import annotations
@@ -121,14 +121,14 @@ class Session:
         return [self._request(Reconcile(self.client, list(chunk))) for chunk in chunks]
 
     def heard(self, job: str, *, is_over: bool) -> None:
-        """Note that an event of `job` came; nobody asks after a job that is over."""
+        """Note that an event of `job` came; the planner is not asked about a job that is over."""
         if is_over:
             self._heard.pop(job, None)
         else:
             self._heard[job] = time.monotonic()
 
     def ask_after_silent_jobs(self, silence_s: float = ASK_AFTER_SILENCE_S) -> None:
-        """Ask after the open jobs of which nothing was heard for `silence_s`."""
+        """Ask about the open jobs that have been silent for `silence_s`."""
         now = time.monotonic()
         silent = [job for job, heard in list(self._heard.items()) if now - heard >= silence_s]
         self.ask(silent)
@@ -139,7 +139,7 @@ class Session:
         return connection
 
     def _declare(self) -> None:
-        """Make sure that submissions have a queue to wait in, whether or not a planner runs."""
+        """Declare the queue in which submissions wait, whether or not a planner runs."""
         connection = self._app.connection_for_write()
         errors = (*connection.connection_errors, *connection.channel_errors, OSError)
         try:
@@ -168,7 +168,7 @@ class Session:
                 return
 
     def _gather(self) -> tuple[list[_Request], bool]:
-        """Wait for a request and return it with all others that came meanwhile."""
+        """Wait for a request; return it with all others that have come, and whether the client is closing."""
         requests = []
         item = self._requests.get()
         while item is not None:
@@ -209,7 +209,7 @@ def _posts(requests: list[_Request]) -> list[Post]:
 
 
 def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
-    """Yield the submissions in groups that fit into one message: few, or fewer when they bring pictures."""
+    """Yield the submissions in groups that fit into one message each; starting pictures make a group smaller."""
     group: list[Submission] = []
     size = 0
     for submission in submissions:
@@ -223,7 +223,7 @@ def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:
 
 
 class _Listener(ConsumerMixin):
-    """Receives events and reconnects for ever.
+    """Receives events, and reconnects whenever the connection is lost.
 
     Source: https://docs.celeryq.dev/projects/kombu/en/stable/userguide/consumers.html
     """
@@ -242,18 +242,18 @@ class _Listener(ConsumerMixin):
         return [consumer_class(queues=[events], callbacks=[self._on_message], no_ack=True, accept=["json"])]
 
     def on_consume_ready(self, *_: Any, **__: Any) -> None:
-        """Ask after everything that may have happened while nobody listened."""
+        """After a reconnect, ask about all open jobs: their events may have been missed."""
         self.listening.set()
         if self._connections > 1:
             self._session.ask_after_silent_jobs(0.0)
 
     def on_iteration(self) -> None:
-        """Ask after silent jobs."""
+        """Ask about silent jobs."""
         self._session.ask_after_silent_jobs()
 
     @contextmanager
     def extra_context(self, connection: Connection, _channel: Any) -> Iterator[None]:
-        """Let go of a connection that broke, without the goodbye that kombu would wait for."""
+        """Drop a broken connection at once, without the closing handshake that kombu would wait for."""
         try:
             yield
         except (*connection.connection_errors, *connection.channel_errors):
@@ -261,7 +261,7 @@ class _Listener(ConsumerMixin):
             raise
 
     def on_connection_error(self, exc: Exception, interval: float) -> None:
-        """Say so and try again."""
+        """Log it; kombu tries again."""
         logger.warning("lost the broker (%s); trying again in %.1f s", exc, interval)
 
     def _on_message(self, body: Any, message: Any) -> None:
@@ -272,12 +272,14 @@ class _Listener(ConsumerMixin):
             return
         node = node_of_progress(message.delivery_info["routing_key"])
         if node is not None and any(e.node != node or e.kind not in PROGRESS_EVENTS for e in events):
-            logger.warning("ignored what node %s may not say", node)  # that a job is done, only the planner says
+            logger.warning(
+                "ignored events that node %s may not send", node
+            )  # that a job is done, only the planner says
             return
         self._on_events(events)
 
 
 def client_name(broker_url: str) -> str:
-    """Return a new name that nobody can guess, under which a user's rights let it listen (`broker_config.rights`)."""
+    """Return a new name that cannot be guessed and that the user's rights allow to listen (`broker_config.rights`)."""
     role, name = owner_of(broker_url) or (None, "")
     return f"{name}.{uuid.uuid4().hex}" if role is Role.CLIENT else uuid.uuid4().hex

@@ -1,1 +1,1 @@
-"""How messages reach the planner: in batches, and only from who may send them."""
+"""How messages reach the planner: in batches, and only from senders that may send them."""

@@ -1,8 +1,8 @@
-"""Whether a message says no more than its sender may say: the planner's own check behind the broker's.
+"""Checks that a message stays within its sender's rights: the planner's own check behind the broker's.
 
-RabbitMQ holds every user to certain exchanges and routing keys (`broker_config.rights`), but looks into no message. So
-here the message is held to its key: on `ladle.jobs` the key is the task, on `ladle.outcomes` and `ladle.dead` it names
-the node or queue that the message may speak for.
+RabbitMQ limits every user to certain exchanges and routing keys (`broker_config.rights`), but does not look into
+messages. So each message is compared with its routing key here: on `ladle.jobs` the key is the task, on
+`ladle.outcomes` and `ladle.dead` it names the node or queue that the message may speak for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from broker_config.calls import TO_PLANNER
 
 
 def overreach(exchange: str, routing_key: str, task: str, kwargs: Mapping[str, Any]) -> str | None:
-    """Say in what way a call of `task` goes beyond its routing key; None when it does not."""
+    """Return how a call of `task` exceeds what its routing key allows; None if it does not."""
     call = TO_PLANNER.get(task)
     if call is not None and exchange == call.EXCHANGE.name and routing_key == call.key_of(kwargs):
         return None

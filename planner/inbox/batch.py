@@ -1,7 +1,7 @@
-"""A Celery task that takes all messages that have arrived, at once.
+"""A Celery task that handles all messages that have arrived as one batch.
 
 Handled one by one, each message would cost a transaction and several broker round trips. While one batch is worked on,
-arriving messages gather for the next: an idle planner answers at once, a busy one shares its costs. Messages are
+the next one gathers: an idle planner answers at once, a busy one shares the cost among many messages. Messages are
 acknowledged after their batch is committed; if the ledger is down they simply stay unacknowledged until it is back.
 
 Source: https://docs.celeryq.dev/en/stable/reference/celery.app.task.html (Task.Strategy)
@@ -35,11 +35,11 @@ OUTAGES = (DatabaseUnavailableError, StoreUnavailableError, BrokerUnavailableErr
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message of a batch and how to answer the broker for it.
+    """One message of a batch, and how to settle it with the broker.
 
     Attributes:
-        letter: makes a dead letter of it, for a reason.
-        fault: why it must not run; it is buried instead.
+        letter: makes a dead letter of it, given the reason.
+        fault: why it must not run and becomes a dead letter; None if it may run.
     """
 
     kwargs: Mapping[str, Any]
@@ -65,7 +65,7 @@ class BatchTask(Task):
         raise NotImplementedError
 
     def run_deliveries(self, deliveries: Sequence[Delivery]) -> None:
-        """Run one batch to its end, waiting out outages, and answer the broker."""
+        """Run one batch, waiting until outages end, and settle its messages with the broker."""
         for pause_s in _pauses():
             try:
                 for delivery in deliveries:
@@ -86,7 +86,7 @@ class BatchTask(Task):
                 return
 
     def _run_or_bury(self, deliveries: Sequence[Delivery]) -> None:
-        """Run all of them; when that fails run each alone, and bury those that still fail."""
+        """Run all of them; if that fails, run each alone and bury those that still fail."""
         try:
             self.run([delivery.kwargs for delivery in deliveries])
         except OUTAGES:

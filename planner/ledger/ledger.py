@@ -103,7 +103,7 @@ class Ledger:
         """Open a transaction: committed at the end of the block, rolled back on any error.
 
         Args:
-            reads: nothing will be written: on SQLite it then waits for no writer and holds up none.
+            reads: nothing will be written: on SQLite, readers and writers then do not wait for each other.
         """
         try:
             with (for_reading(self._engine) if reads else self._engine).begin() as connection:
@@ -114,7 +114,7 @@ class Ledger:
             raise DatabaseUnavailableError(self.url, _first_line(exc)) from exc
 
     def migrate(self) -> None:
-        """Create the tables, or bring those of an older Ladle up to date."""
+        """Create the tables, or migrate those of an older version of Ladle."""
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.transaction() as connection:
@@ -122,7 +122,7 @@ class Ledger:
             command.upgrade(config, "head")
 
     def has_tables(self) -> bool:
-        """True once a planner has made the tables. Looking makes no SQLite file."""
+        """True once a planner has created the tables. Asking does not create a SQLite file."""
         file = self._engine.url.database if self._engine.dialect.name == "sqlite" else None
         if file and not Path(file).exists():
             return False
@@ -281,7 +281,7 @@ class Ledger:
     # Dead letters
 
     def insert_dead_letters(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
-        """Keep messages nobody could take."""
+        """Write dead letters."""
         if rows:
             connection.execute(insert(DeadLetterRow), list(rows))
 

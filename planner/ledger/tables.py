@@ -13,7 +13,7 @@ from sqlmodel import Field, SQLModel
 
 
 def _index_of_open(name: str, end: str) -> Index:
-    """Return an index of the few rows that have not ended, so that reading them costs nothing however long the log."""
+    """Return a partial index of the rows that have not ended: reading them stays fast however long the table is."""
     where = text(f"{end} IS NULL")
     return Index(name, "state", sqlite_where=where, postgresql_where=where)
 
@@ -30,7 +30,8 @@ class JobRow(SQLModel, table=True):
     """One accepted job.
 
     Attributes:
-        attempts: numbers its placements; `failures` counts those that bound it.
+        attempts: how often it was placed.
+        failures: how many of these attempts count against `LADLE_MAX_ATTEMPTS`.
         foretold_s: service delay predicted when it was accepted; None if no node was ready.
     """
 
@@ -86,7 +87,7 @@ class AttemptRow(SQLModel, table=True):
 
 
 class NodeRow(SQLModel, table=True):
-    """One node that has ever reported: its last report, whether someone drains it, and which models drift there."""
+    """One node that has ever reported: its last report, whether it is drained, and which models drift there."""
 
     __tablename__ = "node"
 
@@ -116,12 +117,13 @@ class EstimateRow(SQLModel, table=True):
 
 
 class DeadLetterRow(SQLModel, table=True):
-    """A message nobody could take, kept for a person, who may requeue or drop it (`planner.turns.dead_letters`).
+    """A message that no process could handle, kept until a person requeues or drops it (`planner.turns.dead_letters`).
 
     Attributes:
-        id: never used twice, or a person would drop another letter than the one they saw.
-        routing_key: the one it was published with; None where an older Ladle kept it.
-        body: base64, cut where it is very long; `body_bytes` is the length of the whole.
+        id: never reused, so that a person drops the letter they saw and not a newer one.
+        routing_key: the one it was published with; None if an older version of Ladle kept the letter.
+        body: base64, truncated if it is very long.
+        body_bytes: length of the whole body.
     """
 
     __tablename__ = "dead_letter"

@@ -1,4 +1,4 @@
-"""The files of an image store, as one sees them who comes by another way than Ladle."""
+"""The files of an image store, read and removed without Ladle's own code."""
 
 from __future__ import annotations
 

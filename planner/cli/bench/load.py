@@ -1,4 +1,4 @@
-"""The load of `ladle bench`: emulated nodes of unlike speed, and jobs that arrive at random."""
+"""The load of `ladle bench`: emulated nodes of different speeds, and jobs that arrive at random."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Arrival:
 
 
 def emulated_nodes(count: int) -> list[EmulatedNode]:
-    """Return nodes whose speeds are spread evenly, as factors, over `SPEED_RATIO`."""
+    """Return nodes whose speeds are spaced geometrically over `SPEED_RATIO`."""
     slowdowns = np.geomspace(1.0, SPEED_RATIO, count) if count > 1 else np.ones(1)
     return [
         EmulatedNode(name=f"bench-{index + 1}", s_per_step=float(FASTEST_S_PER_STEP * slowdown))
@@ -47,7 +47,7 @@ def emulated_nodes(count: int) -> list[EmulatedNode]:
 
 
 def arrivals(nodes: list[EmulatedNode], jobs: int, load: float, seed: int) -> list[Arrival]:
-    """Return Poisson arrivals whose work is `load` times what the nodes can draw, loading of models left aside."""
+    """Return Poisson arrivals whose work is `load` times the capacity of the nodes, not counting model loading."""
     generator = np.random.default_rng(seed)
     steps_per_s = sum(1.0 / node.s_per_step for node in nodes)
     mean_steps = sum(IMAGE_STEPS) / 2

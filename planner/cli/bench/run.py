@@ -200,7 +200,7 @@ def _shared_post(index: int, job: Arrival, limit_s: float) -> Post:
 
 
 def _listen(connection: Connection, ends: queue.SimpleQueue[tuple[int, float, str]], stop: threading.Event) -> None:
-    """Take outcomes as they come, in the place of a recorder."""
+    """Receive outcomes as they come, in place of a recorder."""
 
     def on_message(body: list[dict[str, dict[str, object]]], message: object) -> None:
         outcome = Outcome(**Record.read(body[1]).outcome)
