@@ -73,7 +73,7 @@ def component_sizes(model: str) -> tuple[ComponentSize, ...]:
 
 
 def network_class(library: str, class_name: str) -> Any:
-    """Return the class of a component, or None if it is no network (a scheduler, say, or a tokenizer)."""
+    """Return the class of a component, or None if it is not a network (a scheduler, for example, or a tokenizer)."""
     import torch
 
     module = library if library in ("diffusers", "transformers") else f"diffusers.pipelines.{library}"

@@ -71,7 +71,7 @@ def find_model(name: str) -> ModelSource:
     """Find a model by name, reading its index only.
 
     Raises:
-        ModelMissingError: it is no folder with a `model_index.json`, and the hub gives none of that name.
+        ModelMissingError: it is not a folder with a `model_index.json`, and the hub has no model of that name.
         UnsafeWeightsError: the folder holds pickle weights.
     """
     folder = TINY_FOLDER if name == TINY else Path(name)
@@ -99,7 +99,7 @@ def refuse_pickles(folder: Path) -> None:
 
 def _read_index(name: str, folder: Path) -> dict[str, Any]:
     if not (folder / INDEX_FILE).exists():
-        raise ModelMissingError(name, f"{folder} has no {INDEX_FILE}, so it is no diffusers pipeline")
+        raise ModelMissingError(name, f"{folder} has no {INDEX_FILE}, so it is not a diffusers pipeline")
     return _read_object(name, folder / INDEX_FILE)
 
 

@@ -128,7 +128,7 @@ def check_request(request: ImageRequest, facts: ModelFacts) -> list[str]:
     sizes = facts.sizes_px
     if sizes is not None and not {request.width_px, request.height_px} <= set(sizes):
         asked, allowed = f"{request.width_px}x{request.height_px}", " or ".join(str(size) for size in sizes)
-        raise BadRequestError("size", f"{asked} is no size of {request.model!r}: each side must be {allowed} pixels")
+        raise BadRequestError("size", f"{asked} is not a size of {request.model!r}: each side must be {allowed} pixels")
     if facts.words is None:
         return []
     unknown = unknown_words(request.prompt, facts.words)

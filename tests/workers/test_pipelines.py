@@ -133,7 +133,7 @@ def test_both_sizes_of_the_tiny_model_and_their_mixture_are_made(engine, width, 
 
 
 def test_another_size_is_refused_with_the_sizes_that_work(engine):
-    with pytest.raises(BadRequestError, match="256x64 is no size of 'tiny': each side must be 64 or 96 pixels"):
+    with pytest.raises(BadRequestError, match="256x64 is not a size of 'tiny': each side must be 64 or 96 pixels"):
         engine.generate(a_request(width_px=256), lambda step: None)
 
 
