@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import bootsteps
-from celery.signals import worker_init, worker_shutting_down
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from broker_config.app import make_app
 from broker_config.calls import Cancel, Drain, Reconcile, Record, RecordDeadLetter, Remove, Report, Submit
@@ -65,7 +67,17 @@ def _start(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def _stop(**_: Any) -> None:
+    """End within the grace time, whatever a turn computes: what is not committed is done by the next planner."""
     BatchTask.stopping.set()
+    timer = threading.Timer(settings.grace_s, _end_now)
+    timer.daemon = True
+    timer.start()
+    worker_shutdown.connect(lambda **_: timer.cancel(), weak=False)
+
+
+def _end_now() -> None:
+    logger.critical("did not end within LADLE_GRACE_S=%g s; ended at once", settings.grace_s)
+    os._exit(1)
 
 
 def _bury(letter: RecordDeadLetter) -> None:

@@ -5,6 +5,7 @@ LadleError (broker_config.errors)
 ├── NoLedgerYetError           no planner has ever run on it
 ├── StoreUnavailableError      the image store cannot be written or read
 ├── ImagesRefusedError         an outcome brought no usable images
+├── PlacingFailedError         the WAITING jobs could not be placed
 ├── PlannerSilentError         no planner answers
 ├── DeadLetterError            a dead letter cannot be requeued
 ├── ResultTimeoutError         a result did not arrive in the time given
@@ -67,6 +68,17 @@ class ImagesRefusedError(LadleError):
 
     def __str__(self) -> str:
         return f"the images of a done outcome are refused: {self.reason}"
+
+
+class PlacingFailedError(LadleError):
+    """The WAITING jobs could not be placed; no message is to blame, and none is lost."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the waiting jobs could not be placed, and wait on: {self.reason}"
 
 
 class PlannerSilentError(LadleError):

@@ -24,12 +24,13 @@ from celery import Task
 from broker_config.calls import RecordDeadLetter
 from broker_config.consumer import KEPT_WELL_FORMED_BYTES, GuardedConsumer, dead_letter
 from broker_config.errors import BrokerUnavailableError
-from planner.errors import DatabaseUnavailableError, StoreUnavailableError
+from planner.errors import DatabaseUnavailableError, PlacingFailedError, StoreUnavailableError
 from planner.inbox.authorship import overreach
 
 logger = logging.getLogger(__name__)
 
 RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+MAX_TRIES = 2  # of a message alone: what it met may have been gone a moment later
 OUTAGES = (DatabaseUnavailableError, StoreUnavailableError, BrokerUnavailableError)
 
 
@@ -86,19 +87,27 @@ class BatchTask(Task):
                 return
 
     def _run_or_bury(self, deliveries: Sequence[Delivery]) -> None:
-        """Run all of them; if that fails, run each alone and bury those that still fail."""
-        try:
-            self.run([delivery.kwargs for delivery in deliveries])
-        except OUTAGES:
-            raise
-        except Exception as exc:  # the outermost loop: whatever a message does, the planner lives
-            if len(deliveries) > 1:
-                for delivery in deliveries:
-                    self._run_or_bury([delivery])
+        """Run all of them; when that fails run each half, until the culprit stands alone and is buried."""
+        for tries_left in reversed(range(MAX_TRIES if len(deliveries) == 1 else 1)):
+            try:
+                self.run([delivery.kwargs for delivery in deliveries])
                 return
-            logger.exception("%s failed", self.name)
-            reason = traceback.format_exception_only(exc)[-1].strip()
-            type(self).bury(deliveries[0].letter(f"{self.name} failed: {reason}"))
+            except OUTAGES:
+                raise
+            except PlacingFailedError:  # no message's fault: what was placed badly waits, see `Planner.turn`
+                self._run_or_bury(deliveries)
+                return
+            except Exception as exc:  # the outermost loop: whatever a message does, the planner lives
+                if tries_left:
+                    continue
+                if len(deliveries) > 1:
+                    half = len(deliveries) // 2
+                    self._run_or_bury(deliveries[:half])
+                    self._run_or_bury(deliveries[half:])
+                    return
+                logger.exception("%s failed", self.name)
+                reason = traceback.format_exception_only(exc)[-1].strip()
+                type(self).bury(deliveries[0].letter(f"{self.name} failed: {reason}"))
 
 
 def _pauses() -> Any:

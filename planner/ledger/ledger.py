@@ -5,6 +5,8 @@ Left out: what to write (that is `planner.turns`), and schema changes (`migratio
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, bindparam, delete, func, insert, inspect, select, update
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlmodel import col
 
 from broker_config.errors import ConfigurationError, without_password
@@ -23,8 +25,23 @@ from planner.ledger.tables import AttemptRow, AttemptState, DeadLetterRow, Estim
 from rl_agent.database import for_reading, open_database
 from rl_agent.placing.estimates import Estimates, ModelEstimate, RunningLogMean
 
+logger = logging.getLogger(__name__)
+
 LedgerRow = Mapping[str, Any]
 """One row of a table, by column (`planner.ledger.tables`)."""
+
+MAX_PARAMETERS = 10_000  # of one statement: SQLite takes 32,766, PostgreSQL 65,535
+OUTAGE_CLASSES = {"08", "25", "28", "3D", "40", "53", "55", "57", "58", "F0", "XX"}
+"""SQLSTATE classes: no connection, read-only, no access, no database, conflict, full, locked, stopped, broken."""
+OUTAGE_STATES = {"42P01", "42501"}
+"""SQLSTATEs of a database that somebody is still setting up: no such table, no rights."""
+STATEMENT_FAULTS = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_RANGE,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_CONSTRAINT,
+}
 
 _CLOSE_ATTEMPT = (
     update(AttemptRow)
@@ -159,10 +176,12 @@ class Ledger:
 
     def jobs(self, connection: Connection, ids: Sequence[str]) -> dict[str, LedgerRow]:
         """Return the rows of `ids` that exist."""
-        if not ids:
-            return {}
-        rows = connection.execute(select(JobRow).where(col(JobRow.id).in_(ids))).mappings()
-        return {row["id"]: dict(row) for row in rows}
+        found: dict[str, LedgerRow] = {}
+        for start in range(0, len(ids), MAX_PARAMETERS):
+            some = ids[start : start + MAX_PARAMETERS]
+            rows = connection.execute(select(JobRow).where(col(JobRow.id).in_(some))).mappings()
+            found |= {row["id"]: dict(row) for row in rows}
+        return found
 
     def open_jobs(self, connection: Connection) -> list[LedgerRow]:
         """Return every job that is not in a terminal state, oldest first."""
@@ -242,10 +261,10 @@ class Ledger:
         self._save(connection, NodeRow, ("name",), rows)
 
     def estimates(self, connection: Connection) -> Estimates:
-        """Return the running estimates as they were saved last."""
+        """Return the running estimates as they were saved last; implausible ones are left out, and said so."""
         estimates = Estimates()
         for row in connection.execute(select(EstimateRow)).mappings():
-            estimates.by_node.setdefault(row["node"], {})[row["model"]] = ModelEstimate(
+            estimate = ModelEstimate(
                 s_per_unit=RunningLogMean(
                     mean_log=row["s_per_unit_mean_log"],
                     std_log=row["s_per_unit_std_log"],
@@ -256,6 +275,10 @@ class Ledger:
                 ),
                 overhead_units=row["overhead_units"],
             )
+            if estimate.is_plausible:
+                estimates.by_node.setdefault(row["node"], {})[row["model"]] = estimate
+            else:
+                logger.warning("forgotten: an implausible estimate of node %s for %s", row["node"], row["model"])
         return estimates
 
     def save_estimates(self, connection: Connection, estimates: Estimates, learned: Sequence[tuple[str, str]]) -> None:
@@ -323,8 +346,20 @@ def job_counts(counts: Mapping[str, int]) -> tuple[int, int]:
 
 
 def _is_outage(exc: DBAPIError) -> bool:
-    """True when the database is away, locked, full or damaged; False when it refuses one statement or its values."""
-    return isinstance(exc, OperationalError | InterfaceError) or type(exc) is DatabaseError
+    """True when the database is away, locked, full or damaged; False when one statement or its values are at fault.
+
+    Waiting helps only in the first case. Both drivers raise OperationalError in the second, too: for more than 65,535
+    parameters, say, or a value too long for an index.
+
+    Source: https://www.postgresql.org/docs/current/errcodes-appendix.html, https://sqlite.org/rescode.html
+    """
+    state = getattr(exc.orig, "sqlstate", None)
+    if state is not None:
+        return state[:2] in OUTAGE_CLASSES or state in OUTAGE_STATES
+    code = getattr(exc.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return (code & 0xFF) not in STATEMENT_FAULTS or "no such table" in str(exc.orig)
+    return isinstance(exc, OperationalError | InterfaceError) and "number of parameters" not in str(exc.orig)
 
 
 def _first_line(exc: DBAPIError) -> str:

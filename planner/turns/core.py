@@ -16,9 +16,10 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
-from broker_config.errors import BrokerUnavailableError
+from broker_config.errors import BrokerUnavailableError, LadleError
 from broker_config.publisher import Sender
 from broker_config.settings import Settings
+from planner.errors import PlacingFailedError
 from planner.ledger.ledger import Ledger
 from planner.serving.probation import Probation
 from planner.serving.served_policy import ServedPolicy
@@ -26,10 +27,13 @@ from planner.state.cluster import Clock
 from planner.turns.book import Book
 from planner.turns.placing import place_waiting
 from planner.turns.turn import Turn
+from planner.turns.watchdog import Watchdog
 from rl_agent.placing.placer import Placer
 
 logger = logging.getLogger(__name__)
 
+PLACING_PAUSE_S = 5.0
+TURN_BUDGET_S = 20.0  # the largest batch takes a second or two
 SILENT_RIVAL_S = 5.0  # several ticks: the current planner may be slow, but is not dead
 
 
@@ -58,6 +62,8 @@ class Planner:
         self._publisher = publisher
         self._lock = threading.RLock()
         self._is_current = False
+        self._no_placing_before = 0.0
+        self._watchdog = Watchdog("a turn of the planner", TURN_BUDGET_S)
         self._rival: tuple[tuple[str, int] | None, float] = (None, 0.0)
 
     def stands_by(self) -> bool:
@@ -80,19 +86,33 @@ class Planner:
 
         Raises:
             DatabaseUnavailableError: nothing was committed and nothing was published.
+            PlacingFailedError: likewise; the same turn taken again places nothing, and so does every other for a while.
         """
-        with self._lock:
+        with self._lock, self._watchdog.watch():
             try:
                 with self.ledger.transaction() as connection:
                     self._become_current(connection)
                     turn = Turn(connection=connection, now=self.clock.now())
                     yield turn
-                    place_waiting(self.book, turn, self.placer, self.policies.beside if self.policies else None)
+                    self._place(turn)
                     turn.write(self.ledger, self.book.cluster)
             except BaseException:
                 self._is_current = False  # memory is ahead of the ledger: re-read it
                 raise
             self._publish(turn)
+
+    def _place(self, turn: Turn) -> None:
+        """Place the WAITING jobs; where that fails, leave it for a while: messages are taken all the same."""
+        if turn.now < self._no_placing_before:
+            return
+        try:
+            place_waiting(self.book, turn, self.placer, self.policies.beside if self.policies else None)
+        except LadleError:
+            raise
+        except Exception as exc:  # of a placer, or of what an earlier Ladle wrote
+            logger.exception("placing failed; it is tried again in %g s", PLACING_PAUSE_S)
+            self._no_placing_before = turn.now + PLACING_PAUSE_S
+            raise PlacingFailedError(f"{type(exc).__name__}: {exc}") from exc
 
     def publish_outbox(self, turn: Turn) -> None:
         """Send again what an earlier turn committed and may not have been published."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,10 @@ from planner.turns.choice import Choice
 from planner.turns.decision_log import Beside, experience_rows
 from planner.turns.turn import Turn
 from rl_agent.placing.observation import JobView, Observation, observe
-from rl_agent.placing.placer import Placement, Placer
+from rl_agent.placing.placer import WAITING, Placement, Placer
+from rl_agent.placing.rules import EarliestCompletionPlacer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +50,7 @@ def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None 
     batch = _take_batch(book, turn.now)
     if batch is None:
         return
-    placement = placer.place(batch.observation)
+    placement = _placement(placer, batch.observation)
     for row in np.flatnonzero(placement.node < 0).tolist():
         book.keep_waiting(batch.jobs[row], _latent_action(batch.observation, placement, row))
     placed = []
@@ -55,6 +59,21 @@ def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None 
         placed.append((choice, book.place(turn, choice)))
     if book.settings.experience_kept:
         turn.decide(experience_rows(batch.observation, placement, placed, beside))
+
+
+def _placement(placer: Placer, observation: Observation) -> Placement:
+    """Ask the placer; earliest completion answers where it raises, or answers what cannot be."""
+    try:
+        placement = placer.place(observation)
+        jobs, nodes = observation.eligible.shape
+        chosen = placement.node
+        is_of_form = chosen.shape == (jobs,) and placement.probabilities.shape == (jobs, nodes)
+        if not is_of_form or np.any((chosen < WAITING) | (chosen >= nodes)):
+            raise ValueError(f"an answer of the wrong form for {jobs} jobs and {nodes} nodes")
+    except Exception:  # it may be anybody's
+        logger.exception("placer %s failed; earliest-completion places instead", placer.name)
+        return EarliestCompletionPlacer().place(observation)
+    return placement
 
 
 def _take_batch(book: Book, now: float) -> Batch | None:

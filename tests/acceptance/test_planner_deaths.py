@@ -73,3 +73,15 @@ def test_killed_after_the_publish_and_before_the_mark_the_worker_recognises_the_
         wait_until(lambda: f"job {handle.job} attempt 1 was done here before" in worker.log, "the second message")
     assert attempts(site, handle.job) == [(1, "CLOSED", "done")]
     assert len(site.images()) == 1
+
+
+def test_stuck_in_a_turn_it_ends_within_its_grace_time_and_another_planner_does_the_job(site):
+    with site.client() as client:
+        stuck = site.start_doomed_planner("stuck", grace_s=2.0)
+        handle = client.submit(**JOB)
+        wait_until(lambda: "computing for ever" in stuck.log, "a turn without end")
+        stuck.process.send_signal(signal.SIGTERM)
+        assert stuck.process.wait(timeout=PATIENCE_S) == 1
+        site.start_planner()
+        handle.result(PATIENCE_S)
+    assert attempts(site, handle.job) == [(1, "CLOSED", "done")]

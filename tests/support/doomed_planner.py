@@ -1,10 +1,11 @@
-"""The planner of the package, killed at one named moment: `python doomed_planner.py MOMENT [celery options]`.
+"""The planner of the package, killed or stuck at one named moment: `python doomed_planner.py MOMENT [celery options]`.
 
 SQLAlchemy's events say when the moment has come; nothing of the planner is replaced.
 
     before-commit   a submit was handled, its transaction is not committed
     after-commit    an attempt is committed, its message is not published
     after-publish   the broker has the message, the attempt is not marked as published
+    stuck           in the transaction of a submit it computes for ever
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ def doom(moment: str) -> None:
     if moment == "after-publish":
         event.listen(Engine, "before_cursor_execute", die_before_the_mark)
         return
+    if moment == "stuck":
+        event.listen(Engine, "before_cursor_execute", compute_for_ever)
+        return
     has_come: list[bool] = []
 
     def look(_connection, _cursor, statement, *_):
@@ -42,6 +46,13 @@ def doom(moment: str) -> None:
 
     event.listen(Engine, "before_cursor_execute", look)
     event.listen(*((Engine, "commit") if moment == "before-commit" else (Pool, "checkin")), die_if_it_has)
+
+
+def compute_for_ever(_connection, _cursor, statement, *_):
+    if statement.startswith(INSERTED["before-commit"]):
+        sys.stderr.write("computing for ever\n")
+        while True:
+            pass
 
 
 def die_before_the_mark(_connection, _cursor, statement, *_):

@@ -110,11 +110,11 @@ class Site:
     def start_planner(self, name: str = "planner", **changes) -> Running:
         return self._start(name, planner_command(name), changes)
 
-    def start_doomed_planner(self, moment: str) -> Running:
-        """Start a planner that is killed at a moment of `doomed_planner`."""
+    def start_doomed_planner(self, moment: str, **changes) -> Running:
+        """Start a planner that is killed, or stuck, at a moment of `doomed_planner`."""
         script = str(Path(__file__).with_name("doomed_planner.py"))
         options = planner_command()[3:]  # without `python -m celery`
-        return self._start("planner", [sys.executable, script, moment, *options], {})
+        return self._start("planner", [sys.executable, script, moment, *options], changes)
 
     def start_worker(self, name: str = "a", **changes) -> Running:
         return self._start(name, worker_command(name), changes)

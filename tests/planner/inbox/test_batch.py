@@ -7,7 +7,7 @@ import threading
 import pytest
 from still_pool import StillPool
 
-from planner.errors import DatabaseUnavailableError
+from planner.errors import DatabaseUnavailableError, PlacingFailedError
 from planner.inbox.batch import BatchTask, Delivery, _Lane
 
 
@@ -83,6 +83,28 @@ def test_a_message_that_fails_alone_is_buried_with_the_reason_and_the_others_run
     assert task.log == [("submit", [1]), ("submit", [3])]
     assert messages.buried == [(-2, "submit failed: ValueError: negative")]
     assert sorted(messages.acked) == [-2, 1, 3]
+
+
+def test_a_culprit_among_many_is_found_by_halves(task, messages):
+    task.run_deliveries([messages.make(n) for n in (*range(1, 60), -60, *range(61, 129))])
+    assert [letter[0] for letter in messages.buried] == [-60]
+    assert sorted(n for _, batch in task.log for n in batch) == [*range(1, 60), *range(61, 129)]
+    assert len(task.log) <= 7  # of 128: the halves that went well
+
+
+def test_messages_are_not_buried_for_what_placing_does(task, messages):
+    failures = [PlacingFailedError("odd")]
+    run = task.run
+
+    def run_and_place(calls):
+        run(calls)
+        if failures:
+            raise failures.pop()
+
+    task.run = run_and_place
+    task.run_deliveries([messages.make(n) for n in range(3)])
+    assert messages.buried == []
+    assert messages.acked == [0, 1, 2]
 
 
 def test_a_message_with_a_fault_is_buried_unread_and_the_others_run(task, messages):

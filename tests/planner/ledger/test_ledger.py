@@ -10,13 +10,15 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from planner_world import World
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
+from sqlmodel import col
 
 import planner
 from broker_config.errors import ConfigurationError
 from planner.errors import DatabaseUnavailableError, DeadLetterError
 from planner.ledger.ledger import Ledger, job_counts
+from planner.ledger.tables import JobRow
 from planner.turns.dead_letters import post_of
 
 
@@ -122,4 +124,25 @@ def test_a_locked_file_is_waited_for(tmp_path):
         assert other.stdout.readline() == b"locked\n"
         with ledger.transaction() as connection:
             assert ledger.pulse(connection) is None
+    ledger.close()
+
+
+def test_a_statement_that_is_too_large_is_no_outage_though_the_driver_calls_it_operational(ledger):
+    ids = [f"job-{number}" for number in range(300_000)]
+    with pytest.raises(DBAPIError), ledger.transaction() as connection:
+        connection.execute(select(JobRow).where(col(JobRow.id).in_(ids)))
+
+
+def test_any_number_of_jobs_is_looked_up(ledger):
+    world = World(ledger=ledger)
+    world.submit("job-69999")
+    with ledger.transaction() as connection:
+        found = ledger.jobs(connection, [f"job-{number}" for number in range(70_000)])
+    assert list(found) == ["job-69999"]
+
+
+def test_a_ledger_without_tables_is_waited_for(database_url):
+    ledger = Ledger(database_url)
+    with pytest.raises(DatabaseUnavailableError), ledger.transaction() as connection:
+        ledger.open_jobs(connection)
     ledger.close()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from planner_world import World
 
+from planner.errors import PlacingFailedError
+from planner.state.cluster import LiveNode
+from planner.turns.core import PLACING_PAUSE_S
 from rl_agent.placing.rules import RoundRobinPlacer
 
 
@@ -94,3 +99,51 @@ def test_a_job_that_no_node_can_serve_does_not_hold_up_the_others(world):
     world.submit("mine")
     world.up("b", models=["tiny"])
     assert world.state("mine") == "PLACED"
+
+
+class Broken(RoundRobinPlacer):
+    """Answers as `answer` says."""
+
+    name = "broken"
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer = answer
+
+    def place(self, observation):
+        return self.answer(super().place(observation))
+
+
+def fail(_placement):
+    raise ZeroDivisionError
+
+
+def out_of_range(placement):
+    placement.node[:] = 99
+    return placement
+
+
+@pytest.mark.parametrize("answer", [fail, out_of_range, lambda p: replace(p, node=p.node[:0]), lambda p: None])
+def test_a_placer_that_fails_is_replaced_by_earliest_completion_and_said_so(answer, caplog):
+    world = World(Broken(answer))
+    world.up("a")
+    world.submit()
+    assert world.placed_on("a") == ["job-1"]
+    assert "placer broken failed; earliest-completion places instead" in caplog.text
+
+
+def test_while_nothing_can_be_placed_messages_are_taken_and_later_all_is_placed(world, monkeypatch):
+    # Given a state in which placing fails
+    world.up("a")
+    view = LiveNode.view
+    monkeypatch.setattr(LiveNode, "view", lambda *_: 1 / 0)
+    with pytest.raises(PlacingFailedError, match="ZeroDivisionError"):
+        world.submit("job-1")
+    # When messages go on coming, the first of them again
+    world.submit("job-1")
+    world.submit("job-2", client="client-2")
+    assert [world.state(job) for job in ("job-1", "job-2")] == ["WAITING", "WAITING"]
+    # Then they are placed as soon as that is possible
+    monkeypatch.setattr(LiveNode, "view", view)
+    world.tick(PLACING_PAUSE_S)
+    assert sorted(world.placed_on("a")) == ["job-1", "job-2"]
