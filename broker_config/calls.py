@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Self
 
 from kombu.entity import Exchange
 
+from broker_config.bounds import ID
 from broker_config.messages import Assignment, AttemptKey, Event, EventKind
 from broker_config.publisher import Post
 from broker_config.topology import (
@@ -44,6 +45,7 @@ from broker_config.topology import (
 
 Wire = Mapping[str, Any]
 
+MAX_JOBS = 1000  # of one message: ten times what a client sends at once
 MAX_KEY_BYTES = 255  # of an AMQP routing key: a short string
 QUESTION_EXPIRY_S = 60.0  # a client has asked again by then: hours without a planner must not end in hours of answers
 CONTROL_EXPIRY_S = 60.0  # a worker that was away for longer holds nothing of what it held before
@@ -96,8 +98,44 @@ class _ToPlanner(Call):
         return super().post(mandatory=True, **options)
 
 
+class _OfJobs(_ToPlanner):
+    """A call about several jobs."""
+
+    @classmethod
+    def read(cls, body: Wire) -> Self:
+        """Return the call that a message's body is.
+
+        Raises:
+            KeyError: an argument is missing.
+            ValueError: it names too many jobs, or what it names are none.
+        """
+        call = super().read(body)
+        jobs = call.jobs  # type: ignore[attr-defined]
+        if not isinstance(jobs, list) or len(jobs) > MAX_JOBS:
+            raise ValueError(f"jobs: must be a list of at most {MAX_JOBS}")
+        return call
+
+
+class _OfJobIds(_OfJobs):
+    """A call about jobs that it names."""
+
+    @classmethod
+    def read(cls, body: Wire) -> Self:
+        """Return the call that a message's body is.
+
+        Raises:
+            KeyError: an argument is missing.
+            ValueError: it names too many jobs, or names that are none.
+        """
+        call = super().read(body)
+        for job in call.jobs:  # type: ignore[attr-defined]
+            if not isinstance(job, str) or not ID.fullmatch(job):
+                raise ValueError(f"jobs: {str(job)[:60]!r} is no job's id")
+        return call
+
+
 @dataclass(frozen=True)
-class Submit(_ToPlanner):
+class Submit(_OfJobs):
     """New jobs: `Submission`s in their wire form."""
 
     TASK = "planner.submit"
@@ -105,7 +143,7 @@ class Submit(_ToPlanner):
 
 
 @dataclass(frozen=True)
-class Cancel(_ToPlanner):
+class Cancel(_OfJobIds):
     """Ids of jobs to cancel."""
 
     TASK = "planner.cancel"
@@ -113,7 +151,7 @@ class Cancel(_ToPlanner):
 
 
 @dataclass(frozen=True)
-class Reconcile(_ToPlanner):
+class Reconcile(_OfJobIds):
     """Ids of jobs whose state, and whose events from now on, `client` asks for."""
 
     TASK = "planner.reconcile"

@@ -8,57 +8,47 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt, Le, Len
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from annotated_types import Ge, Gt, Le, MaxLen
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from broker_config.bounds import (
+    MAX_IMAGES,
+    MAX_LOAD_S,
+    MAX_MODELS,
+    MAX_OVERHEAD_UNITS,
+    MAX_S_PER_UNIT,
+    MIN_S_PER_UNIT,
+    Base64,
+    Count,
+    DurationS,
+    Finite,
+    HostName,
+    Identifier,
+    ImageSeed,
+    IntervalS,
+    LimitS,
+    ModelName,
+    Models,
+    Name,
+    NodeName,
+    PartS,
+    Pixels,
+    Prompt,
+    Sha256,
+    SiteName,
+    Text,
+    Told,
+    Url,
+    Warnings,
+    Whole,
+)
 from broker_config.errors import RequestRefusedError
 
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
-SIZE_MULTIPLE_PX = 8
-MAX_WHOLE = 2**31 - 1  # keeps arithmetic with whole numbers exact; the settings' limits are far lower
-
-
-def _storable(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must not contain NUL bytes")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("must not contain halves of surrogate pairs") from None
-    return text
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
-
-
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise ValueError("must be a finite number")
-    return number
-
-
-def _identifier(text: str) -> str:
-    if not ID.fullmatch(text):
-        raise ValueError("must be 1-128 letters, digits or any of _ . : -, beginning with a letter or digit")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_storable)]
-Prompt = Annotated[Text, AfterValidator(_not_blank)]
-Finite = Annotated[float, AfterValidator(_finite)]
-Seconds = Annotated[Finite, Ge(0)]
-Identifier = Annotated[str, AfterValidator(_identifier)]
-Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(MAX_WHOLE), Field(multiple_of=SIZE_MULTIPLE_PX)]
-Count = Annotated[int, Ge(1), Le(MAX_WHOLE)]
 AttemptKey = tuple[str, int]  # job and number of an attempt
 
 
@@ -108,17 +98,17 @@ class ImageRequest(Message):
         image: PNG or JPEG as base64: the picture to start from (img2img); `strength` says how far to leave it.
     """
 
-    model: Annotated[Text, Len(1, 256)]
+    model: ModelName
     prompt: Prompt
     negative_prompt: Text = ""
     width_px: Pixels
     height_px: Pixels
     num_inference_steps: Count = 8
     guidance_scale: Annotated[Finite, Ge(0), Le(100)] = 2.0
-    n: Count = 1
+    n: Annotated[int, Ge(1), Le(MAX_IMAGES)] = 1
     seed: Annotated[int, Ge(0), Le(2**63 - 1)]
-    adapter: Annotated[Text, Len(1, 128)] | None = None
-    image: str | None = Field(default=None, repr=False)
+    adapter: Name | None = None
+    image: Base64 | None = Field(default=None, repr=False)
     strength: Annotated[Finite, Gt(0), Le(1)] | None = None
 
     @model_validator(mode="after")
@@ -138,9 +128,9 @@ class Submission(Message):
     job: Identifier
     client: Identifier
     request: ImageRequest
-    ingress: Annotated[Text, Len(1, 63)] | None = None
+    ingress: SiteName | None = None
     priority: Priority = Priority.NORMAL
-    deadline_s: Annotated[Finite, Gt(0)] | None = None
+    deadline_s: LimitS | None = None
 
 
 class Assignment(Message):
@@ -148,11 +138,11 @@ class Assignment(Message):
 
     job: Identifier
     attempt: Count
-    node: str
+    node: NodeName
     client: Identifier
     request: ImageRequest
-    limit_s: Annotated[Finite, Gt(0)]
-    ingress: str | None = None
+    limit_s: LimitS
+    ingress: SiteName | None = None
 
 
 class FailureKind(StrEnum):
@@ -171,16 +161,16 @@ class Failure(Message):
     """What went wrong, for a program and for a person."""
 
     kind: FailureKind
-    message: str
+    message: Told
 
 
 class StoredImage(Message):
     """One image: inline as base64 PNG, or lying in the store at `url`."""
 
-    seed: int
-    sha256: str
-    data: str | None = Field(default=None, repr=False)
-    url: str | None = None
+    seed: ImageSeed
+    sha256: Sha256
+    data: Base64 | None = Field(default=None, repr=False)
+    url: Url | None = None
 
     @classmethod
     def inline(cls, png: bytes, seed: int) -> Self:
@@ -192,13 +182,16 @@ class StoredImage(Message):
         return base64.b64decode(self.data or "", validate=True)
 
 
+Images = Annotated[tuple[StoredImage, ...], MaxLen(MAX_IMAGES)]
+
+
 class Timings(Message):
     """Measured parts of one attempt on its node, in seconds of the node's monotonic clock."""
 
-    transfer_in_s: Seconds = 0.0
-    load_s: Seconds = 0.0
-    generation_s: Seconds = 0.0
-    transfer_out_s: Seconds = 0.0
+    transfer_in_s: PartS = 0.0
+    load_s: PartS = 0.0
+    generation_s: PartS = 0.0
+    transfer_out_s: PartS = 0.0
 
 
 class Outcome(Message):
@@ -206,21 +199,21 @@ class Outcome(Message):
 
     job: Identifier
     attempt: Count
-    node: str
+    node: NodeName
     result: Literal["done", "failed", "cancelled", "returned"]
     failure: Failure | None = None
-    images: tuple[StoredImage, ...] = ()
+    images: Images = ()
     timings: Timings = Timings()
-    warnings: tuple[str, ...] = ()
-    resident: tuple[str, ...] = ()
+    warnings: Warnings = ()
+    resident: Models = ()
 
 
 class ModelSpeed(Message):
     """What a worker measured of one model while warming up."""
 
-    load_s: Seconds
-    s_per_unit: Annotated[Finite, Gt(0)]
-    overhead_units: Seconds = 0.0
+    load_s: Annotated[Finite, Ge(0), Le(MAX_LOAD_S)]
+    s_per_unit: Annotated[Finite, Ge(MIN_S_PER_UNIT), Le(MAX_S_PER_UNIT)]
+    overhead_units: Annotated[Finite, Ge(0), Le(MAX_OVERHEAD_UNITS)] = 0.0
 
 
 class NodeReport(Message):
@@ -233,20 +226,20 @@ class NodeReport(Message):
         emulated: free text that says what about this node is emulated; empty on real hardware.
     """
 
-    node: str
-    instance: str
-    hostname: str
+    node: NodeName
+    instance: Identifier
+    hostname: HostName
     state: Literal["ready", "draining", "stopped", "unfit"]
-    reason: str = ""
-    device: str = ""
-    resident: tuple[str, ...] = ()
-    resident_limit: Annotated[int, Ge(1)] = 1
-    models: tuple[str, ...] | None = None
-    speeds: dict[str, ModelSpeed] = {}
-    running: tuple[str, int] | None = None
-    image_step: int = 0
-    emulated: str = ""
-    interval_s: Annotated[Finite, Gt(0)]
+    reason: Told = ""
+    device: Told = ""
+    resident: Models = ()
+    resident_limit: Annotated[int, Ge(1), Le(MAX_MODELS)] = 1
+    models: Models | None = None
+    speeds: Annotated[dict[ModelName, ModelSpeed], MaxLen(MAX_MODELS)] = {}
+    running: tuple[Identifier, Count] | None = None
+    image_step: Whole = 0
+    emulated: Told = ""
+    interval_s: IntervalS
 
 
 class EventKind(StrEnum):
@@ -283,11 +276,11 @@ PROGRESS_EVENTS = frozenset({EventKind.STARTED, EventKind.STEP})  # the two that
 class Delays(Message):
     """Service delay of a finished job, part by part, in seconds."""
 
-    transfer_in_s: float
-    waiting_s: float
-    load_s: float
-    generation_s: float
-    transfer_out_s: float
+    transfer_in_s: DurationS
+    waiting_s: DurationS
+    load_s: DurationS
+    generation_s: DurationS
+    transfer_out_s: DurationS
 
     @property
     def service_delay_s(self) -> float:
@@ -311,20 +304,20 @@ class Event(Message):
     job: Identifier
     kind: EventKind
     state: JobState | None = None
-    attempt: int = 0
-    node: str | None = None
-    step: int | None = None
-    image_steps: int | None = None
-    eta_p50_s: float | None = None
-    eta_p90_s: float | None = None
-    reason: str | None = None
+    attempt: Whole = 0
+    node: NodeName | None = None
+    step: Whole | None = None
+    image_steps: Whole | None = None
+    eta_p50_s: DurationS | None = None
+    eta_p90_s: DurationS | None = None
+    reason: Told | None = None
     failure: Failure | None = None
-    images: tuple[StoredImage, ...] = ()
+    images: Images = ()
     delays: Delays | None = None
-    warnings: tuple[str, ...] = ()
-    model: str | None = None
-    placer: str | None = None
-    policy_version: str | None = None
+    warnings: Warnings = ()
+    model: ModelName | None = None
+    placer: Name | None = None
+    policy_version: Name | None = None
 
 
 def parse_size(size: str) -> tuple[int, int]:

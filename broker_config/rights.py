@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 
+from broker_config.bounds import NODE_NAME
 from broker_config.errors import ConfigurationError
 from broker_config.topology import (
     CONTROL,
@@ -24,7 +25,6 @@ from broker_config.topology import (
     DEAD_QUEUE,
     EVENTS,
     JOBS,
-    NODE_NAME,
     NODES,
     OUTCOMES,
     OUTCOMES_QUEUE,

@@ -17,6 +17,15 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker_config.bounds import (
+    MAX_IMAGES,
+    MAX_INTERVAL_S,
+    MAX_MEGAPIXELS,
+    MAX_MODELS,
+    MAX_PART_S,
+    MAX_PROMPT_CHARACTERS,
+    MAX_WHOLE,
+)
 from broker_config.errors import ConfigurationError, without_password
 from broker_config.sqlite.transport import SCHEME
 
@@ -123,18 +132,24 @@ class Settings(BaseSettings):
     retrain_every_s: Annotated[float, Gt(0), Field(description="how often the Celery beat begins a retraining")] = 600.0
     retrain_seconds: Annotated[float, Gt(0), Field(description="learning time of one round of retraining")] = 240.0
 
-    heartbeat_s: Annotated[float, Gt(0), Field(description="seconds between two reports of a node")] = 2.0
+    heartbeat_s: Annotated[
+        float, Gt(0), Le(MAX_INTERVAL_S), Field(description="seconds between two reports of a node")
+    ] = 2.0
     node_timeout_s: Annotated[float, Gt(0), Field(description="silence after which a node is GONE")] = 15.0
     confirm_timeout_s: Annotated[float, Gt(0), Field(description="how long a publish waits for the broker")] = 10.0
-    attempt_limit_s: Annotated[float, Gt(0), Field(description="longest time one attempt may generate")] = 1200.0
-    grace_s: Annotated[float, Gt(0), Field(description="time a stopping worker gives its running job")] = 30.0
+    attempt_limit_s: Annotated[
+        float, Gt(0), Le(MAX_PART_S), Field(description="longest time one attempt may generate")
+    ] = 1200.0
+    grace_s: Annotated[float, Gt(0), Field(description="time in which a stopping worker or planner ends")] = 30.0
     delivery_limit: Annotated[int, Ge(0), Field(description="redeliveries of one attempt before it is given up")] = 3
 
     default_model: Annotated[str, Field(description="model of a request that names none")] = "tiny"
-    max_prompt_bytes: Annotated[int, Ge(1), Field(description="longest prompt, in UTF-8 bytes")] = 4096
-    max_megapixels: Annotated[float, Gt(0), Field(description="largest image")] = 4.2
-    max_image_steps: Annotated[int, Ge(1), Field(description="most image steps")] = 500
-    max_images: Annotated[int, Ge(1), Field(description="most images of one request")] = 16
+    max_prompt_bytes: Annotated[
+        int, Ge(1), Le(MAX_PROMPT_CHARACTERS), Field(description="longest prompt, in UTF-8 bytes")
+    ] = 4096
+    max_megapixels: Annotated[float, Gt(0), Le(MAX_MEGAPIXELS), Field(description="largest image")] = 4.2
+    max_image_steps: Annotated[int, Ge(1), Le(MAX_WHOLE), Field(description="most image steps")] = 500
+    max_images: Annotated[int, Ge(1), Le(MAX_IMAGES), Field(description="most images of one request")] = 16
     max_waiting: Annotated[int, Ge(1), Field(description="WAITING jobs above which submits are refused")] = 100_000
     max_waiting_per_client: Annotated[
         int, Ge(0), Field(description="WAITING jobs of one client above which its submits are refused; 0: no limit")
@@ -151,7 +166,7 @@ class Settings(BaseSettings):
         str, Field(description="models a node loads at start, comma-separated; more load when asked for")
     ] = "tiny"
     only_these_models: Annotated[bool, Field(description="serve no model but those of LADLE_MODELS")] = False
-    resident_models: Annotated[int, Ge(1), Field(description="models a node keeps in memory")] = 1
+    resident_models: Annotated[int, Ge(1), Le(MAX_MODELS), Field(description="models a node keeps in memory")] = 1
     device: Annotated[str, Field(description="torch device of a node: cpu, cuda:0, mps")] = "cpu"
     dtype: Annotated[
         Literal["auto", "float32", "float16", "bfloat16"],

@@ -21,13 +21,13 @@ node's two queues stay: a worker that may declare nothing must find them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from amqp.exceptions import AccessRefused, NotFound
 from kombu.entity import Exchange, Queue, binding
 
+from broker_config.bounds import NODE_NAME
 from broker_config.errors import ConfigurationError
 
 
@@ -92,7 +92,6 @@ SHARED_QUEUE = _Queue(
 )  # the rival's, in benches
 PLANNER_QUEUES = (PLANNER_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
 
-NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 PLANNER_DELIVERIES = 100  # broker restarts count as well: bad luck alone can reach 20, the default of 4.x
 UNLIMITED_DELIVERIES = 1_000_000  # 3.10 refuses -1
 CLIENT_QUEUE_EXPIRY_S = 600

@@ -23,11 +23,13 @@ from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner
+from planner.turns.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
 MESSAGES_AT_ONCE = 128  # unacknowledged, hence the largest batch: one transaction for all of them
 TICK_S = 1.0
+TURN_BUDGET_S = 20.0  # the largest batch takes a second or two
 
 settings = load_settings_or_exit("ladle planner")
 app = make_app("planner", settings, queues=PLANNER_QUEUES, include=[], prefetch=MESSAGES_AT_ONCE)
@@ -43,7 +45,13 @@ class Running:
         self.ledger.migrate()
         self.store = Store(settings.store, inline_mib=settings.message_limit_mib)
         self.publisher = Publisher(app, confirm_timeout_s=settings.confirm_timeout_s)
-        self.planner = Planner(settings, self.ledger, self.publisher, make_placer(settings))
+        self.planner = Planner(
+            settings,
+            self.ledger,
+            self.publisher,
+            make_placer(settings),
+            watchdog=Watchdog("a turn of the planner", TURN_BUDGET_S),
+        )
 
 
 _running: Running | None = None

@@ -12,8 +12,9 @@ from typing import Literal, TypedDict, Unpack
 
 from pydantic import ValidationError
 
+from broker_config.bounds import ID
 from broker_config.errors import RequestRefusedError
-from broker_config.messages import ID, ImageRequest, Priority, Submission, parse_size
+from broker_config.messages import ImageRequest, Priority, Submission, parse_size
 from broker_config.refusals import check_limits, refusal
 from broker_config.settings import Settings
 

@@ -6,11 +6,14 @@ Times are seconds of the planner's own clock (`Clock`); no time of another machi
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from pydantic import ValidationError
 
 from broker_config.messages import AttemptKey, NodeReport
 from planner.ledger.tables import AttemptState
@@ -20,6 +23,10 @@ from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import NodeView
 from rl_agent.placing.residency import resident_after
 
+logger = logging.getLogger(__name__)
+
+NO_REPORT = {"instance": "unknown", "hostname": "", "state": "ready", "interval_s": 2.0}
+"""What a node is taken to have said where its last report cannot be read."""
 OVERDUE_FACTOR = 3.0  # more than a busy or throttled node usually takes, so that jobs are not moved for nothing
 OVERDUE_SLACK_S = 5.0  # for jobs so short that the factor alone would be less than a heartbeat or two
 
@@ -117,13 +124,17 @@ class LiveNode:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], now: float) -> LiveNode:
-        """Return the node of a ledger row; it gets one whole timeout from `now` to report."""
+        """Return the node of a ledger row; it gets one whole timeout from `now` to report.
+
+        What a ledger holds that no report may say any more is left out, and said so in the log: the node's next report
+        replaces it.
+        """
         return cls(
             name=row["name"],
             state=NodeState(row["state"]),
             draining=row["draining"],
             seen_at=now,
-            report=NodeReport(**row["report"]),
+            report=_report_of(row["name"], row["report"]),
             drift_alarms=row["drift"],
         )
 
@@ -215,6 +226,16 @@ class LiveNode:
             models=None if self.report.models is None else frozenset(self.report.models),
             accepts_jobs=self.accepts_jobs,
         )
+
+
+def _report_of(name: str, report: Mapping[str, Any]) -> NodeReport:
+    try:
+        return NodeReport(**report)
+    except ValidationError as exc:
+        faults = {str(error["loc"][0]) for error in exc.errors()}
+        logger.warning("node %s: its last report is out of range and repaired: %s", name, ", ".join(sorted(faults)))
+        said = {field: value for field, value in report.items() if field in NodeReport.model_fields.keys() - faults}
+        return NodeReport(**{**NO_REPORT, **said, "node": name})
 
 
 @dataclass(kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
+from broker_config.bounds import MAX_DURATION_S
 from broker_config.messages import Delays, Outcome, StoredImage
 from planner.state.cluster import LiveAttempt
 
@@ -46,7 +47,7 @@ class Drawing:
             policy_version=attempt.policy_version,
             sent=outcome.images,
             stored=stored,
-            delays=Delays(waiting_s=max(elapsed_s - on_node_s, 0.0), **timings.model_dump()),
+            delays=Delays(waiting_s=min(max(elapsed_s - on_node_s, 0.0), MAX_DURATION_S), **timings.model_dump()),
             warnings=outcome.warnings,
         )
 

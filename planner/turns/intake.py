@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from broker_config.bounds import ID
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import (
-    ID,
     Delays,
     Event,
     EventKind,

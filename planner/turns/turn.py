@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from broker_config.bounds import MAX_DURATION_S
 from broker_config.calls import Generate, Tell, Withdraw
 from broker_config.messages import Assignment, AttemptKey, Delays, Event, EventKind, Failure
 from broker_config.publisher import Post
@@ -151,8 +152,8 @@ class Turn:
             state=job.state,
             attempt=job.attempts,
             node=job.node,
-            eta_p50_s=None if eta is None else round(eta.p50_s, 3),
-            eta_p90_s=None if eta is None else round(eta.p90_s, 3),
+            eta_p50_s=None if eta is None else round(min(eta.p50_s, MAX_DURATION_S), 3),
+            eta_p90_s=None if eta is None else round(min(eta.p90_s, MAX_DURATION_S), 3),
             **more,
         )
         for client in (job.client, *job.listeners) if only is None else (only,):

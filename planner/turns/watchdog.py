@@ -16,7 +16,7 @@ LOOK_EVERY_S = 1.0
 
 
 class Watchdog:
-    """Watches one piece of work at a time, over and over; its thread starts with the first.
+    """Watches one piece of work at a time, over and over, from a thread of its own that starts with the first.
 
     Args:
         what: is watched, for the log.
@@ -26,7 +26,8 @@ class Watchdog:
     def __init__(self, what: str, budget_s: float) -> None:
         self._what = what
         self._budget_s = budget_s
-        self._running: tuple[int, float] | None = None  # thread and when it began
+        self._running: tuple[int, float] | None = None  # thread, and when it began
+        self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextmanager
@@ -44,10 +45,13 @@ class Watchdog:
         finally:
             self._running = None
 
+    def end(self) -> None:
+        """Watch no more."""
+        self._ended.set()
+
     def _look(self) -> None:
-        said: tuple[float, int] = 0.0, 0
-        while True:
-            time.sleep(min(LOOK_EVERY_S, self._budget_s))
+        said: tuple[float, int] | None = None
+        while not self._ended.wait(min(LOOK_EVERY_S, self._budget_s)):
             running = self._running
             if running is None:
                 continue

@@ -7,6 +7,7 @@ other nodes with that model, other models on that node. Left out: links (`observ
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
@@ -26,6 +29,13 @@ BORROWED_LOG_STD = 0.4  # a factor of 1.5 either way: kin tell more than a prior
 NORMAL_P90 = 1.2816  # 90th percentile of the standard normal distribution
 TYPICAL_FORGETTING = 0.02  # a mean over about the last 50 jobs, so that one odd job does not change the scale of time
 MIN_STD_LOG = 0.05  # otherwise equal measurements would make every later one a surprise
+# What no hardware can do, or is no measurement any more; broker_config.bounds lets nodes report no more than this.
+MIN_MEASURED = 1e-12  # s: below any clock's resolution
+MIN_S_PER_UNIT = 1e-9  # s for a megapixel step: a no-op engine takes microseconds
+MAX_S_PER_UNIT = 1e6  # 11 days for a megapixel step
+MAX_LOAD_S = 1e5
+MAX_OVERHEAD_UNITS = 1e6  # hundreds of the largest jobs
+MAX_STD_LOG = 40.0  # a factor of 1e17 either way: more than the range of speeds
 FIRST_STD_LOG = 0.1  # after one measurement, until the second tells how much they differ
 
 
@@ -65,6 +75,11 @@ class RunningLogMean:
         """Return the estimate itself, in the quantity's own unit."""
         return math.exp(self.mean_log)
 
+    def is_between(self, low: float, high: float) -> bool:
+        """Return whether the estimate lies in this range, with a spread that is less than the whole range of floats."""
+        log_low, log_high = (math.log(max(bound, MIN_MEASURED)) for bound in (low, high))
+        return log_low <= self.mean_log <= log_high and 0.0 <= self.std_log <= MAX_STD_LOG and self.count >= 0
+
 
 @dataclass(kw_only=True)
 class ModelEstimate:
@@ -78,6 +93,15 @@ class ModelEstimate:
     s_per_unit: RunningLogMean
     load_s: RunningLogMean
     overhead_units: float = PRIOR_OVERHEAD_UNITS
+
+    @property
+    def is_plausible(self) -> bool:
+        """True when hardware can be like that, so that nothing computed from it overflows."""
+        return (
+            self.s_per_unit.is_between(MIN_S_PER_UNIT, MAX_S_PER_UNIT)
+            and self.load_s.is_between(0.0, MAX_LOAD_S)
+            and 0.0 <= self.overhead_units <= MAX_OVERHEAD_UNITS
+        )
 
     def generation_s(self, units: float) -> float:
         """Return predicted median seconds of generation for `units` megapixel steps."""
@@ -162,13 +186,13 @@ class Estimates:
         """Take what a worker measured when it started, as the first observation of that node and model."""
         estimate = self._measured(node, model)
         if estimate.s_per_unit.count == 0:
-            estimate.overhead_units = overhead_units
-            estimate.s_per_unit.observe(max(s_per_unit, 1e-9))
-        if load_s > 0.0:
-            estimate.load_s.observe(load_s)
+            if 0.0 <= overhead_units <= MAX_OVERHEAD_UNITS:
+                estimate.overhead_units = overhead_units
+            self._learn_speed(estimate, max(s_per_unit, MIN_S_PER_UNIT), node)
+        self._learn_load(estimate, load_s, node)
 
     def observe_outcome(self, node: str, model: str, *, units: float, generation_s: float, load_s: float) -> None:
-        """Learn from one finished attempt.
+        """Learn from one finished attempt; what no hardware can do is an outlier, and is not learned from.
 
         Args:
             node: where it ran.
@@ -178,10 +202,24 @@ class Estimates:
             load_s: measured seconds of loading the model; 0 when it was resident.
         """
         estimate = self._measured(node, model)
-        if generation_s > 0.0:
-            estimate.s_per_unit.observe(generation_s / max(units + estimate.overhead_units, 1e-9))
+        rate = generation_s / max(units + estimate.overhead_units, 1e-9)
+        if generation_s > 0.0 and self._learn_speed(estimate, rate, node):
             self.typical_generation.observe(generation_s)
-        if load_s > 0.0:
+        self._learn_load(estimate, load_s, node)
+
+    @staticmethod
+    def _learn_speed(estimate: ModelEstimate, s_per_unit: float, node: str) -> bool:
+        if not MIN_S_PER_UNIT <= s_per_unit <= MAX_S_PER_UNIT:
+            logger.warning("not learned from node %s: %g s for a megapixel step", node, s_per_unit)
+            return False
+        estimate.s_per_unit.observe(s_per_unit)
+        return True
+
+    @staticmethod
+    def _learn_load(estimate: ModelEstimate, load_s: float, node: str) -> None:
+        if load_s > MAX_LOAD_S:
+            logger.warning("not learned from node %s: %g s to load a model", node, load_s)
+        elif load_s > 0.0:
             estimate.load_s.observe(load_s)
 
     def fleet_generation_s(self, model: str, units: float) -> float:

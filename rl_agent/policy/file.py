@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as dump_tensors
 
-from broker_config.messages import ID
+from broker_config.bounds import ID
 from rl_agent.errors import PolicyFileError
 from rl_agent.ladts.numpy_chain import NodeDenoiserWeights
 from rl_agent.placing.observation import OBSERVATION_VERSION

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -69,3 +70,30 @@ def test_a_warm_up_counts_once_and_outcomes_take_over():
     estimate = estimates.of("a", "m")
     assert estimate.generation_s(10.0) == pytest.approx(6.0)
     assert estimate.load_s.count == 2
+
+
+@pytest.mark.parametrize("measured", [{"generation_s": 1e40}, {"load_s": 1e308}, {"generation_s": math.inf}])
+def test_what_no_hardware_can_do_is_not_learned_and_said_so(measured, caplog):
+    estimates = Estimates()
+    estimates.observe_outcome("a", "m", units=1.0, generation_s=2.0, load_s=3.0)
+    before = estimates.of("a", "m").s_per_unit.median, estimates.of("a", "m").load_s.median
+    estimates.observe_outcome("a", "m", **{"units": 1.0, "generation_s": 0.0, "load_s": 0.0, **measured})
+    assert (estimates.of("a", "m").s_per_unit.median, estimates.of("a", "m").load_s.median) == before
+    assert "not learned from node a" in caplog.text
+
+
+def test_an_estimate_is_plausible_until_it_could_overflow():
+    estimates = Estimates()
+    estimates.observe_outcome("a", "m", units=1.0, generation_s=2.0, load_s=3.0)
+    estimate = estimates.of("a", "m")
+    assert estimate.is_plausible
+    for change in (
+        {"mean_log": 1e300},
+        {"mean_log": math.nan},
+        {"std_log": math.inf},
+        {"std_log": -1.0},
+        {"count": -1},
+    ):
+        assert not replace(estimate, s_per_unit=replace(estimate.s_per_unit, **change)).is_plausible
+        assert not replace(estimate, load_s=replace(estimate.load_s, **change)).is_plausible
+    assert not replace(estimate, overhead_units=math.nan).is_plausible

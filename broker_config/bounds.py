@@ -1,0 +1,107 @@
+"""The types of the fields of messages: every number has a range, every text and list a length, each with its reason.
+
+What a field may hold is decided here and nowhere else, so that no well-formed message can overflow what is computed
+from it later. Numbers are finite. Texts can be stored: no NUL, which PostgreSQL refuses, and no halves of surrogate
+pairs, which cannot be encoded. Free text that only people read (reasons, warnings) is cut and cleaned instead of
+refused, because losing an outcome over its wording would be worse.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from pydantic import AfterValidator, BeforeValidator, Field
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")  # dots would be read as levels of a routing key
+SIZE_MULTIPLE_PX = 8
+
+MAX_WHOLE = 2**31 - 1  # keeps arithmetic with whole numbers exact; the settings' limits are far lower
+MAX_SEED = 2**64 - 1  # of a single image: request seed (63 bits) plus its place among n
+MAX_PROMPT_CHARACTERS = 2**20  # the settings' limit is far lower; this one keeps a message readable at all
+MAX_DATA_CHARACTERS = 2**24  # base64 of an image; twice the 8 MiB that a consumer takes as a body
+MAX_URL_CHARACTERS = 2048  # what browsers and object stores take
+MAX_MODEL_CHARACTERS = 256  # a hub id or a path
+MAX_NAME_CHARACTERS = 128  # adapters, placers, versions; also in file names, which end at 255 bytes
+MAX_HOST_CHARACTERS = 255  # of a DNS name
+MAX_TOLD_CHARACTERS = 2000  # what somebody will read of a reason; the rest is in the log of who wrote it
+MAX_MODELS = 1000  # a node lists what it serves in every heartbeat
+MAX_WARNINGS = 100  # of one outcome
+MAX_IMAGES = 1024  # of one request; the settings' limit is far lower
+MAX_MEGAPIXELS = 1e6  # a million by a million pixels: no model draws it, and work in units stays finite
+MAX_PART_S = 30 * 86400.0  # no part of one attempt takes a month
+MAX_DURATION_S = 1e10  # 300 years: a job may wait for long, and a clock may once have been wrong
+MAX_LOAD_S = 1e5  # a day to load a model
+MIN_S_PER_UNIT = 1e-9  # seconds for a megapixel step: a no-op engine takes microseconds
+MAX_S_PER_UNIT = 1e6  # 11 days for a megapixel step
+MAX_OVERHEAD_UNITS = 1e6  # megapixel steps' worth of encoding and decoding: hundreds of the largest jobs
+MAX_INTERVAL_S = 86400.0  # a node that reports less than daily is gone
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL bytes")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain halves of surrogate pairs") from None
+    return text
+
+
+def _cut(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    return text[:MAX_TOLD_CHARACTERS].encode(errors="replace").decode().replace("\x00", "?")
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    return number
+
+
+def _identifier(text: str) -> str:
+    if not ID.fullmatch(text):
+        raise ValueError("must be 1-128 letters, digits or any of _ . : -, beginning with a letter or digit")
+    return text
+
+
+def _node_name(text: str) -> str:
+    if not NODE_NAME.fullmatch(text):
+        raise ValueError("must be 1-63 of a-z, 0-9, '-' and '_', beginning and ending with a letter or digit")
+    return text
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+PartS = Annotated[Finite, Ge(0), Le(MAX_PART_S)]
+DurationS = Annotated[Finite, Ge(0), Le(MAX_DURATION_S)]
+LimitS = Annotated[Finite, Gt(0), Le(MAX_DURATION_S)]
+IntervalS = Annotated[Finite, Gt(0), Le(MAX_INTERVAL_S)]
+Count = Annotated[int, Ge(1), Le(MAX_WHOLE)]
+Whole = Annotated[int, Ge(0), Le(MAX_WHOLE)]
+ImageSeed = Annotated[int, Ge(0), Le(MAX_SEED)]
+Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(MAX_WHOLE), Field(multiple_of=SIZE_MULTIPLE_PX)]
+
+Identifier = Annotated[str, MaxLen(128), AfterValidator(_identifier)]
+NodeName = Annotated[str, MaxLen(63), AfterValidator(_node_name)]
+ModelName = Annotated[str, MinLen(1), MaxLen(MAX_MODEL_CHARACTERS), AfterValidator(_storable)]
+Name = Annotated[str, MinLen(1), MaxLen(MAX_NAME_CHARACTERS), AfterValidator(_storable)]
+SiteName = Annotated[str, MinLen(1), MaxLen(63), AfterValidator(_storable)]
+HostName = Annotated[str, MaxLen(MAX_HOST_CHARACTERS), AfterValidator(_storable)]
+Url = Annotated[str, MaxLen(MAX_URL_CHARACTERS), AfterValidator(_storable)]
+Base64 = Annotated[str, MaxLen(MAX_DATA_CHARACTERS), AfterValidator(_storable)]
+Sha256 = Annotated[str, MaxLen(64), AfterValidator(_storable)]
+Text = Annotated[str, MaxLen(MAX_PROMPT_CHARACTERS), AfterValidator(_storable)]
+Prompt = Annotated[Text, AfterValidator(_not_blank)]
+Told = Annotated[str, MaxLen(MAX_TOLD_CHARACTERS), BeforeValidator(_cut)]
+Models = Annotated[tuple[ModelName, ...], MaxLen(MAX_MODELS)]
+Warnings = Annotated[tuple[Told, ...], MaxLen(MAX_WARNINGS)]
