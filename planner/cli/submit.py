@@ -84,11 +84,8 @@ def command(
                 f"\nThe job goes on; `ladle jobs {handle.job}` shows it, `ladle cancel {handle.job}` ends it."
             )
             return
-    try:
-        _write(result, out or Path(f"{result.job}.png"))
-    except OSError as exc:
-        reason = f"{exc}: `ladle jobs {result.job}` says where the image lies"
-        raise LadleError(f"job {result.job} is done, but its image cannot be had here: {reason}") from exc
+    _write(result, out or Path(f"{result.job}.png"))
+    _report(result)
 
 
 def _check_out(out: Path) -> None:
@@ -136,10 +133,18 @@ def describe(event: Event) -> str:
 
 
 def _write(result: Result, out: Path) -> None:
-    for index, image in enumerate(result.images):
-        path = out if len(result.images) == 1 else out.with_stem(f"{out.stem}-{index}")
-        image.save(path)
-        console.print(plain(f"{path}  seed {image.seed}"))
+    try:
+        for index, image in enumerate(result.images):
+            path = out if len(result.images) == 1 else out.with_stem(f"{out.stem}-{index}")
+            image.save(path)
+            console.print(plain(f"{path}  seed {image.seed}"))
+    except OSError as exc:
+        reason = f"{exc}: `ladle jobs {result.job}` says where the image lies"
+        raise LadleError(f"job {result.job} is done, but its image cannot be had here: {reason}") from exc
+
+
+def _report(result: Result) -> None:
+    """Print where the images come from and what took how long."""
     delays = result.delays
     console.print(
         plain(

@@ -272,9 +272,8 @@ class _Listener(ConsumerMixin):
             return
         node = node_of_progress(message.delivery_info["routing_key"])
         if node is not None and any(e.node != node or e.kind not in PROGRESS_EVENTS for e in events):
-            logger.warning(
-                "ignored events that node %s may not send", node
-            )  # that a job is done, only the planner says
+            # A node reports progress of its own jobs; that a job is done, only the planner says.
+            logger.warning("ignored events that node %s may not send", node)
             return
         self._on_events(events)
 

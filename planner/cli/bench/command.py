@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from broker_config.settings import PLACERS, load_settings, placer_names
+from broker_config.settings import PLACERS, Settings, load_settings, placer_names
 from planner.cli.bench.load import EmulatedNode, arrivals, emulated_nodes
 from planner.cli.bench.run import Measured, run
 from planner.cli.terminal import plain
@@ -61,13 +61,7 @@ def command(
     from matplotlib.figure import Figure  # asked for before the long work, not after it
 
     settings = load_settings().with_changes(time_scale=time_scale, node_timeout_s=60)
-    known = (RIVAL, *placer_names())
-    chosen = known if "all" in placers else placers
-    for placer in chosen:
-        if placer not in known and ":" not in placer:
-            raise click.BadParameter(f"{placer!r} is none of {', '.join(known)}", param_hint="--placer")
-        if placer != RIVAL:
-            check_placer(settings.with_changes(placer=placer))
+    chosen = _checked(placers, settings)
     fleet = emulated_nodes(nodes)
     load_of_jobs = arrivals(fleet, jobs, load, seed)
     measured: dict[str, list[Measured]] = {}
@@ -86,6 +80,23 @@ def command(
     _draw(figure, measured, fleet, title)
     figure.savefig(out, dpi=130)
     console.print(plain(f"Drawn: {out}"))
+
+
+def _checked(placers: Sequence[str], settings: Settings) -> Sequence[str]:
+    """Return the placers to compare, so that a wrong one is refused before any of them runs.
+
+    Raises:
+        click.BadParameter: one is unknown.
+        ConfigurationError: one cannot be made.
+    """
+    known = (RIVAL, *placer_names())
+    chosen = known if "all" in placers else placers
+    for placer in chosen:
+        if placer not in known and ":" not in placer:
+            raise click.BadParameter(f"{placer!r} is none of {', '.join(known)}", param_hint="--placer")
+        if placer != RIVAL:
+            check_placer(settings.with_changes(placer=placer))
+    return chosen
 
 
 def _table(measured: Mapping[str, Sequence[Measured]], title: str) -> Table:
