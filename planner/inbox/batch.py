@@ -86,25 +86,22 @@ class BatchTask(Task):
                     delivery.ack()
                 return
 
-    def _run_or_bury(self, deliveries: Sequence[Delivery]) -> None:
+    def _run_or_bury(self, deliveries: Sequence[Delivery], tries: int = MAX_TRIES) -> None:
         """Run all of them; when that fails run each half, until the culprit stands alone and is buried."""
-        for tries_left in reversed(range(MAX_TRIES if len(deliveries) == 1 else 1)):
-            try:
-                self.run([delivery.kwargs for delivery in deliveries])
-                return
-            except OUTAGES:
-                raise
-            except PlacingFailedError:  # no message's fault: what was placed badly waits, see `Planner.turn`
-                self._run_or_bury(deliveries)
-                return
-            except Exception as exc:  # the outermost loop: whatever a message does, the planner lives
-                if tries_left:
-                    continue
-                if len(deliveries) > 1:
-                    half = len(deliveries) // 2
-                    self._run_or_bury(deliveries[:half])
-                    self._run_or_bury(deliveries[half:])
-                    return
+        try:
+            self.run([delivery.kwargs for delivery in deliveries])
+        except OUTAGES:
+            raise
+        except PlacingFailedError:  # no message is to blame; the same turn taken again places nothing
+            self._run_or_bury(deliveries, tries)
+        except Exception as exc:  # the outermost loop: whatever a message does, the planner lives
+            if len(deliveries) > 1:
+                half = len(deliveries) // 2
+                self._run_or_bury(deliveries[:half])
+                self._run_or_bury(deliveries[half:])
+            elif tries > 1:
+                self._run_or_bury(deliveries, tries - 1)
+            else:
                 logger.exception("%s failed", self.name)
                 reason = traceback.format_exception_only(exc)[-1].strip()
                 type(self).bury(deliveries[0].letter(f"{self.name} failed: {reason}"))
