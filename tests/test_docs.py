@@ -120,9 +120,17 @@ def test_each_command_exists(page: str) -> None:
 
 @each_page
 def test_each_link_within_the_repository_leads_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", PAGES[page]):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", PAGES[page]):
         if "://" not in target:
-            assert (ROOT / page).parent.joinpath(target).exists(), target
+            there = (ROOT / page).parent.joinpath(target).resolve() if target else ROOT / page
+            assert there.exists(), target
+            assert not anchor or anchor in anchors(there.read_text()), f"{target}#{anchor}"
+
+
+def anchors(page: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def prose(source: str) -> str:
