@@ -1,8 +1,8 @@
 """Pytest plugin: which test shows which row of docs/faults.md. `pytest --faults` runs those and prints a line per row.
 
 A test says `@pytest.mark.fault(7)`: its transport is that of its broker parameter ("embedded" or "sqlite" is B,
-"rabbitmq" is R). Without such a parameter it names the transport: `@pytest.mark.fault(12, "R")`. One that takes long is
-marked `slow_fault` as well: `make test` leaves it out, `make faults` does not.
+"rabbitmq" or "postgresql" is R). Without such a parameter it names the transport: `@pytest.mark.fault(12, "R")`. One
+that takes long is marked `slow_fault` as well: `make test` leaves it out, `make faults` does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 HEADING = re.compile(r"^### (\d+)\. (.+) \(([BR]|B R)\)$")
 TEST = re.compile(r"^- `(tests/[^`]+)`")
-TRANSPORT_OF_PARAMETER = {"embedded": "B", "sqlite": "B", "rabbitmq": "R"}
+TRANSPORT_OF_PARAMETER = {"embedded": "B", "sqlite": "B", "rabbitmq": "R", "postgresql": "R"}
 
 
 @dataclass(frozen=True)

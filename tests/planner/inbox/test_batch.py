@@ -78,6 +78,7 @@ def test_a_planner_that_stops_during_an_outage_gives_the_messages_back(task, mes
     assert (messages.acked, messages.requeued) == ([], [0, 1])
 
 
+@pytest.mark.fault(42, "B")
 def test_a_message_that_fails_alone_is_buried_with_the_reason_and_the_others_run(task, messages):
     task.run_deliveries([messages.make(n) for n in (1, -2, 3)])
     assert task.log == [("submit", [1]), ("submit", [3])]
@@ -85,6 +86,7 @@ def test_a_message_that_fails_alone_is_buried_with_the_reason_and_the_others_run
     assert sorted(messages.acked) == [-2, 1, 3]
 
 
+@pytest.mark.fault(42, "B")
 def test_a_culprit_among_many_is_found_by_halves(task, messages):
     task.run_deliveries([messages.make(n) for n in (*range(1, 60), -60, *range(61, 129))])
     assert [letter[0] for letter in messages.buried] == [-60]
@@ -92,6 +94,7 @@ def test_a_culprit_among_many_is_found_by_halves(task, messages):
     assert len(task.log) <= 7  # of 128: the halves that went well
 
 
+@pytest.mark.fault(42, "B")
 def test_messages_are_not_buried_for_what_placing_does(task, messages):
     failures = [PlacingFailedError("odd")]
     run = task.run

@@ -127,6 +127,7 @@ def test_a_locked_file_is_waited_for(tmp_path):
     ledger.close()
 
 
+@pytest.mark.fault(42)
 def test_a_statement_that_is_too_large_is_no_outage_though_the_driver_calls_it_operational(ledger):
     ids = [f"job-{number}" for number in range(300_000)]
     with pytest.raises(DBAPIError), ledger.transaction() as connection:

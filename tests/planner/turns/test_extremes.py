@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from planner_world import World
@@ -66,6 +67,7 @@ def a_fresh_job_is_done(world, name):
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.fault(41, "B")
 @FEW
 @given(REPORT)
 @example({"resident_limit": 2**63})
@@ -82,6 +84,7 @@ def test_no_heartbeat_keeps_others_from_their_images(report):
     assert a_fresh_job_is_done(world, "after-the-restart")
 
 
+@pytest.mark.fault(41, "B")
 @FEW
 @given(OUTCOME)
 @example({"timings": {"generation_s": 1e40}})
@@ -99,6 +102,7 @@ def test_no_outcome_keeps_others_from_their_images(outcome):
     assert a_fresh_job_is_done(world, "after-the-restart")
 
 
+@pytest.mark.fault(41, "B")
 @FEW
 @given(REQUEST)
 @example({"n": 10**400, "width_px": 2**31 - 8, "height_px": 2**31 - 8})
@@ -109,6 +113,7 @@ def test_no_request_keeps_others_from_their_images(request):
     assert a_fresh_job_is_done(world, "fresh")
 
 
+@pytest.mark.fault(41, "B")
 def test_what_an_older_ledger_holds_out_of_range_is_repaired_at_the_start(caplog):
     # Given a ledger with what an older Ladle accepted
     world = World()

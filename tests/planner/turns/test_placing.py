@@ -123,6 +123,7 @@ def out_of_range(placement):
     return placement
 
 
+@pytest.mark.fault(42, "B")
 @pytest.mark.parametrize("answer", [fail, out_of_range, lambda p: replace(p, node=p.node[:0]), lambda p: None])
 def test_a_placer_that_fails_is_replaced_by_earliest_completion_and_said_so(answer, caplog):
     world = World(Broken(answer))
@@ -132,6 +133,7 @@ def test_a_placer_that_fails_is_replaced_by_earliest_completion_and_said_so(answ
     assert "placer broken failed; earliest-completion places instead" in caplog.text
 
 
+@pytest.mark.fault(42, "B")
 def test_while_nothing_can_be_placed_messages_are_taken_and_later_all_is_placed(world, monkeypatch):
     # Given a state in which placing fails
     world.up("a")
