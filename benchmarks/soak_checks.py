@@ -18,7 +18,7 @@ from broker_config.settings import Settings
 from planner.cli.processes import Service
 from planner.ledger.ledger import Ledger
 from planner.ledger.tables import AttemptRow, JobRow
-from planner.turns.core import PLACEMENTS_PER_FAILURE
+from planner.turns.book import MAX_PLACEMENTS_PER_FAILURE
 
 STATE_OF_ANSWER = {
     "DONE": JobState.DONE,
@@ -56,7 +56,7 @@ def _wrong_with(row: JobRow, results: list[str | None], answer: str | None, sett
         f"its client heard {answer}, and it is {row.state}": STATE_OF_ANSWER.get(str(answer)) != row.state,
         f"{results.count('done')} attempts are done, and it is {row.state}": results.count("done") != is_done,
         "an attempt is open": None in results,
-        f"{len(results)} attempts": not is_done <= len(results) <= settings.max_attempts * PLACEMENTS_PER_FAILURE,
+        f"{len(results)} attempts": not is_done <= len(results) <= settings.max_attempts * MAX_PLACEMENTS_PER_FAILURE,
         f"{len(row.images or [])} images": len(row.images or []) != is_done,
         f"{len(files)} files": len(files) > 1 or len(files) < is_done,
     }

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from source_tree import PACKAGES, ROOT, circle, imported_names, imports, modules, rooms
+from source_tree import PACKAGES, ROOT, circle, dotted, imported_names, imports, modules, rooms
 
 ALLOWED = {
     "broker_config": set(),
@@ -84,6 +84,32 @@ def test_a_package_says_what_it_is_and_sorts_what_it_exports(path):
     ]
     for names in exports:
         assert names == sorted(names)
+
+
+def test_each_name_that_a_benchmark_imports_from_us_exists():
+    """Nobody runs them at every change, and mypy does not read them."""
+    defined = {dotted(path): names_in(tree) for path, tree in MODULES.items()}
+    missing = {
+        f"{path}: {name}"
+        for path, tree in modules("benchmarks").items()
+        for name in imported_names(tree)
+        if name.split(".")[0] in ALLOWED and name not in defined
+        if name.rpartition(".")[2] not in defined.get(name.rpartition(".")[0], set())
+    }
+    assert missing == set()
+
+
+def names_in(tree):
+    """Names that a module binds at its top level."""
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        else:
+            names |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    return names
 
 
 def test_there_is_no_module_without_a_noun():
