@@ -14,6 +14,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from broker_config.app import make_app
 from broker_config.calls import Cancel, Drain, Reconcile, Record, RecordDeadLetter, Remove, Report, Submit
 from broker_config.errors import LadleError
+from broker_config.log_records import make_log_unforgeable
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import PLANNER_QUEUES
@@ -31,6 +32,7 @@ MESSAGES_AT_ONCE = 128  # unacknowledged, hence the largest batch: one transacti
 TICK_S = 1.0
 TURN_BUDGET_S = 20.0  # the largest batch takes a second or two
 
+make_log_unforgeable()
 settings = load_settings_or_exit("ladle planner")
 app = make_app("planner", settings, queues=PLANNER_QUEUES, include=[], prefetch=MESSAGES_AT_ONCE)
 app.conf.worker_pool = "threads"

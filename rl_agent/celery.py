@@ -17,6 +17,7 @@ from celery.signals import beat_embedded_init, worker_init, worker_shutting_down
 from broker_config.app import make_app
 from broker_config.calls import Retrain
 from broker_config.errors import LadleError
+from broker_config.log_records import make_log_unforgeable
 from broker_config.settings import load_settings
 from broker_config.topology import TRAIN_QUEUE
 from rl_agent.errors import RetrainingError
@@ -28,6 +29,7 @@ ORPHAN_CHECK_S = 0.5
 """How long a beat may outlive its worker; the next worker starts a beat of its own."""
 
 _stopping = threading.Event()
+make_log_unforgeable()
 settings = load_settings()
 app = make_app("rl_agent", settings, queues=[TRAIN_QUEUE], include=[])
 app.conf.worker_pool = "threads"

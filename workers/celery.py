@@ -17,6 +17,7 @@ from broker_config.app import make_app
 from broker_config.broker_errors import HOPELESS, broker_error
 from broker_config.calls import Generate, Withdraw
 from broker_config.errors import BrokerUnavailableError, ConfigurationError, LadleError
+from broker_config.log_records import make_log_unforgeable
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import control_queue, node_key, node_queue
 from workers.assembly import make_node
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SAME_NAME_WAIT_S = 3.0
 
+make_log_unforgeable()
 settings = load_settings_or_exit("ladle worker")
 app = make_app("workers", settings, queues=[], include=[])
 app.conf.worker_pool = "threads"

@@ -12,12 +12,14 @@ from celery.signals import worker_init
 
 from broker_config.app import make_app
 from broker_config.calls import GenerateShared
+from broker_config.log_records import make_log_unforgeable
 from broker_config.messages import Assignment
 from broker_config.settings import load_settings
 from broker_config.topology import SHARED_QUEUE
 from workers.assembly import make_node
 from workers.node import NodeWorker
 
+make_log_unforgeable()
 settings = load_settings()
 app = make_app("shared_queue", settings, queues=[SHARED_QUEUE], include=[])
 app.conf.worker_pool = "threads"

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from broker_config.errors import LadleError
-from planner.foreign_text import visible
+from broker_config.foreign_text import visible
+from broker_config.log_records import make_log_unforgeable
 
 OWN_COMMANDS = {
     "bench": "planner.cli.bench.command:command",
@@ -117,6 +118,7 @@ def main(verbose: bool) -> None:
 
     Settings are LADLE_* variables; docs/operations.md lists them.
     """
+    make_log_unforgeable()
     level = logging.INFO if verbose else logging.WARNING
     handler = RichHandler(console=Console(stderr=True), show_path=False)
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker_config.errors import LadleError
+from broker_config.foreign_text import visible
 from broker_config.messages import Event, EventKind
 from planner.cli.terminal import plain
 from planner.client.base import ANSWER_TIMEOUT_S
@@ -19,7 +20,6 @@ from planner.client.client import Client, JobHandle
 from planner.client.request import JobFields
 from planner.client.result import Result
 from planner.errors import PlannerSilentError
-from planner.foreign_text import visible
 
 console = Console()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from planner.foreign_text import visible
+from broker_config.foreign_text import visible
 
 
 def plain(text: str, style: str = "") -> Text:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker_config.calls import Record, RecordDeadLetter, attempt_in, jobs_named_in
+from broker_config.foreign_text import visible
 from broker_config.publisher import Post
 from broker_config.topology import (
     DEAD_QUEUE,
@@ -23,7 +24,6 @@ from broker_config.topology import (
     node_key,
 )
 from planner.errors import DeadLetterError
-from planner.foreign_text import visible
 from planner.ledger.ledger import LedgerRow
 
 BROKERS_OWN_HEADERS = "x-"  # prefix of what a broker adds: deaths and delivery counts

@@ -61,4 +61,9 @@ class Watchdog:
                 said = began, times
                 frame = sys._current_frames().get(thread)
                 stack = "".join(traceback.format_stack(frame)) if frame else "(its thread has ended)"
-                logger.error("%s has taken %g s so far; it stands here:\n%s", self._what, times * self._budget_s, stack)
+                self._say(times * self._budget_s, stack)
+
+    def _say(self, taken_s: float, stack: str) -> None:
+        """Log it as `logger.error(..., stack_info=True)` does, which knows no stack but its own thread's."""
+        message, values = "%s has taken %g s so far; it stands here:", (self._what, taken_s)
+        logger.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, message, values, None, sinfo=stack))

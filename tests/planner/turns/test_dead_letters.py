@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_config.calls import RecordDeadLetter
+from broker_config.foreign_text import visible
 from planner.errors import DeadLetterError
-from planner.foreign_text import visible
 from planner.turns.dead_letters import body_text, jobs_of, letter_of_outcome, letter_row, post_of, queue_of
 
 
