@@ -245,6 +245,11 @@ class Cluster:
     nodes: dict[str, LiveNode] = field(default_factory=dict)
     estimates: Estimates = field(default_factory=Estimates)
 
+    def forgive_silence(self, now: float) -> None:
+        """Let every node's silence, and its idling before an attempt, begin `now`."""
+        for node in self.nodes.values():
+            node.seen_at, node.idle_at = now, (None, now)
+
     def ready(self) -> list[LiveNode]:
         """Return the nodes a placer may choose, by name."""
         return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]

@@ -33,6 +33,8 @@ from rl_agent.placing.placer import Placer
 logger = logging.getLogger(__name__)
 
 PLACING_PAUSE_S = 5.0
+AWAY_S = 5.0  # several ticks: a busy machine may leave one or two out
+CATCH_UP_S = 5.0  # enough to read thousands of messages
 SILENT_RIVAL_S = 5.0  # several ticks: the current planner may be slow, but is not dead
 
 
@@ -69,6 +71,8 @@ class Planner:
         self._lock = threading.RLock()
         self._is_current = False
         self._no_placing_before = 0.0
+        self._ticked_at = self.clock.now()
+        self._judges_from = 0.0
         self._watchdog = watchdog
         self._rival: tuple[tuple[str, int] | None, float] = (None, 0.0)
 
@@ -85,6 +89,24 @@ class Planner:
         if self._rival[0] != pulse:
             self._rival = pulse, now
         return now - self._rival[1] < SILENT_RIVAL_S
+
+    def since_last_tick_s(self) -> float:
+        """Return the seconds since this was last asked, once a tick, or since the planner was made."""
+        before_s, self._ticked_at = self._ticked_at, self.clock.now()
+        return self._ticked_at - before_s
+
+    def may_judge(self, turn: Turn, since_last_tick_s: float) -> bool:
+        """True unless this process did not run a moment ago: then what waits is read before nodes are judged by it.
+
+        A gap between two ticks (SIGSTOP, a laptop's sleep, a VM's snapshot, a very long turn) says nothing about the
+        nodes, whose reports and outcomes wait in the queue meanwhile. As a planner that has just started, this one
+        gives each of them a whole timeout.
+        """
+        if since_last_tick_s > AWAY_S:
+            logger.warning("did not run for %.0f s: every node has a whole timeout to report", since_last_tick_s)
+            self._judges_from = turn.now + CATCH_UP_S
+            self.book.cluster.forgive_silence(turn.now)
+        return turn.now >= self._judges_from
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:

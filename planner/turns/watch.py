@@ -64,6 +64,7 @@ def remove(planner: Planner, name: str) -> None:
 
 def tick(planner: Planner) -> None:
     """Once a second: notice silence, deadlines, overdue attempts and unsent assignments."""
+    since_last_tick_s = planner.since_last_tick_s()
     if planner.stands_by():
         return
     with planner.turn() as turn:
@@ -72,8 +73,9 @@ def tick(planner: Planner) -> None:
             planner.probation.look(turn.connection, turn.now)
             planner.policies.refresh(turn.connection)
         prune_experience(turn.connection, planner.settings.experience_kept)
-        for node in list(planner.book.cluster.nodes.values()):
-            _watch_node(planner.book, turn, node)
+        if planner.may_judge(turn, since_last_tick_s):
+            for node in list(planner.book.cluster.nodes.values()):
+                _watch_node(planner.book, turn, node)
         for job in list(planner.book.jobs.values()):
             if job.deadline_at is not None and job.deadline_at < turn.now and job.state is JobState.WAITING:
                 planner.book.finish(turn, job, JobState.EXPIRED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import pytest
 from ladle_site import PATIENCE_S, wait_until
@@ -84,4 +85,25 @@ def test_stuck_in_a_turn_it_ends_within_its_grace_time_and_another_planner_does_
         assert stuck.process.wait(timeout=PATIENCE_S) == 1
         site.start_planner()
         handle.result(PATIENCE_S)
+    assert attempts(site, handle.job) == [(1, "CLOSED", "done")]
+
+
+@pytest.mark.fault(43)
+def test_stopped_for_longer_than_the_nodes_timeout_it_loses_no_node_and_no_attempt(make_site, own_broker_url):
+    # Given a node that draws, and reports four times a second
+    site = make_site(broker_url=own_broker_url, node_timeout_s=2.0)
+    site.start("a")
+    site.wait_for_node("a", "READY")
+    planner = site.running["planner"]
+    with site.client() as client:
+        handle = client.submit(prompt="x", num_inference_steps=500, size="128x128")  # 8 s
+        wait_until(lambda: site.state(handle.job) == "RUNNING", "the job is begun")
+        # When the planner is stopped for three timeouts
+        planner.freeze()
+        time.sleep(3 * site.settings.node_timeout_s)
+        planner.thaw()
+        # Then it says so, and the job is done at its first attempt
+        handle.result(PATIENCE_S)
+    assert "did not run for" in planner.log
+    assert "is gone" not in planner.log
     assert attempts(site, handle.job) == [(1, "CLOSED", "done")]

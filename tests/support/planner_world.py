@@ -200,8 +200,15 @@ class World:
     # Time and people
 
     def tick(self, seconds=1.0) -> None:
+        """Time passes while the planner ticks once a second."""
+        end_s = self.clock.time_s + seconds
+        while self.clock.time_s < end_s:
+            self.clock.time_s = min(self.clock.time_s + 1.0, end_s)
+            self._hand_out(lambda: watch.tick(self.planner))
+
+    def pause(self, seconds: float) -> None:
+        """Time passes, and the planner does not run."""
         self.clock.time_s += seconds
-        self._hand_out(lambda: watch.tick(self.planner))
 
     def drain(self, name="a", *, on=True) -> None:
         self._hand_out(lambda: watch.drain(self.planner, name, on=on))

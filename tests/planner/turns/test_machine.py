@@ -180,6 +180,10 @@ class Events(RuleBasedStateMachine):
     def tick(self, seconds):
         self.world.tick(seconds)
 
+    @rule(seconds=st.sampled_from([5.5, 60.0]))
+    def the_planner_does_not_run(self, seconds):
+        self.world.pause(seconds)
+
     @rule(name=names, on=st.booleans())
     def drain(self, name, on):
         self.world.drain(name, on=on)

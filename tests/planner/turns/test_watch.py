@@ -221,3 +221,45 @@ def test_a_removed_node_is_gone_at_once_and_its_jobs_go_elsewhere(world):
     world.finish("a")
     world.record()
     assert world.state() == "PLACED"
+
+
+def test_after_a_pause_of_the_planner_no_node_is_gone_and_nothing_is_held_against_a_job(world):
+    # Given a node that draws, and a planner that is stopped for longer than the nodes' timeout, three times
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.report("a")
+    for _ in range(3):
+        world.tick(2)
+        world.pause(20)
+        # When it goes on, and ticks before it reads what waits
+        world.tick()
+        assert [node.name for node in world.planner.book.cluster.ready()] == ["a"]
+        world.report("a")
+    # Then the job is done at its first attempt
+    world.finish("a")
+    world.record()
+    assert world.state() == "DONE"
+    assert [attempt["result"] for attempt in world.attempts()] == ["done"]
+
+
+def test_a_node_that_stays_silent_after_a_pause_is_gone_after_a_whole_timeout(world):
+    world.up("a")
+    world.pause(60)
+    world.tick(9)
+    assert world.planner.book.cluster.ready()
+    world.tick(3)
+    assert not world.planner.book.cluster.ready()
+
+
+def test_after_a_pause_an_attempt_is_not_overdue_before_its_outcome_could_be_read(world):
+    world.up("a", speeds={"tiny": {"load_s": 0.0, "s_per_unit": 1.0}})
+    world.up("b")
+    for number in range(3):
+        world.submit(f"job-{number}")
+    world.start("a")
+    world.report("a")
+    held = world.placed_on("a")
+    world.pause(100)
+    world.tick(2)
+    assert world.placed_on("a") == held
