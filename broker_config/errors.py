@@ -2,6 +2,7 @@
 
 LadleError
 ├── ConfigurationError        a setting is missing or wrong; the message names its variable
+├── NotInstalledError         a part of Ladle is not installed; the message says how to install it
 ├── RequestRefusedError       a request breaks a limit; the message names the field and the limit
 ├── BrokerUnavailableError    the broker does not answer or does not confirm
 │   ├── BrokerRefusedError    it answers, and refuses this user
@@ -13,6 +14,7 @@ LadleError
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # To the last "@": a password that was not URL-encoded may hold "/" and "@". The scheme may have been forgotten.
 _CREDENTIALS = re.compile(r"(^|://)([^:/@\s]*):(?!//)\S*@")
@@ -29,6 +31,21 @@ class LadleError(Exception):
 
 class ConfigurationError(LadleError):
     """A setting is missing or wrong."""
+
+
+class NotInstalledError(LadleError):
+    """Something needs packages that are not installed."""
+
+    def __init__(self, what: str, missing: Sequence[str], extra: str | None) -> None:
+        self.what = what
+        self.missing = tuple(missing)
+        self.extra = extra
+        super().__init__(what, self.missing, extra)
+
+    def __str__(self) -> str:
+        missing = ", ".join(self.missing)
+        how = f"pip install '.[{self.extra}]' in a checkout of Ladle" if self.extra else f"pip install {missing}"
+        return f"{self.what} needs {missing}: {how}"
 
 
 class RequestRefusedError(LadleError):

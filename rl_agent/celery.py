@@ -16,7 +16,8 @@ from celery.signals import beat_embedded_init, worker_init, worker_shutting_down
 
 from broker_config.app import make_app
 from broker_config.calls import Retrain
-from broker_config.errors import LadleError
+from broker_config.errors import LadleError, NotInstalledError
+from broker_config.extras import check_installed
 from broker_config.log_records import make_log_unforgeable
 from broker_config.settings import load_settings
 from broker_config.topology import TRAIN_QUEUE
@@ -49,7 +50,12 @@ app.conf.beat_schedule = {
 
 
 @worker_init.connect
-def _lower_priority(**_: Any) -> None:
+def _begin(**_: Any) -> None:
+    """Leave the machine to others; end where nothing could be learnt."""
+    try:
+        check_installed("train", "the trainer")
+    except NotInstalledError as exc:
+        raise SystemExit(f"ladle retrain: {exc}") from exc
     os.nice(NICENESS)
 
 

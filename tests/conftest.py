@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from base_install import BaseInstall
 from kombu import Connection
 from ladle_site import Site, delete_queues
 from private_broker import TEST_SERVER, a_private_rabbitmq
@@ -140,6 +141,12 @@ def database_url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"
     return request.getfixturevalue("postgresql_url").replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@pytest.fixture(scope="session")
+def base_install(tmp_path_factory):
+    """A Python where Ladle has none of its extras."""
+    return BaseInstall(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture

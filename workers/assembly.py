@@ -7,6 +7,7 @@ import logging
 from celery import Celery
 
 from broker_config.errors import ConfigurationError
+from broker_config.extras import check_engine
 from broker_config.publisher import Publisher
 from broker_config.settings import Settings
 from workers.done_ledger import DoneLedger
@@ -25,7 +26,9 @@ def make_engine(settings: Settings) -> tuple[ImageEngine, str]:
 
     Raises:
         ConfigurationError: torch cannot use the device.
+        NotInstalledError: the engine needs a package that is missing.
     """
+    check_engine(settings, "a node that draws")
     engine: ImageEngine
     if settings.engine == "emulated":
         speed = EmulatedSpeed(
@@ -72,6 +75,7 @@ def make_node(name: str, settings: Settings, app: Celery) -> NodeWorker:
 
     Raises:
         ConfigurationError: torch cannot use the device of the settings.
+        NotInstalledError: the engine of the settings needs a package that is missing.
     """
     engine, emulated = make_engine(settings)
     speeds, problems = warm_up(engine, settings.node_models)

@@ -87,6 +87,9 @@ def _start(sender: Any, **_: Any) -> None:
         _node = make_node(name, settings, app)
     except LadleError as exc:
         raise SystemExit(f"ladle worker: {exc}") from exc
+    except Exception as exc:  # Celery would log it and start without a node
+        logger.exception("node %s cannot start", name)
+        raise SystemExit(f"ladle worker: node {name} cannot start: {type(exc).__name__}: {exc}") from exc
 
 
 def _refuse_second(name: str) -> None:

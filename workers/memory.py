@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from broker_config.extras import check_installed
 from workers.errors import DoesNotFitError, WorkerError
 from workers.model_options import PipelineOptions
 from workers.model_size import DTYPE_BYTES, ComponentSize, component_sizes
@@ -103,7 +104,11 @@ def remedies(sizes: tuple[ComponentSize, ...], options: PipelineOptions, memory_
 @click.command("memory")
 @click.argument("model")
 def command(model: str) -> None:
-    """Show what MODEL (a folder, a hub id, or "tiny") takes of memory, by component and dtype, from its configs."""
+    """Show what MODEL takes of memory, by component and dtype.
+
+    MODEL is a folder, a hub id, or "tiny". Only its configs are read.
+    """
+    check_installed("worker", "`ladle memory`")
     try:
         sizes = component_sizes(model)
     except WorkerError as error:

@@ -190,7 +190,9 @@ def _bindings_of(queue: Queue) -> list[tuple[Any, str]]:
 @click.option("--vhost", help="Virtual host; default: the one LADLE_BROKER_URL names, else /.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the definitions file there.")
 def command(vhost: str | None, out: Path | None) -> None:
-    """Print how to prepare RabbitMQ for Ladle: delivery limits, dead letters, consumer timeout.
+    """Print how to prepare RabbitMQ for Ladle.
+
+    That is: delivery limits, dead letters, consumer timeout.
 
     Without this, Ladle runs, but RabbitMQ throws away what a queue gives up instead of keeping it as a dead letter,
     and a job that takes longer than half an hour runs again. Nothing is applied from here; do one of these:

@@ -23,7 +23,10 @@ SECRET_MODE = 0o600  # the files hold passwords
 
 @click.group("site")
 def command() -> None:
-    """Join a site, with a RabbitMQ of its own, to the hub where the planner runs; docs/sites.md explains it."""
+    """Join a site that has a RabbitMQ of its own to the hub.
+
+    The planner runs at the hub; docs/sites.md explains it.
+    """
 
 
 @command.command(short_help="Write the definitions that join a site.")

@@ -24,7 +24,7 @@ console = Console()
 
 @click.group()
 def command() -> None:
-    """Show, requeue or drop dead letters: messages that no process could handle.
+    """Show, requeue or drop messages that no process could handle.
 
     \b
     ladle dead list                 the newest, and why they are dead
@@ -71,7 +71,9 @@ def show(letter: int) -> None:
 @command.command()
 @click.argument("letters", type=int, nargs=-1, required=True)
 def requeue(letters: tuple[int, ...]) -> None:
-    """Publish LETTERS again, unchanged, to the queues they came from, and delete them here.
+    """Publish LETTERS again to the queues they came from.
+
+    They are published unchanged, and deleted here.
 
     Look at a letter first (`ladle dead show`): it is published just as its sender wrote it. One that is still malformed
     is refused again and comes back as a new letter. The planner has already placed the job of a dead assignment again.

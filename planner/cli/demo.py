@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from broker_config.errors import LadleError
+from broker_config.extras import check_engine
 from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
 from broker_config.settings import Settings, load_settings
 from planner.cli.contact_sheet import SheetPicture, draw_contact_sheet
@@ -111,10 +112,13 @@ class _Board:
     "--out", default="demo-out", show_default=True, type=click.Path(path_type=Path), help="Folder for all it makes."
 )
 def command(jobs: int, placer: str | None, out: Path) -> None:
-    """Make pictures on this machine: a planner, three workers of different (emulated) speeds, a contact sheet.
+    """Make pictures on this machine, and a contact sheet of them.
+
+    It starts a planner and three workers of different (emulated) speeds.
 
     Nothing else needs to be installed or running. Everything it starts is stopped at the end, also on Ctrl-C.
     """
+    check_engine(load_settings(), "`ladle demo`")
     data = _fresh_folder(out)
     changes = {"data_dir": data, "broker_url": "", "database_url": "", "store_url": "", "grace_s": GRACE_S}
     settings = load_settings().with_changes(**changes, **({"placer": placer} if placer else {}))
@@ -161,6 +165,8 @@ def _wait_for_nodes(settings: Settings, processes: Processes) -> None:
                 ready = sum(state == "READY" for state in states.values())
                 if ready == len(SLOWDOWNS):
                     return
+                if processes.given_up():
+                    raise LadleError("; ".join(service.why_given_up() for service in processes.given_up()))
                 status.update(f"Loading the model and measuring each node ... {ready} of {len(SLOWDOWNS)} ready")
                 if time.monotonic() > give_up or "UNFIT" in states.values():
                     raise LadleError(f"the nodes are not ready ({states or 'none reported'}): see {processes.logs}")

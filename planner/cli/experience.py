@@ -17,7 +17,7 @@ console = Console()
 
 @click.group()
 def command() -> None:
-    """Look at the experience log: one row per placement, what it was decided from and what became of it."""
+    """Look at the log of placements and what became of them."""
 
 
 @command.command()
@@ -35,7 +35,10 @@ def count() -> None:
 @click.option("--out", default="experience.parquet", show_default=True, type=click.Path(path_type=Path), help="File.")
 @click.option("--after", default=0, help="Only rows with a greater id.")
 def export(out: Path, after: int) -> None:
-    """Write the log as a Parquet file: matrices as lists, each row with the next observation of its ingress."""
+    """Write the log as a Parquet file.
+
+    Matrices are lists, and each row has the next observation of its ingress.
+    """
     from rl_agent.experience.export import export_parquet
 
     with open_ledger() as ledger:

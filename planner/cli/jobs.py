@@ -29,7 +29,7 @@ console = Console()
     help="Only jobs in this state; may be repeated.",
 )
 def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
-    """Show the newest jobs, or everything about one JOB: its delays, attempts and images."""
+    """Show the newest jobs, or everything about one JOB."""
     with open_ledger() as ledger, ledger.transaction() as connection:
         if job is None:
             console.print(job_table(ledger.recent_jobs(connection, limit, states), console.width), crop=False)
@@ -77,7 +77,10 @@ def _show(row: LedgerRow, attempts: list[LedgerRow]) -> None:
 @click.command()
 @click.argument("jobs", nargs=-1, required=True)
 def cancel(jobs: tuple[str, ...]) -> None:
-    """Cancel JOBS: a waiting one at once, a running one at its next image step; a finished one does not change."""
+    """Cancel JOBS that have not ended.
+
+    A waiting one ends at once, a running one at its next image step; a finished one does not change.
+    """
     ids = [check_job_id(job) for job in jobs]
     unknown = []
     with Client() as client:

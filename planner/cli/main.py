@@ -7,15 +7,18 @@ A package adds a command by an entry point in the group `ladle.commands`; it is 
 from __future__ import annotations
 
 import logging
+import platform
+import sys
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.logging import RichHandler
 
-from broker_config.errors import LadleError
+from broker_config.errors import LadleError, NotInstalledError
+from broker_config.extras import describe_extras, extra_with
 from broker_config.foreign_text import visible
 from broker_config.log_records import make_log_unforgeable
 
@@ -37,13 +40,6 @@ OWN_COMMANDS = {
     "up": "planner.cli.services:up",
     "user": "planner.cli.users:user",
     "worker": "planner.cli.services:worker",
-}
-EXTRA_OF_PACKAGE = {
-    "torch": "worker",
-    "diffusers": "worker",
-    "stable_baselines3": "train",
-    "matplotlib": "train",
-    "pyarrow": "train",
 }
 
 
@@ -76,7 +72,7 @@ class LazyGroup(click.Group):
         except LadleError as exc:
             raise click.ClickException(visible(str(exc))) from exc
         except ModuleNotFoundError as exc:
-            raise click.ClickException(f"this command {_how_to_install(exc)}") from exc
+            raise click.ClickException(_not_installed("this command", exc)) from exc
 
 
 def _command(loaded: Any) -> click.Command:
@@ -85,26 +81,41 @@ def _command(loaded: Any) -> click.Command:
     return loaded
 
 
-def _how_to_install(exc: ModuleNotFoundError) -> str:
-    extra = EXTRA_OF_PACKAGE.get((exc.name or "").split(".", 1)[0])
-    how = f"pip install '.[{extra}]' in a checkout of Ladle" if extra else f"pip install {exc.name}"
-    return f"needs {exc.name}: {how}"
+def _not_installed(what: str, exc: ModuleNotFoundError) -> str:
+    module = (exc.name or "").split(".", 1)[0]
+    return str(NotInstalledError(what, [module], extra_with(module)))
 
 
 def _unavailable(name: str, exc: ModuleNotFoundError) -> click.Command:
-    reason = _how_to_install(exc)
+    reason = _not_installed(f"`ladle {name}`", exc)
 
     @click.command(name, help=f"Not installed: {reason}.", context_settings={"ignore_unknown_options": True})
     @click.argument("arguments", nargs=-1)
     def unavailable(arguments: tuple[str, ...]) -> None:
-        raise click.ClickException(f"`ladle {name}` {reason}")
+        raise click.ClickException(reason)
 
     return unavailable
 
 
+def _show_version(ctx: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    """Print the version; after --verbose, Python and what is installed of every extra as well."""
+    if not is_asked or ctx.resilient_parsing:
+        return
+    click.echo(f"ladle, version {version('ladle')}")
+    if ctx.params.get("verbose"):
+        click.echo(f"Python {platform.python_version()}, {sys.platform}\n" + "\n".join(describe_extras()))
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="ladle")
-@click.option("-v", "--verbose", is_flag=True, help="Show what the libraries log, too.")
+@click.option("-v", "--verbose", is_flag=True, is_eager=True, help="Show what the libraries log, too.")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit; with --verbose, what is installed of each extra.",
+)
 def main(verbose: bool) -> None:
     """Text-to-image jobs on heterogeneous GPUs: one queue per node, placed by a learned policy.
 

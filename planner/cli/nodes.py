@@ -14,7 +14,7 @@ console = Console()
 
 @click.command()
 def nodes() -> None:
-    """Show every node: its state, models, measured speed, and what is wrong with it.
+    """Show the nodes: states, models, speeds, what is wrong.
 
     READY takes jobs; DRAINING finishes what it holds; UNFIT cannot serve (the note says why); GONE has not reported.
     """
@@ -30,7 +30,10 @@ def nodes() -> None:
 @click.argument("node")
 @click.option("--off", is_flag=True, help="End the drain: give it jobs again.")
 def drain(node: str, off: bool) -> None:
-    """Stop giving jobs to NODE: it finishes the job that it runs, and those in its queue go to other nodes."""
+    """Stop giving jobs to NODE.
+
+    It finishes the job that it runs, and those in its queue go to other nodes.
+    """
     with open_ledger() as ledger:
         known = [row["name"] for row in read_nodes(ledger)]
     if node not in known:

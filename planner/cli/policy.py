@@ -56,7 +56,7 @@ def list_versions() -> None:
 @command.command()
 @click.argument("version")
 def show(version: str) -> None:
-    """Show one version: its card, where it comes from, what the gate measured."""
+    """Show the card of one version, and what the gate measured."""
     with _database() as connection:
         row = dict(registry.policy(connection, version))
         parse_policy(version, registry.policy_files(connection, version))
@@ -67,7 +67,10 @@ def show(version: str) -> None:
 @command.command()
 @click.argument("version")
 def promote(version: str) -> None:
-    """Let VERSION decide from now on; the previous one is kept for a rollback."""
+    """Let VERSION decide from now on.
+
+    The previous one is kept for a rollback.
+    """
     with _database() as connection:
         parse_policy(version, registry.policy_files(connection, version))
         registry.promote(connection, version, time.time(), "promoted by hand")
@@ -103,7 +106,10 @@ def canary(version: str | None, share: float, off: bool) -> None:
 @command.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def add(folder: Path) -> None:
-    """Take a policy folder (policy.json and policy.safetensors) into the ledger, as a candidate."""
+    """Take a policy folder into the ledger, as a candidate.
+
+    The folder holds policy.json and policy.safetensors.
+    """
     with _database() as connection:
         version = registry.add_policy(connection, read_policy(folder), time.time(), reason="added by hand")
     console.print(f"{version} is a candidate: `ladle policy shadow`, `canary` or `promote` it.")

@@ -19,6 +19,8 @@ from broker_config.topology import PLANNER_QUEUES, TRAIN_QUEUE, check_node_name,
 
 WATCH_EVERY_S = 0.2
 RESTART_PAUSE_S = 1.0
+AT_ONCE_S = 30.0  # a planner or worker that runs has by then loaded torch and consumes its queue
+MAX_EARLY_DEATHS = 3  # the same end three times: a fourth start would come to it as well
 STOP_MARGIN_S = 10.0  # beyond the grace time of a worker's running job
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CELERY = (sys.executable, "-m", "celery", "--quiet")
@@ -44,7 +46,11 @@ def retrain_command() -> list[str]:
 
 @dataclass(kw_only=True)
 class Service:
-    """One process that should run: its command, extra variables, log file, and how often it was restarted."""
+    """One process that should run: its command, extra variables, log file, and how often it was restarted.
+
+    `early_deaths`: how often it ended at once by itself. `has_run`: it ran for a while, so
+    what ends it later may pass.
+    """
 
     name: str
     command: list[str]
@@ -52,7 +58,28 @@ class Service:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
+    early_deaths: int = 0
+    has_run: bool = False
     started_at: float = 0.0
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its process has ended."""
+        return self.process is not None and self.process.poll() is not None
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it never ran and ended at once so often that it is not started again."""
+        return not self.has_run and self.early_deaths >= MAX_EARLY_DEATHS
+
+    def why_given_up(self) -> str:
+        """Say that it is not started again, with the last line that it wrote."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        last = lines[-1].strip() if lines else "nothing"
+        return (
+            f"{self.name} ended at once {self.early_deaths} times and is not started again. Its last line: {last}  "
+            f"(more in {self.log})"
+        )
 
 
 @dataclass(kw_only=True)
@@ -94,6 +121,10 @@ class Processes:
             raise KeyboardInterrupt
         return service
 
+    def given_up(self) -> list[Service]:
+        """Return the services that are not started again."""
+        return [service for service in self.services.values() if service.is_given_up]
+
     def stop(self) -> None:
         """Ask all processes to end, and kill those that do not."""
         self._stopping.set()
@@ -131,10 +162,20 @@ class Processes:
     def _watch(self) -> None:
         while not self._stopping.wait(WATCH_EVERY_S):
             for service in list(self.services.values()):
-                is_dead = service.process is not None and service.process.poll() is not None
-                if is_dead and time.monotonic() - service.started_at > RESTART_PAUSE_S:
-                    self._spawn(service)
-                    service.restarts += 1
+                if not service.is_given_up and service.is_dead:
+                    self._start_again(service)
+
+    def _start_again(self, service: Service) -> None:
+        """Start a dead process again, if it has been dead for a moment and may live longer this time."""
+        lived_s = time.monotonic() - service.started_at
+        if lived_s < RESTART_PAUSE_S:
+            return
+        service.has_run |= lived_s >= AT_ONCE_S
+        if service.process is not None and service.process.returncode != -signal.SIGKILL:  # which somebody else sent
+            service.early_deaths += 1
+        if not service.is_given_up:
+            self._spawn(service)
+            service.restarts += 1
 
 
 def replace_this_process(command: list[str], variables: Mapping[str, str]) -> NoReturn:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from broker_config.errors import LadleError
+from broker_config.extras import check_installed
 from broker_config.settings import Settings, load_settings
 from planner.cli.terminal import plain
 from rl_agent.retraining.plan import NICENESS, RetrainingPlan
@@ -38,7 +39,7 @@ class Duration(click.ParamType[float]):
 @click.option("--seconds", type=click.FloatRange(1.0), help="Of learning per round.  [LADLE_RETRAIN_SECONDS]")
 @click.option("--decisions", default=12_000, show_default=True, type=click.IntRange(1), help="In the twin, per round.")
 def command(every: float | None, seconds: float | None, decisions: int) -> None:
-    """Retrain the policy from logged experience, and promote it if it is better.
+    """Retrain the policy from the log; promote it if it is better.
 
     A round reads the experience log, fits a digital twin of your nodes to it, continues training the serving policy,
     and replays the newest arrivals under the new policy, the old one and the best rule. A policy that is worse than
@@ -49,6 +50,7 @@ def command(every: float | None, seconds: float | None, decisions: int) -> None:
     The same as a Celery worker with a beat:
     celery -A rl_agent worker -Q train -P threads -c 1 -B
     """
+    check_installed("train", "`ladle retrain`")
     settings = load_settings()
     if seconds is not None:
         settings = settings.with_changes(retrain_seconds=seconds)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
-from importlib.util import find_spec
-from pathlib import Path
 
 import click
 from rich.console import Console
 
+from broker_config.errors import LadleError, NotInstalledError
+from broker_config.extras import check_engine, check_installed
 from broker_config.settings import Settings, environment, load_settings
 from broker_config.topology import check_node_name
-from planner.cli.processes import Processes, planner_command, replace_this_process, retrain_command, worker_command
+from planner.cli.processes import (
+    Processes,
+    Service,
+    planner_command,
+    replace_this_process,
+    retrain_command,
+    worker_command,
+)
 from planner.cli.retrain import Duration
 from planner.cli.tables import node_table, read_nodes
 from planner.cli.terminal import plain
@@ -25,7 +32,7 @@ console = Console()
 @click.option("--placer", help="Name, or package.module:Class, instead of LADLE_PLACER.")
 @click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
 def planner(placer: str | None, celery_options: tuple[str, ...]) -> None:
-    """Start the planner: it accepts jobs, places them and records what becomes of them.
+    """Start the planner, which accepts, places and records jobs.
 
     A second one on the same broker is a hot standby. CELERY_OPTIONS after -- go to the worker, as in
     `ladle planner -- --loglevel DEBUG`. The plain command is the same:
@@ -53,7 +60,7 @@ def planner(placer: str | None, celery_options: tuple[str, ...]) -> None:
 @click.option("--engine", type=click.Choice(["diffusers", "emulated"]), help="emulated: wait and paint a colour.")
 @click.argument("celery_options", nargs=-1, type=click.UNPROCESSED)
 def worker(node: str, models: tuple[str, ...], celery_options: tuple[str, ...], **options: object) -> None:
-    """Start this node's worker: it makes the images of the jobs placed in its queue.
+    """Start this node's worker, which draws what its queue holds.
 
     \b
     ladle worker --node attic --device cuda:0 --model stabilityai/stable-diffusion-3-medium-diffusers
@@ -64,6 +71,7 @@ def worker(node: str, models: tuple[str, ...], celery_options: tuple[str, ...], 
     if models:
         changes["models"] = ",".join(models)
     settings = load_settings().with_changes(**changes)
+    check_engine(settings, "`ladle worker`")
     replace_this_process([*worker_command(node), *celery_options], environment(settings))
 
 
@@ -76,7 +84,7 @@ def worker(node: str, models: tuple[str, ...], celery_options: tuple[str, ...], 
 def up(
     nodes: int, devices: tuple[str, ...], models: tuple[str, ...], retrain_every: float | None, no_retrain: bool
 ) -> None:
-    """Start a planner and workers on this machine, and keep them running until Ctrl-C.
+    """Start a planner and workers here, and run until Ctrl-C.
 
     A learned policy (LADLE_PLACER=lad-ts) is retrained beside them, at low priority, and a better one is promoted. With
     --retrain-every that happens under any placer, and the policy learns from that placer's decisions.
@@ -88,6 +96,7 @@ def up(
     if retrain_every is not None:
         changes["retrain_every_s"] = retrain_every
     settings = load_settings().with_changes(**changes)
+    check_engine(settings, "`ladle up`")
     is_retrained = not no_retrain and _can_retrain(settings, is_asked=retrain_every is not None)
     _check(settings)
     with Processes(settings=settings, logs=settings.data_dir / "logs") as processes:
@@ -101,7 +110,7 @@ def up(
         beside = f", and retraining every {settings.retrain_every_s:g} s" if is_retrained else ""
         started = f"Planner and {nodes} workers are starting{beside}; logs in {processes.logs}. Ctrl-C stops them."
         console.print(plain(started))
-        _show_until_interrupted(settings, processes.logs)
+        _show_until_interrupted(settings, processes)
     console.print("All stopped.")
 
 
@@ -109,24 +118,29 @@ def _can_retrain(settings: Settings, *, is_asked: bool) -> bool:
     """Return whether to start retraining: it is asked for, or a learned policy serves, and it is installed.
 
     Raises:
-        click.ClickException: it was asked for and is not installed.
+        NotInstalledError: it was asked for and is not installed.
     """
     if not is_asked and settings.placer != LEARNED:
         return False
-    is_installed = find_spec("stable_baselines3") is not None
-    if not is_installed:
-        how = "pip install '.[train]' in a checkout of Ladle, or say --no-retrain"
-        problem = f"retraining needs stable_baselines3: {how}"
+    try:
+        check_installed("train", "retraining")
+    except NotInstalledError as exc:
         if is_asked:
-            raise click.ClickException(problem)
-        console.print(plain(f"The policy is not retrained; {problem}.", "yellow"))
-    return is_installed
+            raise
+        console.print(plain(f"The policy is not retrained; {exc}, or say --no-retrain.", "yellow"))
+        return False
+    return True
 
 
-def _show_until_interrupted(settings: Settings, logs: Path) -> None:
-    """Print the table of nodes whenever one changes its state."""
+def _show_until_interrupted(settings: Settings, processes: Processes) -> None:
+    """Print the table of nodes whenever one changes its state, and what is not started again.
+
+    Raises:
+        LadleError: none of the processes is started again.
+    """
     ledger = Ledger(settings.database)
     shown: object = None
+    given_up: list[Service] = []
     try:
         while True:
             nodes = read_nodes(ledger)
@@ -134,9 +148,14 @@ def _show_until_interrupted(settings: Settings, logs: Path) -> None:
             if states != shown:
                 console.print(node_table(nodes))
                 shown = states
+            for service in [service for service in processes.given_up() if service not in given_up]:
+                given_up.append(service)
+                console.print(plain(service.why_given_up(), "red"))
+            if len(given_up) == len(processes.services):
+                raise LadleError(f"nothing is left running: see {processes.logs}")
             time.sleep(1.0)
     except KeyboardInterrupt:
-        console.print(plain(f"Stopping; see {logs} for what happened."))
+        console.print(plain(f"Stopping; see {processes.logs} for what happened."))
     finally:
         ledger.close()
 

@@ -52,7 +52,10 @@ _address = click.option(
 
 @click.group("node")
 def node() -> None:
-    """Give a machine the rights of a node, or revoke them; `ladle nodes` shows all nodes."""
+    """Give a machine the rights of a node, or revoke them.
+
+    `ladle nodes` shows all nodes.
+    """
 
 
 @node.command("add")
@@ -60,7 +63,9 @@ def node() -> None:
 @_address
 @_where
 def add_node(name: str, address: str, management_url: str | None, only_print: bool) -> None:
-    """Make a user for the node NAME, and its queue; print the command to run on that machine.
+    """Make a user for the node NAME, and its queue.
+
+    Prints the command to run on that machine.
 
     The user reads the node's own queue and answers in the node's name; it can do nothing else. Its password is shown
     only once and stored nowhere. Run the command again for a new password.
@@ -76,7 +81,9 @@ def add_node(name: str, address: str, management_url: str | None, only_print: bo
 @click.argument("name")
 @_where
 def remove_node(name: str, management_url: str | None, only_print: bool) -> None:
-    """Revoke the node NAME: delete its user, connections and queue; its jobs go to other nodes.
+    """Revoke the node NAME; its jobs go to other nodes.
+
+    Its user, connections and queue are deleted.
 
     The job that it runs is lost and made again elsewhere; `ladle drain NAME` first lets it finish.
     """
@@ -97,7 +104,10 @@ def remove_node(name: str, management_url: str | None, only_print: bool) -> None
 
 @click.group("user")
 def user() -> None:
-    """Make users for planner, clients and trainer, with the rights of their role only, or delete them."""
+    """Make or delete users for planner, clients and trainer.
+
+    Each has the rights of its role only.
+    """
 
 
 @user.command("add")
@@ -123,7 +133,10 @@ def add_user(role: str, name: str, address: str, management_url: str | None, onl
 @click.argument("name")
 @_where
 def remove_user(role: str, name: str, management_url: str | None, only_print: bool) -> None:
-    """Delete the user ROLE.NAME and close its connections; jobs it has submitted go on."""
+    """Delete the user ROLE.NAME and close its connections.
+
+    Jobs it has submitted go on.
+    """
     settings, _ = _settings()
     whom = user_of(Role(role), name)
     if only_print:

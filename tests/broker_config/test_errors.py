@@ -8,6 +8,7 @@ from broker_config.errors import (
     BrokerUnavailableError,
     ConfigurationError,
     LadleError,
+    NotInstalledError,
     RequestRefusedError,
     UnroutableError,
     without_password,
@@ -18,6 +19,7 @@ ERRORS = [
     RequestRefusedError("n: is bad", "n"),
     BrokerUnavailableError("amqp://u:secret@h/v", "refused"),
     UnroutableError("ladle.nodes", "node.attic"),
+    NotInstalledError("`ladle worker`", ["torch"], "worker"),
 ]
 
 

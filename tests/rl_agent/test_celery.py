@@ -81,3 +81,11 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_its_round(worker, writt
     process.terminate()
     process.wait(STOPPED_WITHIN_S)
     assert "the next round resumes from the checkpoint" in log.read_text()
+
+
+def test_without_its_packages_it_ends_with_what_to_install(base_install, tmp_path):
+    ended = base_install.run(*retrain_command()[1:], LADLE_DATA_DIR=str(tmp_path))
+    assert ended.returncode == 1
+    assert "ladle retrain: the trainer needs torch, stable_baselines3" in ended.stdout
+    assert "pip install '.[train]' in a checkout of Ladle" in ended.stdout
+    assert "Traceback" not in ended.stdout

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 from fake_engine import FakeEngine
 from image_requests import an_image_request
@@ -9,6 +12,7 @@ from image_requests import an_image_request
 from broker_config.errors import ConfigurationError
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.settings import Settings
+from planner.cli.processes import worker_command
 from workers import celery as worker
 from workers.done_ledger import DoneLedger
 from workers.image_store import ImageStore
@@ -80,3 +84,26 @@ def test_its_name_is_that_of_its_queue():
 def test_without_a_worker_there_is_no_node():
     with pytest.raises(RuntimeError, match="no node"):
         worker.node()
+
+
+def test_a_worker_that_lacks_its_packages_ends_with_what_to_install(base_install, tmp_path):
+    ended = base_install.run(*worker_command("attic")[1:], LADLE_DATA_DIR=str(tmp_path))
+    assert ended.returncode == 1
+    assert "ladle worker: a node that draws needs torch, diffusers" in ended.stdout
+    assert "pip install '.[worker]' in a checkout of Ladle" in ended.stdout
+    assert "Traceback" not in ended.stdout
+
+
+def test_a_worker_whose_node_cannot_be_made_ends_with_the_reason(tmp_path):
+    # Given a ledger of finished attempts that cannot be opened
+    (tmp_path / "done-attic.db").mkdir()
+    ended = subprocess.run(
+        worker_command("attic"),
+        env={**os.environ, "LADLE_DATA_DIR": str(tmp_path), "LADLE_ENGINE": "emulated"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.rstrip().splitlines()[-1].startswith("ladle worker: node attic cannot start: ")
+    assert "no node in this process" not in ended.stderr

@@ -48,7 +48,9 @@ def command(
     seed: int,
     out: Path,
 ) -> None:
-    """Compare placement rules on emulated nodes, with real processes and the broker of LADLE_BROKER_URL.
+    """Compare placement rules on emulated nodes.
+
+    The processes are real, and the broker is that of LADLE_BROKER_URL.
 
     Every placer gets the same arrivals. shared-queue is plain Celery with one queue and prefetch 1: what you would run
     without Ladle. Delays are measured at the client, in emulated seconds.

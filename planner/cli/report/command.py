@@ -43,7 +43,9 @@ img {{ max-width: 100%; }}
     "--out", default="ladle-report", show_default=True, type=click.Path(path_type=Path), help="Path without a suffix."
 )
 def command(since: float | None, out: Path) -> None:
-    """Draw what the ledger says: delays by part, utilisation, placement shares, prediction error, policy versions.
+    """Draw what the ledger says, as a picture and a page.
+
+    Delays by part, utilisation, placement shares, prediction error, policy versions.
 
     Writes OUT.png and OUT.html; the page holds the picture and needs no other file.
     """

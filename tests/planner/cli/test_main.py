@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import click
 import pytest
 
+from broker_config.extras import EXTRAS
 from broker_config.settings import PLACERS, load_settings
-from planner.cli.main import EXTRA_OF_PACKAGE, OWN_COMMANDS, main
+from planner.cli.main import main
 from rl_agent.placing.rules import RULES
 
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 COMMANDS = main.list_commands(click.Context(main))
 
 
@@ -29,10 +34,68 @@ def test_the_help_lists_every_command_without_importing_torch():
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
 
-def test_what_is_not_installed_is_installed_from_a_checkout(ladle, monkeypatch):
-    monkeypatch.setitem(OWN_COMMANDS, "jobs", "planner.cli.no_such_module:jobs")
-    monkeypatch.setitem(EXTRA_OF_PACKAGE, "planner", "worker")
-    assert "pip install '.[worker]' in a checkout of Ladle" in " ".join(ladle("jobs", "x").output.split())
+def groups():
+    """Every group of commands, `ladle` itself among them."""
+    loaded = {name: main.get_command(click.Context(main), name) for name in COMMANDS}
+    return {"": main} | {name: command for name, command in loaded.items() if isinstance(command, click.Group)}
+
+
+@pytest.mark.parametrize("group", groups())
+def test_every_summary_is_whole_in_80_columns(ladle, monkeypatch, group):
+    monkeypatch.setenv("COLUMNS", "80")
+    commands = ladle(*group.split(), "--help").output.split("Commands:")[1].splitlines()[1:]
+    assert [line.split()[0] for line in commands] == groups()[group].list_commands(click.Context(main))
+    assert [line for line in commands if line.endswith("...") or len(line) > 80] == []
+
+
+@pytest.mark.parametrize(("shell", "at"), [("bash", "1"), ("zsh", "1"), ("fish", "wo")])
+def test_the_shell_completes_commands_as_the_documentation_says(shell, at):
+    assert f"_LADLE_COMPLETE={shell}_source ladle" in OPERATIONS.read_text()
+    program = "import sys; from planner.cli import main; sys.argv[0] = 'ladle'; main()"
+    variables = {**os.environ, "COMP_WORDS": "ladle wo", "COMP_CWORD": at}
+    script, words = (
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**variables, "_LADLE_COMPLETE": f"{shell}_{what}"},
+            capture_output=True,
+            text=True,
+            check=what == "complete",
+        ).stdout
+        for what in ("source", "complete")
+    )
+    assert f"_LADLE_COMPLETE={shell}_complete" in script
+    assert "worker" in words
+
+
+def test_the_version_is_one_line_and_verbose_names_what_is_installed_of_each_extra(ladle):
+    assert ladle("--version").output.count("\n") == 1
+    for arguments in (("--version", "--verbose"), ("-v", "--version")):
+        said = ladle(*arguments).output.splitlines()
+        assert said[0] == f"ladle, version {version('ladle')}"
+        assert [line.split()[0] for line in said[2:]] == list(EXTRAS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (("memory", "tiny"), "worker"),
+        (("worker", "--node", "attic"), "worker"),
+        (("up",), "worker"),
+        (("demo",), "worker"),
+        (("retrain",), "train"),
+        (("report",), "train"),
+        (("up", "--retrain-every", "10m"), "train"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_what_is_not_installed_is_said_at_once_with_what_to_install(base_install, tmp_path, arguments, extra):
+    engine = "emulated" if extra == "train" else "diffusers"
+    ended = base_install.ladle(*arguments, LADLE_DATA_DIR=str(tmp_path / "data"), LADLE_ENGINE=engine)
+    said = " ".join(ended.stdout.split())
+    assert f"pip install '.[{extra}]' in a checkout of Ladle" in said
+    assert "Traceback" not in said
+    assert ended.returncode == 1
+    assert not (tmp_path / "data").exists()
 
 
 def test_every_placer_of_the_settings_is_a_rule_or_the_learned_one():

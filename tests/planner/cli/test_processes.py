@@ -10,7 +10,7 @@ import time
 from ladle_site import wait_until
 
 from broker_config.settings import Settings
-from planner.cli.processes import Processes
+from planner.cli.processes import MAX_EARLY_DEATHS, Processes
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -67,3 +67,32 @@ def test_children_get_the_settings_of_the_group_and_their_own(tmp_path):
         service = processes.start("shower", show, LADLE_DEVICE="cuda:7")
         wait_until(lambda: service.log.read_text(), "its output")
     assert service.log.read_text().split()[:2] == ["5.0", "cuda:7"]
+
+
+def test_a_process_that_ends_at_once_three_times_is_not_started_again_and_says_its_last_line(tmp_path):
+    fail = [sys.executable, "-c", "raise SystemExit('ladle worker: no such device\\n')"]
+    with Processes(settings=Settings(data_dir=tmp_path), logs=tmp_path / "logs") as processes:
+        sleeper = processes.start("sleeper", SLEEP)
+        service = processes.start("worker", fail)
+        wait_until(lambda: service.is_given_up, "three ends")
+        assert processes.given_up() == [service]
+        assert (service.restarts, service.log.read_text().count("no such device")) == (2, 3)
+        assert is_alive(sleeper.process.pid)
+    said = service.why_given_up()
+    assert "ended at once 3 times and is not started again" in said
+    assert "Its last line: ladle worker: no such device  (more in" in said
+
+
+def test_one_that_is_killed_from_outside_is_always_started_again(tmp_path):
+    with Processes(settings=Settings(data_dir=tmp_path), logs=tmp_path / "logs") as processes:
+        service = processes.start("victim", [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+        wait_until(lambda: service.restarts > MAX_EARLY_DEATHS, "the restarts")
+    assert not service.is_given_up
+
+
+def test_one_that_has_run_for_a_while_is_always_started_again(tmp_path):
+    with Processes(settings=Settings(data_dir=tmp_path), logs=tmp_path / "logs") as processes:
+        service = processes.start("fails", [sys.executable, "-c", "raise SystemExit(1)"])
+        service.has_run = True
+        wait_until(lambda: service.restarts > MAX_EARLY_DEATHS, "the restarts")
+    assert not service.is_given_up

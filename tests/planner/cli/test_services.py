@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from broker_config.errors import ConfigurationError
+from broker_config.errors import ConfigurationError, LadleError
 from broker_config.settings import Settings
-from planner.cli.services import _can_retrain, _check
+from planner.cli.processes import Processes
+from planner.cli.services import _can_retrain, _check, _show_until_interrupted, console
 from planner.ledger.ledger import Ledger
 
 
@@ -47,3 +50,15 @@ def test_a_placer_that_cannot_be_made_is_named_before_anything_starts(settings):
 def test_a_wrong_option_ends_before_anything_starts(ladle, data_dir, arguments):
     assert ladle(*arguments).exit_code == 2
     assert not data_dir.exists()
+
+
+def test_up_says_what_ends_at_once_and_ends_when_nothing_is_left(settings, tmp_path):
+    _check(settings)
+    fail = [sys.executable, "-c", "raise SystemExit('ladle worker: no such device')"]
+    with Processes(settings=settings, logs=tmp_path / "logs") as processes, console.capture() as shown:
+        processes.start("node-1", fail)
+        with pytest.raises(LadleError, match="nothing is left running: see"):
+            _show_until_interrupted(settings, processes)
+    said = " ".join(shown.get().split())
+    assert said.count("node-1 ended at once 3 times and is not started again") == 1
+    assert "Its last line: ladle worker: no such device" in said

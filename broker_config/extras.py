@@ -1,0 +1,69 @@
+"""The optional parts of Ladle: what each needs beyond the base installation, and whether it is there."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from broker_config.errors import NotInstalledError
+from broker_config.settings import Settings
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "worker": ("torch", "diffusers", "transformers", "accelerate", "peft"),
+    "int8": ("torchao",),
+    "train": ("torch", "stable_baselines3", "gymnasium", "pyarrow", "tensorboard", "matplotlib", "tqdm"),
+}
+"""The modules of each extra of `pyproject.toml`; each bears its package's name, but for "-" and "_"."""
+
+
+def extra_with(module: str) -> str | None:
+    """Return the first extra that brings a module, given by itself or as part of it; None if no extra does."""
+    package = module.split(".", 1)[0]
+    return next((extra for extra, modules in EXTRAS.items() if package in modules), None)
+
+
+def missing_of(extra: str) -> list[str]:
+    """Return the modules of an extra that are not installed. Nothing is imported."""
+    return [module for module in EXTRAS[extra] if find_spec(module) is None]
+
+
+def check_installed(extra: str, what: str) -> None:
+    """Refuse to begin what would fail later.
+
+    Args:
+        extra: its name.
+        what: needs it, as the person knows it: "`ladle demo`".
+
+    Raises:
+        NotInstalledError: a module of the extra is missing; the message says how to install it.
+    """
+    missing = missing_of(extra)
+    if missing:
+        raise NotInstalledError(what, missing, extra)
+
+
+def check_engine(settings: Settings, what: str) -> None:
+    """Refuse to start nodes whose engine is not installed; an emulated one needs nothing.
+
+    Raises:
+        NotInstalledError: a package that draws is missing.
+    """
+    if settings.engine == "diffusers":
+        check_installed("worker", what)
+        if settings.int8_weights:
+            check_installed("int8", f"{what} with 8-bit weights")
+
+
+def describe_extras() -> list[str]:
+    """Return a line for each extra: its name, and the version of each of its packages or that it is missing."""
+    width = max(map(len, EXTRAS))
+    return [f"{extra:<{width}}  {', '.join(map(_described, modules))}" for extra, modules in EXTRAS.items()]
+
+
+def _described(module: str) -> str:
+    if find_spec(module) is None:
+        return f"{module} missing"
+    try:
+        return f"{module} {version(module)}"
+    except PackageNotFoundError:
+        return f"{module} of unknown version"
