@@ -260,6 +260,12 @@ class Ledger:
         """Insert or replace the rows of nodes."""
         self._save(connection, NodeRow, ("name",), rows)
 
+    def delete_nodes(self, connection: Connection, names: Sequence[str]) -> None:
+        """Delete nodes and the estimates of them; their attempts stay."""
+        if names:
+            connection.execute(delete(EstimateRow).where(col(EstimateRow.node).in_(names)))
+            connection.execute(delete(NodeRow).where(col(NodeRow.name).in_(names)))
+
     def estimates(self, connection: Connection) -> Estimates:
         """Return the running estimates as they were saved last; implausible ones are left out, and said so."""
         estimates = Estimates()

@@ -218,6 +218,12 @@ class Book:
             self.lose(turn, job, attempt, f"node {node.name}: {reason}", counts=was_running)
         turn.save_node(node.name, reason)
 
+    def forget_node(self, turn: Turn, node: LiveNode) -> None:
+        """Forget a node that holds nothing any more, with all that was learned of it."""
+        del self.cluster.nodes[node.name]
+        self.cluster.estimates.forget(node.name)
+        turn.forget_node(node.name)
+
     # The end
 
     def finish(

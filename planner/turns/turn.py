@@ -42,6 +42,7 @@ class Turn:
     decisions: list[Mapping[str, Any]] = field(default_factory=list)
     outcomes: list[Mapping[str, Any]] = field(default_factory=list)
     nodes: dict[str, str] = field(default_factory=dict)
+    forgotten_nodes: list[str] = field(default_factory=list)
     done: set[AttemptKey] = field(default_factory=set)
     learned: set[tuple[str, str]] = field(default_factory=set)
     dead_letters: list[Mapping[str, Any]] = field(default_factory=list)
@@ -126,6 +127,12 @@ class Turn:
         """Write a node as it is at the end of the turn; `reason` says why it is in its state."""
         self.nodes[node] = reason
 
+    def forget_node(self, node: str) -> None:
+        """Delete what is written of a node, apart from its attempts."""
+        self.nodes.pop(node, None)
+        self.learned = {pair for pair in self.learned if pair[0] != node}
+        self.forgotten_nodes.append(node)
+
     def save_estimate(self, node: str, model: str) -> None:
         """Write what is known of a node's speed for a model at the end of the turn."""
         self.learned.add((node, model))
@@ -197,6 +204,7 @@ class Turn:
             self.connection, [cluster.nodes[name].row(self.now, reason) for name, reason in self.nodes.items()]
         )
         ledger.save_estimates(self.connection, cluster.estimates, sorted(self.learned))
+        ledger.delete_nodes(self.connection, self.forgotten_nodes)
         ledger.insert_dead_letters(self.connection, self.dead_letters)
 
     def posts(self) -> list[Post]:

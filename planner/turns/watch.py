@@ -53,13 +53,14 @@ def drain(planner: Planner, name: str, *, on: bool) -> None:
 
 
 def remove(planner: Planner, name: str) -> None:
-    """Give up a node whose user was revoked: it is GONE, and everything it held is placed elsewhere at once."""
+    """Forget a node whose user was revoked: everything it held is placed elsewhere at once."""
     with planner.turn() as turn:
         node = planner.book.cluster.nodes.get(name)
         if node is None:
             logger.warning("cannot remove %r: no such node", name)
             return
         planner.book.lose_node(turn, node, "it was removed")
+        planner.book.forget_node(turn, node)
 
 
 def tick(planner: Planner) -> None:

@@ -222,6 +222,11 @@ class Estimates:
         elif load_s > 0.0:
             estimate.load_s.observe(load_s)
 
+    def forget(self, node: str) -> None:
+        """Forget everything measured of a node."""
+        self.by_node.pop(node, None)
+        self._forget_derived()
+
     def fleet_generation_s(self, model: str, units: float) -> float:
         """Return the predicted seconds of a job on the median node: the planner's measure of a job's size."""
         kin = self._kin_by_now()
@@ -233,10 +238,13 @@ class Estimates:
         models = self.by_node.setdefault(node, {})
         if model not in models:
             models[model] = self._borrowed(node, model)
+        self._forget_derived()
+        return models[model]
+
+    def _forget_derived(self) -> None:
         self._kin = None
         self._tables.clear()
         self._lent.clear()
-        return models[model]
 
     def _borrowed(self, node: str, model: str) -> ModelEstimate:
         kin = self._kin_by_now()

@@ -263,3 +263,31 @@ def test_after_a_pause_an_attempt_is_not_overdue_before_its_outcome_could_be_rea
     world.pause(100)
     world.tick(2)
     assert world.placed_on("a") == held
+
+
+def test_of_a_removed_node_nothing_is_left_but_its_attempts(world):
+    world.up("a", speeds={"tiny": {"load_s": 1.0, "s_per_unit": 1.0}})
+    world.submit()
+    world.draw("a")
+    world.remove("a")
+    with world.ledger.transaction() as connection:
+        assert world.ledger.nodes(connection) == []
+        assert world.ledger.estimates(connection).by_node == {}
+    assert [attempt["node"] for attempt in world.attempts()] == ["a"]
+    world.restart()
+    world.submit("job-2")
+    assert world.planner.book.cluster.nodes == {}
+    assert world.state("job-2") == "WAITING"
+
+
+def test_a_late_outcome_of_a_removed_node_is_refused(world):
+    world.up("a")
+    world.up("b")
+    world.submit()
+    name = "a" if world.placed_on("a") else "b"
+    world.start(name)
+    world.remove(name)
+    world.finish(name)
+    world.record()
+    assert world.state() == "PLACED"
+    assert world.planner.book.cluster.nodes.keys() == {"a", "b"} - {name}
