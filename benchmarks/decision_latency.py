@@ -19,6 +19,7 @@ import numpy as np
 
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import JobView, NodeView, Observation, observe
+from rl_agent.placing.rules import JointCompletionPlacer
 from rl_agent.policy.file import load_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.policy.node_policy import NodePolicy
@@ -104,11 +105,13 @@ def main() -> None:
             numpy_s = shortest_s(lambda m=matrix, x=latent: policy.logits(m, x))  # type: ignore[misc]
             torch_s = shortest_s(lambda m=matrix: in_torch(m)) if in_torch else np.nan  # type: ignore[misc]
             print(f"| {nodes} | {batch} | {numpy_s * 1e3:.3f} | {batch / numpy_s:,.0f} | {torch_s * 1e3:.3f} |")
-    print("\n| nodes | jobs WAITING | free places | whole `place` ms |")
-    print("|---|---|---|---|")
-    for nodes, jobs, room in ((20, 1, 2), (20, 32, 2), (20, 500, 2), (1000, 1, 2), (1000, 32, 2)):
+    print("\n| nodes | jobs WAITING | free places | whole `place` of lad-ts, ms | of joint-completion, ms |")
+    print("|---|---|---|---|---|")
+    joint = JointCompletionPlacer()
+    for nodes, jobs, room in ((20, 1, 2), (20, 32, 2), (20, 64, 2), (20, 500, 2), (1000, 1, 2), (1000, 32, 2)):
         seen = observation(jobs, nodes, room)
-        print(f"| {nodes} | {jobs} | {nodes * room} | {shortest_s(lambda s=seen: placer.place(s)) * 1e3:.3f} |")  # type: ignore[misc]
+        took_ms = [1e3 * shortest_s(lambda p=one, s=seen: p.place(s)) for one in (placer, joint)]  # type: ignore[misc]
+        print(f"| {nodes} | {jobs} | {nodes * room} | {took_ms[0]:.3f} | {took_ms[1]:.3f} |")
     code = f"import rl_agent.policy.learned_placer as p; p.LearnedPlacer(); print(open('{STATUS}').read())"
     serving = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
     print(f"\npeak memory of a process that serves: {peak_mib(serving):.0f} MiB; ", end="")

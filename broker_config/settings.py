@@ -47,6 +47,7 @@ PLACERS = (
     "two-choices",
     "earliest-completion",
     "priced-completion",
+    "joint-completion",
     "lad-ts",
 )
 PLACER_GROUP = "ladle.placers"  # of the entry points by which other packages name theirs
@@ -117,6 +118,12 @@ class Settings(BaseSettings):
     ageing: Annotated[
         float, Ge(0), Field(description="seconds of work that one second of waiting makes up for; inf: first come")
     ] = 2.0
+    joint_ageing: Annotated[
+        float,
+        Gt(0),
+        Le(1000),
+        Field(description="joint-completion: seconds of service that one second of waiting makes up for"),
+    ] = 0.3
     fairness: Annotated[
         float, Ge(0), Field(description="seconds of work by which one client may get ahead of others; inf: no fairness")
     ] = 10.0

@@ -10,7 +10,7 @@ from broker_config.errors import ConfigurationError
 from broker_config.settings import PLACER_GROUP, Settings
 from planner.serving.served_policy import ServedPolicy
 from rl_agent.placing.placer import Placer
-from rl_agent.placing.rules import RULES
+from rl_agent.placing.rules import RULES, JointCompletionPlacer
 
 LEARNED = "lad-ts"
 
@@ -23,6 +23,8 @@ def make_placer(settings: Settings) -> Placer:
     """
     if settings.placer == LEARNED:
         return ServedPolicy(Path(settings.policy) if settings.policy else None, exploration=settings.exploration)
+    if settings.placer == JointCompletionPlacer.name:
+        return JointCompletionPlacer(ageing=settings.joint_ageing)
     if settings.placer in RULES:
         return RULES[settings.placer]()
     return _checked(settings.placer, _load(settings.placer))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Container
 
+from rl_agent.placing.ordering import share_step
+
 
 class FairShares:
     """Start tags: the work given to each client, on a virtual clock that runs as if all were served at the same time.
@@ -37,8 +39,11 @@ class FairShares:
 
     def step(self, client: str, ahead_s: float = 0.0) -> float:
         """Return how many steps of work `client` has had, counting another `ahead_s`; the least is served next."""
-        tag = self._tags.get(client, self._clock_s) + ahead_s
-        return tag // self._step_s if self._step_s else tag
+        return share_step(self.had_s(client) + ahead_s, self._step_s)
+
+    def had_s(self, client: str) -> float:
+        """Return the tag of `client`: seconds of work it was given, on the clock."""
+        return self._tags.get(client, self._clock_s)
 
     def charge(self, client: str, seconds: float, waiting: Container[str]) -> None:
         """Note that `client` was given `seconds` of work; `waiting` are the clients that wait now."""

@@ -120,8 +120,8 @@ class LiveJob:
         self.listeners = tuple(other for other in self.listeners if other != client)
         self.add_listener(before)
 
-    def view(self, now: float) -> JobView:
-        """Return what a placer sees of the job."""
+    def view(self, now: float, owner_had_s: float = 0.0) -> JobView:
+        """Return what a placer sees of the job, whose owner had `owner_had_s` of work (`FairShares.had_s`)."""
         request = self.request
         megapixels = request.width_px * request.height_px * 1e-6 * request.n
         return JobView(
@@ -133,6 +133,10 @@ class LiveJob:
             output_mbit=megapixels * OUTPUT_MBIT_PER_MEGAPIXEL,
             waited_s=now - self.created_at,
             latent_action=self.latent_action,
+            priority=int(self.priority),
+            client=self.owner,
+            client_had_s=owner_had_s,
+            work_s=self.work_s,
         )
 
 

@@ -44,6 +44,10 @@ class WaitingJobs:
         """Return how many jobs of `owner` wait."""
         return self._count_of[owner]
 
+    def had_s(self, owner: str) -> float:
+        """Return the seconds of work that `owner` was given, on the clock of the fair shares."""
+        return self._shares.had_s(owner)
+
     def push(self, job: LiveJob) -> None:
         """Add a job, ordered by its `order`; one that waits already is left as it is."""
         if job.id in self._jobs:

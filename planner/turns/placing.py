@@ -54,7 +54,9 @@ def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None 
     for row in np.flatnonzero(placement.node < 0).tolist():
         book.keep_waiting(batch.jobs[row], _latent_action(batch.observation, placement, row))
     placed = []
-    for row in np.flatnonzero(placement.node >= 0).tolist():
+    for row in placement.in_order():
+        if placement.node[row] == WAITING:
+            continue
         choice = _choice(batch, placement, row, placer.name, turn.now)  # predicted behind those given before it
         placed.append((choice, book.place(turn, choice)))
     if book.settings.experience_kept:
@@ -68,6 +70,7 @@ def _placement(placer: Placer, observation: Observation) -> Placement:
         jobs, nodes = observation.eligible.shape
         chosen = placement.node
         is_of_form = chosen.shape == (jobs,) and placement.probabilities.shape == (jobs, nodes)
+        is_of_form = is_of_form and (placement.rank is None or placement.rank.shape == (jobs,))
         if not is_of_form or np.any((chosen < WAITING) | (chosen >= nodes)):
             raise ValueError(f"an answer of the wrong form for {jobs} jobs and {nodes} nodes")
     except Exception:  # it may be anybody's
@@ -86,12 +89,13 @@ def _take_batch(book: Book, now: float) -> Batch | None:
     jobs = book.waiting.take(int(min(room + settings.lookahead, len(book.waiting))), cluster.models())
     if not jobs:
         return None
-    views = [job.view(now) for job in jobs]
+    views = [job.view(now, book.waiting.had_s(job.owner)) for job in jobs]
     observation = observe(
         views,
         [node.view(settings.window, now) for node in nodes],
         cluster.estimates,
         waiting=len(jobs) + len(book.waiting),
+        share_step_s=settings.fairness,
     )
     if any(job.unfit_nodes for job in jobs):
         observation = _without_unfit(observation, jobs)

@@ -124,7 +124,8 @@ class Simulator:
         """Carry out the placer's answer to the last observation."""
         names = [state.spec.name for state in self.nodes]
         placed = set()
-        for row, (_, job) in enumerate(self._offered):
+        for row in placement.in_order():
+            _, job = self._offered[row]
             probabilities = placement.probabilities[row]
             node = int(placement.node[row])
             if node != WAITING:

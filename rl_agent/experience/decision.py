@@ -72,11 +72,10 @@ def decisions(observation: Observation, placement: Placement) -> Iterator[tuple[
 
 def _rows_of(observation: Observation, placement: Placement) -> Iterator[tuple[int, Rows]]:
     """Yield what a policy would have read of every job that a rule placed."""
-    placed = np.flatnonzero(placement.node != WAITING)
-    if len(placed) == 0:
+    if not (placement.node != WAITING).any():
         return
     policy_input = PolicyInput(observation)
-    for job in range(placed[-1] + 1):
+    for job in placement.in_order():
         node = int(placement.node[job])
         if node != WAITING:
             yield job, policy_input.rows(job)

@@ -5,6 +5,7 @@ All durations are seconds. J jobs are listed in the planner's order, N nodes in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,10 @@ class JobView:
     Attributes:
         units: its work in megapixel steps (`estimates.work_units`).
         latent_action: probabilities by node name from its last decision; None before the first.
+        priority: class, 0 goes first.
+        client: who shares the nodes' time with others.
+        client_had_s: seconds of work that the client was given, on the clock of the fair shares.
+        work_s: seconds of work that the job will count for.
     """
 
     job: str
@@ -34,6 +39,10 @@ class JobView:
     output_mbit: float = 0.0
     waited_s: float = 0.0
     latent_action: Mapping[str, float] | None = None
+    priority: int = 0
+    client: str = ""
+    client_had_s: float = 0.0
+    work_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,11 @@ class Observation:
         resident_limit: (N,) how many models a node keeps in memory.
         waiting: how many jobs wait, including those too far behind to be listed.
         typical_generation_s: generation of the last jobs; before any is done, the predicted median of those listed.
+        priority: (J,) class of each job, 0 goes first.
+        client: (J,) number of each job's client.
+        client_had_s: by number, seconds of work that each client was given, on the clock of the fair shares.
+        work_s: (J,) seconds of work that each job will count for.
+        share_step_s: seconds of work by which clients may be apart and still count as equal.
     """
 
     jobs: tuple[str, ...]
@@ -104,6 +118,11 @@ class Observation:
     resident_limit: NDArray[np.int64]
     waiting: int
     typical_generation_s: float
+    priority: NDArray[np.int64]
+    client: NDArray[np.int64]
+    client_had_s: FloatArray
+    work_s: FloatArray
+    share_step_s: float
 
     @property
     def service_s(self) -> FloatArray:
@@ -118,7 +137,12 @@ class Observation:
 
 
 def observe(
-    jobs: Sequence[JobView], nodes: Sequence[NodeView], estimates: Estimates, *, waiting: int | None = None
+    jobs: Sequence[JobView],
+    nodes: Sequence[NodeView],
+    estimates: Estimates,
+    *,
+    waiting: int | None = None,
+    share_step_s: float = math.inf,
 ) -> Observation:
     """Build the observation of `jobs` (in the planner's order) over `nodes`.
 
@@ -127,6 +151,7 @@ def observe(
         nodes: the nodes, by name.
         estimates: of the nodes' speeds and load times.
         waiting: how many jobs wait in all; None: those listed.
+        share_step_s: seconds of work by which clients may be apart and still count as equal.
 
     Cost: O(models x N) look-ups when an estimate has changed and O(J x N) vectorised arithmetic.
     """
@@ -142,6 +167,8 @@ def observe(
         dtype=bool,
     ).reshape(len(models), len(nodes))
     generation_s = table.s_per_unit[model] * (units + table.overhead_units[model])
+    had_s = {job.client: job.client_had_s for job in jobs}
+    number = {client: n for n, client in enumerate(had_s)}
     return Observation(
         jobs=tuple(job.job for job in jobs),
         nodes=tuple(node.node for node in nodes),
@@ -163,6 +190,11 @@ def observe(
         resident_limit=np.array([node.resident_limit for node in nodes], dtype=np.int64),
         waiting=len(jobs) if waiting is None else waiting,
         typical_generation_s=_typical_generation_s(estimates, generation_s),
+        priority=np.array([job.priority for job in jobs], dtype=np.int64),
+        client=np.array([number[job.client] for job in jobs], dtype=np.int64),
+        client_had_s=np.array(list(had_s.values()), dtype=np.float64),
+        work_s=np.array([job.work_s for job in jobs], dtype=np.float64),
+        share_step_s=share_step_s,
     )
 
 

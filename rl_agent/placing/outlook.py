@@ -13,9 +13,16 @@ from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.observation import Observation, held
 from rl_agent.placing.residency import resident_after
 
+Rows = int | slice
+Columns = int | slice
+EVERY = slice(None)
+
 
 class Outlook:
     """Backlog, room and resident models of N nodes, kept up to date while a batch is placed.
+
+    What it tells of a job over all nodes, (N,), it also tells of every job, (J, N) or at one node (J,): the arguments
+    `job` and `node` are an index or `EVERY`.
 
     Attributes:
         observation: what the batch started from.
@@ -38,33 +45,34 @@ class Outlook:
             dtype=np.int64,
         )
 
-    def load_s(self, job: int) -> FloatArray:
+    def load_s(self, job: Rows, node: Columns = EVERY) -> FloatArray:
         """(N,) seconds each node needs to load the job's model."""
         model = self.observation.model[job]
-        load_s: FloatArray = np.where(self.held[model], 0.0, self.observation.cold_load_s[model])
+        load_s: FloatArray = np.where(self.held[model, node], 0.0, self.observation.cold_load_s[model, node])
         return load_s
 
-    def service_s(self, job: int) -> FloatArray:
+    def service_s(self, job: Rows, node: Columns = EVERY) -> FloatArray:
         """(N,) seconds for which the job keeps each node busy: load and generation."""
-        service_s: FloatArray = self.load_s(job) + self.observation.generation_s[job]
+        service_s: FloatArray = self.load_s(job, node) + self.observation.generation_s[job, node]
         return service_s
 
-    def delay_s(self, job: int) -> FloatArray:
+    def delay_s(self, job: Rows, node: Columns = EVERY) -> FloatArray:
         """(N,) predicted seconds from now to the job's result on each node."""
         observation = self.observation
-        arrival_s = np.maximum(observation.transfer_in_s[job], self.backlog_s)
-        delay_s: FloatArray = arrival_s + self.service_s(job) + observation.transfer_out_s[job]
+        arrival_s = np.maximum(observation.transfer_in_s[job, node], self.backlog_s[node])
+        delay_s: FloatArray = arrival_s + self.service_s(job, node) + observation.transfer_out_s[job, node]
         return delay_s
 
-    def eviction(self, job: int) -> tuple[FloatArray, NDArray[np.int64]]:
+    def eviction(self, job: Rows, node: Columns = EVERY) -> tuple[FloatArray, NDArray[np.int64]]:
         """Return what loading the job's model would evict from each node's memory.
 
         Returns:
             (N,) seconds to load the evicted model again, 0 where none is evicted; (N,) which model it is.
         """
-        evicts = ~self.held[self.observation.model[job]] & (self._next_out >= 0)
-        out = np.maximum(self._next_out, 0)
-        return np.where(evicts, self.observation.cold_load_s[out, np.arange(len(out))], 0.0), out
+        evicts = ~self.held[self.observation.model[job], node] & (self._next_out[node] >= 0)
+        out = np.maximum(self._next_out[node], 0)
+        columns = np.arange(len(self._next_out))[node]
+        return np.where(evicts, self.observation.cold_load_s[out, columns], 0.0), out
 
     def take(self, job: int, node: int) -> bool:
         """Give the job to the node, or let it wait for the node if that has no room.

@@ -30,6 +30,8 @@ class Placement:
             the job waits for it.
         propensity: (J,) how likely each chosen node was to be chosen, if `probabilities` do not say so: a policy that
             takes its most probable node takes it with certainty.
+        rank: (J,) the order in which the jobs were decided, least first; None: that of the rows. Two jobs of one batch
+            reach their node in this order.
         rows: by row of the observation, what a learned policy read of each job it placed.
         versions: by row, the version of the policy that placed the job.
     """
@@ -37,12 +39,20 @@ class Placement:
     node: NDArray[np.int64]
     probabilities: FloatArray
     propensity: FloatArray | None = None
+    rank: NDArray[np.int64] | None = None
     rows: Mapping[int, NDArray[np.float32]] | None = None
     versions: Mapping[int, str | None] = field(default_factory=dict)
 
     def propensity_of(self, job: int) -> float:
         """Return how likely the node of row `job`, which was placed, was to be chosen."""
         return float(self.probabilities[job, self.node[job]] if self.propensity is None else self.propensity[job])
+
+    def in_order(self) -> list[int]:
+        """Return all rows in the order in which they were decided."""
+        rows: list[int] = (
+            np.arange(len(self.node)).tolist() if self.rank is None else self.rank.argsort(kind="stable").tolist()
+        )
+        return rows
 
 
 class Placer(Protocol):

@@ -9,11 +9,18 @@ WAITING jobs, and a price on the load itself. None was better on other seeds, an
 from __future__ import annotations
 
 from rl_agent.placing.estimates import FloatArray
-from rl_agent.placing.outlook import Outlook
+from rl_agent.placing.outlook import EVERY, Columns, Outlook, Rows
 
 
-def priced_delay_s(outlook: Outlook, job: int) -> FloatArray:
+def priced_delay_s(outlook: Outlook, job: Rows, node: Columns = EVERY) -> FloatArray:
     """(N,) predicted delay of the job on each node plus what it costs the other jobs there, in seconds."""
-    evicted_s, _ = outlook.eviction(job)
-    cost_s: FloatArray = outlook.delay_s(job) + evicted_s
+    evicted_s, _ = outlook.eviction(job, node)
+    cost_s: FloatArray = outlook.delay_s(job, node) + evicted_s
+    return cost_s
+
+
+def priced_service_s(outlook: Outlook, job: Rows, node: Columns = EVERY) -> FloatArray:
+    """(N,) seconds for which the job keeps each node busy, plus what it costs the other jobs there."""
+    evicted_s, _ = outlook.eviction(job, node)
+    cost_s: FloatArray = outlook.service_s(job, node) + evicted_s
     return cost_s

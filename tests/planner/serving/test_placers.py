@@ -10,7 +10,7 @@ from broker_config.errors import ConfigurationError
 from broker_config.settings import Settings
 from planner.serving.placers import LEARNED, make_placer
 from planner.serving.served_policy import ServedPolicy
-from rl_agent.placing.rules import RULES, Rule
+from rl_agent.placing.rules import JOINT_AGEING, RULES, Rule
 
 OWN = """
 from rl_agent.placing.rules import EarliestCompletionPlacer
@@ -53,6 +53,11 @@ def test_a_rule_is_made_by_its_name(name):
     placer = make_placer(settings(name))
     assert isinstance(placer, Rule)
     assert placer.name == name
+
+
+def test_the_joint_rule_ages_as_the_settings_say():
+    assert make_placer(settings("joint-completion").with_changes(joint_ageing=0.7)).ageing == 0.7
+    assert Settings(_env_file=None).joint_ageing == JOINT_AGEING
 
 
 def test_by_default_the_learned_policy_serves():

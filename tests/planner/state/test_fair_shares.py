@@ -14,6 +14,7 @@ from broker_config.messages import Submission
 from planner.state.fair_shares import FairShares
 from planner.state.jobs import LiveJob, owner_of_client
 from planner.state.waiting import WaitingJobs
+from rl_agent.placing.rules import RULES
 
 LONGEST_S = 8.0
 seconds = st.floats(0.25, LONGEST_S)
@@ -187,9 +188,10 @@ def test_who_saved_up_nothing_gets_no_more_than_others_afterwards():
     assert [serve(waiting).owner for _ in range(10)].count("late") == 5
 
 
+@pytest.mark.parametrize("placer", ["least-backlog", "joint-completion"])
 @pytest.mark.parametrize("restarts", [False, True])
-def test_a_flood_of_one_client_does_not_hold_up_anothers_few_jobs(restarts):
-    world = World(fairness=1.0)
+def test_a_flood_of_one_client_does_not_hold_up_anothers_few_jobs(restarts, placer):
+    world = World(RULES[placer](), fairness=1.0)
     for name in "ab":
         world.up(name, speeds={"tiny": {"load_s": 0.1, "s_per_unit": 30.0}})  # a job: 1 s
     world.submit_raw(*[world_job("flood", n) for n in range(200)])

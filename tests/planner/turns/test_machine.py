@@ -26,7 +26,7 @@ class Events(RuleBasedStateMachine):
     @initialize(
         window=st.sampled_from([1, 2, 3, float("inf")]),
         max_attempts=st.integers(1, 3),
-        placer=st.sampled_from(["round-robin", "least-backlog", "earliest-completion", "random"]),
+        placer=st.sampled_from(["round-robin", "least-backlog", "earliest-completion", "joint-completion", "random"]),
     )
     def begin(self, window, max_attempts, placer):
         self.world = World(RULES[placer](0), window=window, max_attempts=max_attempts)

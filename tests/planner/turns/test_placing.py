@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from planner_world import World
 from planner.errors import PlacingFailedError
 from planner.state.cluster import LiveNode
 from planner.turns.core import PLACING_PAUSE_S
-from rl_agent.placing.rules import RoundRobinPlacer
+from rl_agent.placing.rules import JointCompletionPlacer, RoundRobinPlacer
 
 
 @pytest.mark.parametrize("window", [1, 2, 5])
@@ -41,6 +42,25 @@ def test_waiting_jobs_are_placed_by_class_then_by_size():
         order += world.placed_on("a")
         world.draw("a")
     assert order == ["urgent", "small", "large", "low"]
+
+
+@pytest.mark.parametrize("small_class", [1, 2])
+def test_a_placer_that_chooses_the_next_job_never_passes_a_class(small_class):
+    world = World(JointCompletionPlacer(), window=1)
+    world.submit("large", priority=1, request={"num_inference_steps": 500})
+    world.submit("small", priority=small_class, request={"num_inference_steps": 5})
+    world.up("a")
+    assert world.placed_on("a") == [("small", "large")[small_class - 1]]
+
+
+def test_a_node_takes_the_jobs_in_the_order_in_which_the_placer_decided():
+    world = World(JointCompletionPlacer(), window=2, ageing=math.inf)  # the planner's order: large, small
+    world.submit("large", request={"num_inference_steps": 500})
+    world.submit("small", request={"num_inference_steps": 5})
+    world.up("a")
+    assert world.placed_on("a") == ["small", "large"]
+    first, second = (world.attempts(job)[0]["eta_p50_s"] for job in ("small", "large"))
+    assert first < second  # foretold in this order, too
 
 
 def test_first_come_is_served_first_when_ageing_is_infinite():
@@ -123,8 +143,14 @@ def out_of_range(placement):
     return placement
 
 
+def out_of_order(placement):
+    return replace(placement, rank=placement.node[:0])
+
+
 @pytest.mark.fault(42, "B")
-@pytest.mark.parametrize("answer", [fail, out_of_range, lambda p: replace(p, node=p.node[:0]), lambda p: None])
+@pytest.mark.parametrize(
+    "answer", [fail, out_of_range, out_of_order, lambda p: replace(p, node=p.node[:0]), lambda p: None]
+)
 def test_a_placer_that_fails_is_replaced_by_earliest_completion_and_said_so(answer, caplog):
     world = World(Broken(answer))
     world.up("a")

@@ -7,7 +7,7 @@ import pytest
 
 from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
-from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, RandomPlacer
+from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, JointCompletionPlacer, RandomPlacer
 
 
 def node(name="a", **given):
@@ -41,6 +41,13 @@ def test_the_second_job_waits_for_the_first_and_finds_its_model_in_memory():
 def test_an_input_is_transferred_while_the_node_works():
     jobs = [job(0, 0.0), job(1, 3.0, ingress="b", input_mbit=100.0)]
     assert delays([node("a")], jobs) == pytest.approx([15.0, 22.0])
+
+
+def test_a_node_takes_the_jobs_in_the_order_in_which_the_placer_decided():
+    # both wait until the node is there; the placer takes the small one first: 3 + 5 + 1 s, then 10 s more
+    away = node("a", absences=((0.0, 3.0),))
+    simulator = Simulator(PlacementScenario(nodes=(away,), jobs=(job(0, 0.5), job(1, 0.5, units=1.0))), ageing=math.inf)
+    assert simulator.run(JointCompletionPlacer()) == pytest.approx([18.5, 8.5])
 
 
 def test_the_least_recently_used_model_makes_room():

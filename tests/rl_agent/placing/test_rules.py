@@ -2,23 +2,32 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import JobView, NodeView, observe
+from rl_agent.placing.outlook import Outlook
 from rl_agent.placing.placer import WAITING, Placer
-from rl_agent.placing.rules import RULES
+from rl_agent.placing.prices import priced_delay_s, priced_service_s
+from rl_agent.placing.rules import JOINT_AGEING, RULES, JointCompletionPlacer
 
 SPEED_S = {"fast": 1.0, "slow": 4.0}
 
 
-def observation(n_jobs, *, room=(2, 2), backlog_s=(0.0, 0.0), resident=(("m",), ("m",)), models=None, units=1.0):
+def observation(
+    n_jobs, *, room=(2, 2), backlog_s=(0.0, 0.0), resident=(("m",), ("m",)), models=None, units=1.0, **of_jobs
+):
     """Return `n_jobs` jobs over a node that takes 1 s a unit and one that takes 4 s; loads take 10 s."""
     estimates = Estimates()
     for node, seconds in SPEED_S.items():
         for model in ("m", "k"):
             estimates.observe_outcome(node, model, units=1.0, generation_s=seconds, load_s=10.0)
     models = models or ["m"] * n_jobs
-    jobs = [JobView(job=f"j{n}", model=models[n], units=units) for n in range(n_jobs)]
+    jobs = [
+        JobView(job=f"j{n}", model=models[n], units=units, **{name: values[n] for name, values in of_jobs.items()})
+        for n in range(n_jobs)
+    ]
     nodes = [
         NodeView(node=node, backlog_s=backlog_s[k], room=room[k], resident=resident[k])
         for k, node in enumerate(SPEED_S)
@@ -90,3 +99,98 @@ def test_round_robin_takes_turns():
 def test_two_choices_prefers_the_shorter_of_a_random_pair():
     probabilities = RULES["two-choices"](seed=0).place(observation(1, backlog_s=(5.0, 1.0))).probabilities
     assert probabilities.tolist() == [[0.0, 1.0]]
+
+
+@pytest.mark.parametrize(("waited_s", "first"), [(0.0, 1), (60.0, 1), (70.0, 0)])
+def test_joint_completion_runs_the_model_in_memory_first_until_another_has_waited_long_enough(waited_s, first):
+    # on fast, k takes 10 s of loading, 1 s, and 10 s to load m again; m takes 1 s: 20 s less, worth 67 s of waiting
+    seen = observation(2, models=["k", "m"], room=(1, 0), backlog_s=(0.0, 99.0), waited_s=(waited_s, 0.0))
+    answer = JointCompletionPlacer(ageing=0.3).place(seen)
+    assert answer.node[first] == 0
+    assert answer.node[1 - first] == WAITING
+    assert answer.in_order() == [first, 1 - first]
+
+
+def test_joint_completion_waits_for_a_full_fast_node_and_goes_on_with_the_next_job():
+    # both aim at fast (2 + 1 s, and then 3 + 1 s, as soon as slow with its 4 s)
+    answer = JointCompletionPlacer().place(observation(2, room=(0, 2), backlog_s=(2.0, 0.0)))
+    assert answer.node.tolist() == [WAITING, WAITING]
+    assert answer.probabilities.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    answer = JointCompletionPlacer().place(observation(3, room=(0, 2), backlog_s=(2.0, 0.0)))
+    assert answer.node.tolist() == [WAITING, WAITING, 1]
+
+
+def test_joint_completion_chooses_within_class_and_share_only():
+    seen = observation(3, models=["k", "m", "m"], room=(1, 0), backlog_s=(0.0, 99.0), priority=(0, 1, 1))
+    assert JointCompletionPlacer().place(seen).node.tolist() == [0, WAITING, WAITING]
+
+
+fleets = st.lists(
+    st.tuples(st.floats(0, 30), st.integers(0, 3), st.sampled_from(["", "m", "k", "mk", "x"]), st.sampled_from([1, 2])),
+    min_size=1,
+    max_size=4,
+)
+queues = st.lists(
+    st.tuples(st.sampled_from("mmkx"), st.floats(0.5, 40), st.floats(0, 300), st.floats(0, 90)), min_size=1, max_size=9
+)
+
+
+def a_batch(fleet, queue):
+    """Return jobs of three models with pictures to move over nodes of different speed, link and memory."""
+    estimates = Estimates()
+    nodes = []
+    for k, (backlog_s, room, resident, limit) in enumerate(fleet):
+        for n, model in enumerate("mkx"):
+            estimates.observe_outcome(f"n{k}", model, units=1.0, generation_s=0.5 + 0.7 * k, load_s=3.0 + 5.0 * n)
+        nodes.append(
+            NodeView(
+                node=f"n{k}",
+                backlog_s=backlog_s,
+                room=room,
+                resident=tuple(resident[:limit]),
+                resident_limit=limit,
+                models=frozenset("mk") if k % 2 else None,
+            )
+        )
+    jobs = [
+        JobView(job=f"j{n}", model=model, units=units, waited_s=waited_s, input_mbit=100 * input_s)
+        for n, (model, units, waited_s, input_s) in enumerate(queue)
+    ]
+    return observe(jobs, nodes, estimates)
+
+
+@given(fleets, queues)
+def test_joint_completion_answers_as_if_it_compared_all_pairs_each_time(fleet, queue):
+    seen = a_batch(fleet, queue)
+    answer = JointCompletionPlacer().place(seen)
+    outlook, order, chosen = Outlook(seen), [], [WAITING] * len(queue)
+    left = [job for job in range(len(queue)) if seen.eligible[job].any()]
+    while outlook.room.any() and left:
+        aims = [int(np.where(seen.eligible[job], priced_delay_s(outlook, job), np.inf).argmin()) for job in left]
+        costs_s = [
+            priced_service_s(outlook, job)[node] - JOINT_AGEING * seen.waited_s[job]
+            for job, node in zip(left, aims, strict=True)
+        ]
+        best = int(np.argmin(costs_s))
+        job, node = left.pop(best), aims[best]
+        order.append(job)
+        if outlook.take(job, node):
+            chosen[job] = node
+    assert answer.node.tolist() == chosen
+    assert answer.in_order()[: len(order)] == order
+
+
+@given(fleets, queues, st.floats(0.05, 5.0))
+def test_joint_completion_passes_a_job_only_by_jobs_that_came_less_than_its_service_over_ageing_later(
+    fleet, queue, ageing
+):
+    seen = a_batch(fleet, queue)
+    answer = JointCompletionPlacer(ageing=ageing).place(seen)
+    evicted_s = seen.cold_load_s.max(axis=0)
+    longest_s = seen.generation_s + seen.cold_load_s[seen.model] + evicted_s  # wherever it goes, whatever is evicted
+    order = [job for job in answer.in_order() if seen.eligible[job].any()]
+    decided = [job for job in order if answer.probabilities[job].any()]
+    for position, earlier in enumerate(decided):
+        for later in order[position + 1 :]:
+            came_later_s = seen.waited_s[later] - seen.waited_s[earlier]
+            assert came_later_s <= longest_s[later][seen.eligible[later]].max() / ageing + 1e-6

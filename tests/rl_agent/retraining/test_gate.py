@@ -8,7 +8,7 @@ from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.rules import RULES
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
-from rl_agent.retraining.gate import BLOCK_JOBS, PlannerSettings, compare, first_to_pass, judge
+from rl_agent.retraining.gate import BLOCK_JOBS, PlannerSettings, Trial, compare, first_to_pass, judge
 
 PLANNER = PlannerSettings(window=2, ageing=2.0, lookahead=8)
 
@@ -61,3 +61,14 @@ def test_a_bad_policy_is_rejected_with_the_numbers(scenario, name):
     assert not trial.is_passed
     assert trial.reason.startswith("rejected at the gate")
     assert trial.to_json()["passed"] is False
+
+
+@pytest.mark.parametrize(("joint_s", "is_advised"), [(5.0, True), (9.0, False)])
+def test_a_rule_that_reorders_is_recommended_where_it_wins_but_rejects_nobody(joint_s, is_advised):
+    rivals = {"the serving policy": 8.0, "priced-completion": 8.0, "joint-completion": joint_s}
+    mine = [np.full(100, 8.0)]
+    serving, best, reordering = (compare(name, mine, [np.full(100, delay_s)]) for name, delay_s in rivals.items())
+    trial = Trial(jobs=100, serving=serving, best_rule=best, reordering_rule=reordering)
+    assert trial.is_passed
+    assert ("LADLE_PLACER=joint-completion would do better than both policies" in trial.reason) == is_advised
+    assert trial.to_json()["joint-completion"]["rival_s"] == joint_s
