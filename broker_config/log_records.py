@@ -11,6 +11,7 @@ Source: https://docs.python.org/3/library/logging.html#logging.setLogRecordFacto
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from broker_config.foreign_text import one_line, visible
@@ -32,7 +33,7 @@ class UnforgeableRecord(logging.LogRecord):
 
     def getMessage(self) -> str:
         """Return the message, escaped."""
-        return _cut(one_line(super().getMessage()))
+        return _cut(super().getMessage(), one_line)
 
 
 def make_log_unforgeable() -> None:
@@ -41,10 +42,10 @@ def make_log_unforgeable() -> None:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(_cut(INDENT + line) for line in visible(text.strip("\n")).split("\n"))
+    return "\n".join(INDENT + _cut(line, visible) for line in text.strip("\n").split("\n"))
 
 
-def _cut(line: str) -> str:
-    if len(line) <= MAX_LINE_CHARACTERS:
-        return line
-    return f"{line[:MAX_LINE_CHARACTERS]} ... ({len(line)} characters in all)"
+def _cut(line: str, escape: Callable[[str], str]) -> str:
+    """Escape what is kept of a line only: an error message may have millions of characters."""
+    shown = escape(line[:MAX_LINE_CHARACTERS])[:MAX_LINE_CHARACTERS]
+    return shown if len(line) <= MAX_LINE_CHARACTERS else f"{shown} ... ({len(line)} characters in all)"

@@ -102,13 +102,13 @@ class World:
             self.submit(f"job-{index}", **fields)
 
     def submit_raw(self, *submissions) -> None:
-        self._hand_out(lambda: intake.submit(self.planner, self.store, submissions))
+        self.hand_out(lambda: intake.submit(self.planner, self.store, submissions))
 
     def cancel(self, *jobs) -> None:
-        self._hand_out(lambda: intake.cancel(self.planner, jobs))
+        self.hand_out(lambda: intake.cancel(self.planner, jobs))
 
     def ask(self, *jobs, client="client-1") -> None:
-        self._hand_out(lambda: intake.reconcile(self.planner, self.store, client, jobs))
+        self.hand_out(lambda: intake.reconcile(self.planner, self.store, client, jobs))
 
     # Nodes
 
@@ -134,7 +134,7 @@ class World:
             "running": (node.running.job, node.running.attempt) if node.running else None,
             **fields,
         }
-        self._hand_out(lambda: watch.report(self.planner, [report]))
+        self.hand_out(lambda: watch.report(self.planner, [report]))
 
     def die(self, name="a") -> None:
         """kill -9: the broker gives the unacknowledged message back."""
@@ -182,7 +182,7 @@ class World:
         """The planner gets outcomes: those given, else all that wait."""
         if not outcomes:
             outcomes, self.outcomes = tuple(self.outcomes), []
-        self._hand_out(lambda: recorder.record(self.planner, self.store, outcomes))
+        self.hand_out(lambda: recorder.record(self.planner, self.store, outcomes))
 
     def draw(self, name="a") -> None:
         """Start, finish and record one job."""
@@ -195,7 +195,7 @@ class World:
         headers = {"task": Generate.TASK, "id": task_id_of(assignment.job, assignment.attempt)}
         letter = {"reason": "delivery_limit", "queue": "dead", "headers": headers, "body": "", "body_bytes": 0}
         letter["routing_key"] = node_key(assignment.node)
-        self._hand_out(lambda: recorder.record_dead_letters(self.planner, [RecordDeadLetter.read(letter)]))
+        self.hand_out(lambda: recorder.record_dead_letters(self.planner, [RecordDeadLetter.read(letter)]))
 
     # Time and people
 
@@ -204,17 +204,17 @@ class World:
         end_s = self.clock.time_s + seconds
         while self.clock.time_s < end_s:
             self.clock.time_s = min(self.clock.time_s + 1.0, end_s)
-            self._hand_out(lambda: watch.tick(self.planner))
+            self.hand_out(lambda: watch.tick(self.planner))
 
     def pause(self, seconds: float) -> None:
         """Time passes, and the planner does not run."""
         self.clock.time_s += seconds
 
     def drain(self, name="a", *, on=True) -> None:
-        self._hand_out(lambda: watch.drain(self.planner, name, on=on))
+        self.hand_out(lambda: watch.drain(self.planner, name, on=on))
 
     def remove(self, name="a") -> None:
-        self._hand_out(lambda: watch.remove(self.planner, name))
+        self.hand_out(lambda: watch.remove(self.planner, name))
 
     # What came of it
 
@@ -244,7 +244,7 @@ class World:
         kind, _, name = routing_key.partition(".")
         return kind != "node" or self.node(name).has_queue
 
-    def _hand_out(self, action) -> None:
+    def hand_out(self, action) -> None:
         """Let the planner act, then put what it published where it belongs, even if it raised."""
         try:
             action()
