@@ -297,6 +297,7 @@ class Event(Message):
 
     Attributes:
         step: image step that was just done, out of `image_steps`.
+        running_s: seconds since its node began.
         eta_p50_s: predicted seconds from now to the result, median; `eta_p90_s` likewise.
         reason: why a job waits or failed.
     """
@@ -308,6 +309,7 @@ class Event(Message):
     node: NodeName | None = None
     step: Whole | None = None
     image_steps: Whole | None = None
+    running_s: DurationS | None = None
     eta_p50_s: DurationS | None = None
     eta_p90_s: DurationS | None = None
     reason: Told | None = None

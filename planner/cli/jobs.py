@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 from rich.console import Console
 from rich.table import Table
 
-from broker_config.messages import Delays, Event, EventKind, JobState
-from planner.cli.tables import ago, job_table, open_ledger, service_delay_s
+from broker_config.errors import BrokerUnavailableError
+from broker_config.messages import Delays, Event, EventKind, JobState, Priority
+from planner.cli.submit import describe
+from planner.cli.tables import STATE_STYLE, ago, job_table, moment, open_ledger, service_delay_s
 from planner.cli.terminal import plain
 from planner.client.base import ANSWER_TIMEOUT_S
 from planner.client.client import Client, JobHandle
 from planner.client.request import check_job_id
-from planner.errors import JobFailedError, JobUnknownError, ResultTimeoutError
+from planner.errors import JobFailedError, JobUnknownError, PlannerSilentError, ResultTimeoutError
 from planner.ledger.ledger import LedgerRow
 
 console = Console()
+
+PATIENCE_S = 3.0  # a planner that runs answers within a turn; without one the ledger is shown
 
 
 @click.command()
@@ -30,24 +36,36 @@ console = Console()
 )
 def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
     """Show the newest jobs, or everything about one JOB."""
-    with open_ledger() as ledger, ledger.transaction() as connection:
+    with open_ledger() as ledger:
         if job is None:
-            console.print(job_table(ledger.recent_jobs(connection, limit, states), console.width), crop=False)
-            counts = ledger.count_by_state(connection)
+            with ledger.transaction(reads=True) as connection:
+                recent, counts = ledger.recent_jobs(connection, limit, states), ledger.count_by_state(connection)
+            console.print(job_table(recent, console.width), crop=False)
             totals = "  ".join(f"{state} {count}" for state, count in sorted(counts.items()))
             console.print(totals or "No jobs yet.")
             return
-        row = ledger.jobs(connection, [job]).get(job)
-        if row is None:
-            raise click.ClickException(f"no job {job!r} in the ledger: `ladle jobs` lists the newest")
-        _show(row, ledger.attempts_of(connection, job))
+        with ledger.transaction(reads=True) as connection:
+            row, attempts = ledger.jobs(connection, [job]).get(job), ledger.attempts_of(connection, job)
+    if row is None:
+        raise click.ClickException(f"no job {job!r} in the ledger: `ladle jobs` lists the newest")
+    _show(row, attempts)
 
 
 def _show(row: LedgerRow, attempts: list[LedgerRow]) -> None:
+    state = JobState(row["state"])
     facts = Table(show_header=False, box=None)
     facts.add_row("job", plain(row["id"]))
-    facts.add_row("state", row["state"])
+    facts.add_row("state", plain(state, STATE_STYLE[state]))
+    if not state.is_terminal:
+        for name, text in where_it_is(row["id"]):
+            facts.add_row(name, plain(text))
     facts.add_row("submitted", ago(row["created_at"]))
+    facts.add_row("client", plain(row["client"]))
+    facts.add_row("priority", Priority(row["priority"]).name.lower())
+    if row["deadline_at"] is not None:
+        facts.add_row("deadline", moment(row["deadline_at"]))
+    if row["ingress"] is not None:
+        facts.add_row("ingress", plain(row["ingress"]))
     for name, value in row["request"].items():
         facts.add_row(name, plain(str(value)[:100]))
     if row["failure"]:
@@ -58,20 +76,37 @@ def _show(row: LedgerRow, attempts: list[LedgerRow]) -> None:
         facts.add_row("service delay", f"{delay_s:.3f} s ({parts})")
     for image in row["images"] or ():
         facts.add_row("image", plain(f"{image['url']} (seed {image['seed']})"))
+    if state is JobState.DONE:
+        facts.add_row("fetch", plain(f"ladle fetch {row['id']} --out FILE"))
     console.print(facts)
-    table = Table("attempt", "node", "state", "result", "placer", "predicted p50 / p90", "why", title="Attempts")
+    table = Table("attempt", "node", "placed", "result", "placer", "predicted p50 / p90", "why", title="Attempts")
     for attempt in attempts:
         failure = attempt["failure"] or {}
         table.add_row(
             str(attempt["number"]),
             plain(attempt["node"]),
-            attempt["state"],
-            attempt["result"] or "",
+            ago(attempt["created_at"]),
+            plain(attempt["result"] or state),
             attempt["placer"],
             f"{attempt['eta_p50_s']:.2f} / {attempt['eta_p90_s']:.2f} s",
             plain(failure.get("message", "")),
         )
     console.print(table)
+
+
+def where_it_is(job: str, patience_s: float = PATIENCE_S) -> list[tuple[str, str]]:
+    """Return what the planner says of an open job, as pairs of name and text, or why nothing was heard of it."""
+    try:
+        with Client() as client:
+            said = client.handle(job).status(patience_s)
+    except (BrokerUnavailableError, PlannerSilentError) as exc:
+        return [("now", f"as the ledger says; {exc}")]
+    facts = [("now", f"it ended meanwhile: {said.kind}" if said.kind is not EventKind.STATUS else describe(said))]
+    if said.image_steps:
+        facts.append(("image step", f"{said.step} of {said.image_steps}"))
+    if said.running_s is not None:
+        facts.append(("started", ago(time.time() - said.running_s)))
+    return facts
 
 
 @click.command()

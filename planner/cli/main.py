@@ -29,6 +29,7 @@ OWN_COMMANDS = {
     "demo": "planner.cli.demo:command",
     "drain": "planner.cli.nodes:drain",
     "experience": "planner.cli.experience:command",
+    "fetch": "planner.cli.submit:fetch",
     "jobs": "planner.cli.jobs:jobs",
     "node": "planner.cli.users:node",
     "nodes": "planner.cli.nodes:nodes",

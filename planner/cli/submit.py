@@ -1,4 +1,4 @@
-"""`ladle submit`: one job from the terminal."""
+"""`ladle submit` and `ladle fetch`: one job from the terminal, watched to its end, and its images as files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ console = Console()
 @click.option("--deadline", type=float, help="Seconds after which the job expires if it still waits.")
 @click.option("--key", help="Idempotency key: the same key again gives the same job.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; several images get -0, -1, ... added.")
-@click.option("--no-wait", is_flag=True, help="Print the job's id and return at once.")
+@click.option("--no-wait", is_flag=True, help="Print the job's id and return; see `ladle fetch`.")
 def command(
     prompt: str,
     image_steps: int,
@@ -76,14 +76,38 @@ def command(
         if no_wait:
             console.print(handle.job)
             return
-        try:
-            _watch(handle)
-            result = handle.result()
-        except KeyboardInterrupt:
-            console.print(
-                f"\nThe job goes on; `ladle jobs {handle.job}` shows it, `ladle cancel {handle.job}` ends it."
-            )
-            return
+        _wait_and_write(handle, out)
+
+
+@click.command()
+@click.argument("job")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; several images get -0, -1, ... added.")
+def fetch(job: str, out: Path | None) -> None:
+    """Write the images of a JOB that was submitted earlier.
+
+    It is watched to its end first, as `ladle submit` does. Any number of times, from any machine that has the broker.
+
+    \b
+    job=$(ladle submit "a red heart" --no-wait)
+    ladle fetch $job --out heart.png
+    """
+    if out is not None:
+        _check_out(out)
+    with Client() as client:
+        _wait_and_write(client.handle(job), out)
+
+
+def _wait_and_write(handle: JobHandle, out: Path | None) -> None:
+    """Watch a job, then write its images to `out`, by default a file with its id."""
+    try:
+        _watch(handle)
+        result = handle.result()
+    except KeyboardInterrupt:
+        console.print(
+            f"\nThe job goes on; `ladle jobs {handle.job}` shows it, `ladle fetch {handle.job}` fetches its images, "
+            f"`ladle cancel {handle.job}` ends it."
+        )
+        return
     _write(result, out or Path(f"{result.job}.png"))
     _report(result)
 
@@ -124,7 +148,7 @@ def describe(event: Event) -> str:
     words = {
         EventKind.ACCEPTED: f"waiting for a node{eta}",
         EventKind.WAITING: f"waiting again: {event.reason}",
-        EventKind.STATUS: f"{(event.state or '').lower()}{f': {event.reason}' if event.reason else ''}",
+        EventKind.STATUS: f"{(event.state or '').lower()}{f': {event.reason}' if event.reason else ''}{eta}",
         EventKind.PLACED: f"in the queue of {event.node}{eta}",
         EventKind.STARTED: f"drawing on {event.node}",
         EventKind.STEP: f"drawing on {event.node}",

@@ -187,8 +187,8 @@ class LiveNode:
             head.begins_at = now
         return attempt
 
-    def backlog_s(self, now: float) -> float:
-        """Return the predicted seconds of work the node still has."""
+    def backlog_s(self, now: float, *, until: LiveAttempt | None = None) -> float:
+        """Return the predicted seconds of work the node still has, to the end of `until` if that is given."""
         return backlog_s(
             [
                 AttemptView(
@@ -196,14 +196,18 @@ class LiveNode:
                     predicted_s=attempt.predicted_s,
                     running_s=None if attempt.begins_at is None else max(now - attempt.begins_at, 0.0),
                 )
-                for attempt in self.attempts.values()
+                for attempt in self._attempts_until(until)
             ]
         )
 
-    def backlog_std_s(self) -> float:
+    def backlog_std_s(self, *, until: LiveAttempt | None = None) -> float:
         """Return the standard deviation of `backlog_s`, attempts taken as independent."""
-        variance = sum((attempt.predicted_s * attempt.spread_log) ** 2 for attempt in self.attempts.values())
+        variance = sum((attempt.predicted_s * attempt.spread_log) ** 2 for attempt in self._attempts_until(until))
         return float(variance**0.5)
+
+    def _attempts_until(self, last: LiveAttempt | None) -> list[LiveAttempt]:
+        held = list(self.attempts.values())
+        return held if last is None else held[: held.index(last) + 1]
 
     def is_overdue(self, now: float) -> bool:
         """True when the head attempt has taken far longer than predicted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from planner.state.cluster import Cluster, LiveNode
+from planner.state.cluster import Cluster, LiveAttempt, LiveNode
 from planner.state.jobs import LiveJob
 from planner.state.waiting import WaitingJobs
 from rl_agent.placing.estimates import NORMAL_P90
@@ -35,6 +35,15 @@ def eta_when_placed(observation: Observation, node: LiveNode, row: int, chosen: 
     spread_log = max(float(observation.generation_log_std[row, chosen]), MIN_SPREAD_LOG)
     own_std_s = float(observation.generation_s[row, chosen]) * spread_log
     return Eta(p50_s=p50_s, p90_s=p50_s + NORMAL_P90 * math.hypot(own_std_s, node.backlog_std_s()))
+
+
+def eta_when_held(node: LiveNode, attempt: LiveAttempt, now: float) -> Eta:
+    """Return the prediction for an attempt that `node` holds, from what it does first and how far it is.
+
+    The 90th percentile assumes independent and normally distributed times; transfers are not counted.
+    """
+    p50_s = node.backlog_s(now, until=attempt)
+    return Eta(p50_s=p50_s, p90_s=p50_s + NORMAL_P90 * node.backlog_std_s(until=attempt))
 
 
 def eta_when_waiting(cluster: Cluster, waiting: WaitingJobs, job: LiveJob, now: float) -> Eta | None:

@@ -61,10 +61,9 @@ class Book:
         turn.tell(job, EventKind.ACCEPTED, eta=eta)
 
     def hand_over(self, turn: Turn, job: LiveJob, client: str) -> None:
-        """Make `client` the one whose job it is, and tell it where the job is."""
+        """Make `client` the one whose job it is."""
         job.hand_over_to(client)
         turn.move_job(job)
-        turn.tell(job, EventKind.STATUS, only=client)
 
     def cancel(self, turn: Turn, job: LiveJob) -> None:
         """End a job as CANCELLED; a node that holds it is told to let it go."""

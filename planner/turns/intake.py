@@ -23,8 +23,8 @@ from broker_config.messages import (
 from broker_config.refusals import KEY_REUSED, check_limits, refusal
 from planner.state.jobs import LiveJob
 from planner.store import Store
-from planner.turns.book import Book
 from planner.turns.core import Planner
+from planner.turns.status import tell_status
 from planner.turns.turn import Turn
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def _submit_one(
         turn.answer(submission.client, _refused(submission.job, KEY_REUSED))
     elif live is not None:
         planner.book.hand_over(turn, live, submission.client)
+        tell_status(turn, planner.book, live, submission.client)
     elif row is not None:
         turn.answer(submission.client, terminal_event(row, store))
 
@@ -117,24 +118,11 @@ def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) 
             live, row = planner.book.jobs.get(job_id), rows.get(job_id)
             if live is not None:
                 live.add_listener(client)
-                turn.tell(live, EventKind.STATUS, only=client, reason=why_waiting(planner.book, live))
+                tell_status(turn, planner.book, live, client)
             elif row is not None:
                 turn.answer(client, terminal_event(row, store))
             else:
                 turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
-
-
-def why_waiting(book: Book, job: LiveJob) -> str | None:
-    """Say why a job waits, for the person who waits for it."""
-    if job.state is not JobState.WAITING:
-        return None
-    ready = book.cluster.ready()
-    if not ready:
-        return "no node is ready: start a worker with `ladle worker --node NAME`"
-    model = job.request.model
-    if not any(node.report.models is None or model in node.report.models for node in ready):
-        return f"no ready node serves model {model!r}"
-    return f"{len(book.waiting)} jobs wait for {len(ready)} nodes"
 
 
 def terminal_event(row: Mapping[str, Any], store: Store) -> Event:

@@ -34,3 +34,16 @@ def planner_world(data_dir):
     ledger = Ledger(load_settings().database)
     yield World(ledger=ledger)
     ledger.close()
+
+
+@pytest.fixture
+def ladle_of(ladle, monkeypatch):
+    """Let `ladle` run on the broker and ledger of a site."""
+
+    def use(site):
+        monkeypatch.setenv("LADLE_DATA_DIR", str(site.settings.data_dir))
+        load_settings.cache_clear()
+        return ladle
+
+    yield use
+    load_settings.cache_clear()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.messages import Event, EventKind, FailureKind, JobState
-from planner.cli.jobs import end_of
+from planner.cli.jobs import end_of, where_it_is
 from planner.client.client import JobHandle
-from planner.errors import PlannerSilentError
+from planner.errors import JobCancelledError, PlannerSilentError
 
 HOSTILE = "[/b] a [red]heart[/red] \x1b[2J"
 SHOWN = "[/b] a [red]heart[/red] \\x1b[2J"
@@ -86,3 +89,53 @@ def test_cancel_says_what_became_of_each_job_and_fails_for_one_that_is_unknown(m
     assert result.exit_code == 1
     assert f"{job}: CANCELLED" in result.output
     assert "job no-such-job is unknown: the planner's ledger has no such job" in result.output
+
+
+def test_a_running_job_is_shown_with_image_step_prediction_start_and_what_was_asked(make_site, ladle_of):
+    site = make_site(emulated_s_per_unit=50.0)  # 0.2 s for each image step
+    ladle = ladle_of(site)
+    site.start_planner().wait_ready()
+    site.start_worker("a").wait_ready()
+    with site.client() as client:
+        handle = client.submit(prompt="a red heart", num_inference_steps=500, priority="high", deadline_s=3600)
+        wait_until(lambda: (handle.status().step or 0) > 0, "an image step in a report")
+        said = ladle("jobs", handle.job).output
+        handle.cancel()
+    lines = [line.split(maxsplit=1) for line in said.split("Attempts")[0].splitlines()]
+    facts = {line[0]: line[1].strip() for line in lines if len(line) == 2}
+    assert facts["state"] == "RUNNING"
+    assert re.fullmatch(r"running, about [\d.]+ s \(90 %: [\d.]+ s\)", facts["now"])
+    assert re.search(r"^ image step +[1-9]\d* of 500 *$", said, re.MULTILINE)
+    assert facts["started"].endswith("s ago")
+    assert facts["submitted"].endswith("s ago")
+    assert facts["priority"] == "high"
+    assert re.fullmatch(r"in (60|1) (min|h)", facts["deadline"])
+    assert facts["client"]
+    assert "PUBLISHED" not in said
+    assert re.search(r"1 +│ a +│ \d+ s ago +│ RUNNING", said)
+
+
+def test_without_a_planner_an_open_job_is_shown_as_the_ledger_has_it(ladle, planner_world):
+    planner_world.submit(priority=2)
+    said = " ".join(ladle("jobs", "job-1").output.split())
+    assert "state WAITING" in said
+    assert "as the ledger says; no planner answered within 3 s: start one with `ladle planner`" in said
+
+
+def test_a_done_job_says_how_its_images_are_fetched(ladle, planner_world):
+    planner_world.up("a")
+    planner_world.submit()
+    planner_world.draw("a")
+    assert "ladle fetch job-1 --out FILE" in ladle("jobs", "job-1").output
+
+
+def test_a_job_that_ends_while_it_is_asked_about_says_so(make_site, ladle_of):
+    site = make_site()
+    ladle_of(site)
+    site.start_planner().wait_ready()
+    with site.client() as client:
+        handle = client.submit(prompt="a red heart")
+        handle.cancel()
+        with pytest.raises(JobCancelledError):
+            handle.result(PATIENCE_S)
+    assert where_it_is(handle.job) == [("now", "it ended meanwhile: cancelled")]

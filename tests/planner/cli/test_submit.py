@@ -47,3 +47,28 @@ def test_while_no_planner_answers_it_says_so_once_and_goes_on_waiting(capsys):
     _watch(Handle(), patience_s=0.01)
     said = capsys.readouterr().err
     assert said.count("no planner answered within 0.01 s: start one with `ladle planner`") == 1
+
+
+def test_the_images_of_a_job_nobody_waited_for_are_fetched_as_often_as_one_likes(make_site, ladle_of, tmp_path):
+    site = make_site()
+    ladle = ladle_of(site)
+    site.start_planner().wait_ready()
+    job = ladle("submit", "a red heart", "--seed", "7", "-n", "2", "--no-wait").output.strip()
+    site.start_worker("a")
+    for name in ("one", "two"):
+        fetched = ladle("fetch", job, "--out", f"{name}.png")
+        assert fetched.exit_code == 0, fetched.output
+        assert f"{name}-1.png  seed 8" in fetched.output
+    assert (tmp_path / "one-0.png").read_bytes() == (tmp_path / "two-0.png").read_bytes()
+    assert ladle("fetch", job).exit_code == 0
+    assert (tmp_path / f"{job}-0.png").exists()
+
+
+def test_what_is_no_job_cannot_be_fetched(make_site, ladle_of):
+    site = make_site()
+    ladle = ladle_of(site)
+    site.start_planner().wait_ready()
+    result = ladle("fetch", "no-such-job")
+    assert result.exit_code == 1
+    assert "job no-such-job is unknown" in result.output
+    assert ladle("fetch", "no-such-job", "--out", "nowhere/heart.png").exit_code == 2

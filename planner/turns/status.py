@@ -1,0 +1,46 @@
+"""The answer to a client that asks where an open job is: its state, how far it is, how long it may still take."""
+
+from __future__ import annotations
+
+from broker_config.bounds import MAX_DURATION_S
+from broker_config.messages import EventKind, JobState
+from planner.state.eta import eta_when_held, eta_when_waiting
+from planner.state.jobs import LiveJob
+from planner.turns.book import Book
+from planner.turns.turn import Turn
+
+
+def tell_status(turn: Turn, book: Book, job: LiveJob, client: str) -> None:
+    """Tell `client` where `job` is, after the commit; of a job that runs, as its node last reported it."""
+    node = book.cluster.nodes.get(job.node or "")
+    attempt = node.attempts.get((job.id, job.attempts)) if node else None
+    if node is None or attempt is None:
+        eta = eta_when_waiting(book.cluster, book.waiting, job, turn.now)
+        turn.tell(job, EventKind.STATUS, only=client, eta=eta, reason=why_waiting(book, job))
+        return
+    eta = eta_when_held(node, attempt, turn.now)
+    if node.report.running != attempt.key:
+        turn.tell(job, EventKind.STATUS, only=client, eta=eta)
+        return
+    turn.tell(
+        job,
+        EventKind.STATUS,
+        only=client,
+        eta=eta,
+        step=min(node.report.image_step, job.request.num_inference_steps),
+        image_steps=job.request.num_inference_steps,
+        running_s=None if attempt.begins_at is None else min(max(turn.now - attempt.begins_at, 0.0), MAX_DURATION_S),
+    )
+
+
+def why_waiting(book: Book, job: LiveJob) -> str | None:
+    """Say why a job waits, for the person who waits for it."""
+    if job.state is not JobState.WAITING:
+        return None
+    ready = book.cluster.ready()
+    if not ready:
+        return "no node is ready: start a worker with `ladle worker --node NAME`"
+    model = job.request.model
+    if not any(node.report.models is None or model in node.report.models for node in ready):
+        return f"no ready node serves model {model!r}"
+    return f"{len(book.waiting)} jobs wait for {len(ready)} nodes"
