@@ -2,28 +2,53 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 from rich.console import Console
 
 from broker_config.errors import LadleError
-from planner.cli.tables import node_table, open_ledger, read_nodes
+from planner.cli.tables import ago, node_table, open_ledger, read_nodes
+from planner.cli.terminal import plain
 from planner.client.client import Client
+from planner.ledger.ledger import LedgerRow
+from planner.state.cluster import NodeState
 
 console = Console()
 
+SILENT_AFTER_S = 10.0  # a planner ticks every second; a long turn delays that by some
+LONG_GONE_S = 3600.0  # what has been away for an hour is not about to come back
+
 
 @click.command()
-def nodes() -> None:
+@click.option("--all", "is_all", is_flag=True, help="Also those that have been GONE for more than an hour.")
+def nodes(is_all: bool) -> None:
     """Show the nodes: states, models, speeds, what is wrong.
 
     READY takes jobs; DRAINING finishes what it holds; UNFIT cannot serve (the note says why); GONE has not reported.
+    While no planner runs nobody hears reports: then each state is the last one known.
     """
     with open_ledger() as ledger:
-        rows = read_nodes(ledger)
-    if rows:
-        console.print(node_table(rows))
-    else:
+        ledger.migrate()
+        with ledger.transaction(reads=True) as connection:
+            rows, ticked_at = ledger.nodes(connection), ledger.last_tick(connection)
+    if not rows:
         console.print("No node has ever reported. Start one with `ladle worker --node NAME`.")
+        return
+    is_watched = ticked_at is not None and time.time() - ticked_at < SILENT_AFTER_S
+    shown = [row for row in rows if is_all or not _is_long_gone(row)]
+    console.print(node_table(shown, is_watched=is_watched))
+    if len(shown) < len(rows):
+        console.print(f"{len(rows) - len(shown)} more GONE for more than an hour: `ladle nodes --all` shows them.")
+    if not is_watched:
+        since = "" if ticked_at is None else f" (the last one was seen {ago(ticked_at)})"
+        console.print(
+            plain(f"No planner runs{since}, so nobody hears the nodes: start one with `ladle planner`.", "yellow")
+        )
+
+
+def _is_long_gone(row: LedgerRow) -> bool:
+    return NodeState(row["state"]) is NodeState.GONE and bool(time.time() - row["seen_at"] > LONG_GONE_S)
 
 
 @click.command()

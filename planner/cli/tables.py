@@ -50,8 +50,13 @@ def read_nodes(ledger: Ledger) -> list[LedgerRow]:
         return list(ledger.nodes(connection))
 
 
-def node_table(rows: Sequence[LedgerRow]) -> Table:
-    """Return one row per node: state, device, models, speed, what is emulated."""
+def node_table(rows: Sequence[LedgerRow], *, is_watched: bool = True) -> Table:
+    """Return one row per node: state, device, models, speed, what is emulated.
+
+    Args:
+        rows: of the nodes.
+        is_watched: a planner runs. Otherwise each state is the last one known, and said to be past.
+    """
     table = Table(title="Nodes", title_justify="left")
     for heading in ("node", "state", "device", "in memory", "s / megapixel step", "last change", "note"):
         table.add_column(heading, justify="right" if heading.startswith("s /") else "left")
@@ -64,7 +69,7 @@ def node_table(rows: Sequence[LedgerRow]) -> Table:
         note = "; ".join(text for text in (row["reason"], *drifts, report.get("emulated", "")) if text)
         table.add_row(
             plain(row["name"]),
-            plain(row["state"], NODE_STYLE[row["state"]]),
+            plain(row["state"], NODE_STYLE[row["state"]]) if is_watched else plain(f"was {row['state']}", "dim"),
             plain(report.get("device", "")),
             plain(", ".join(report.get("resident", []))),
             ", ".join(speeds),

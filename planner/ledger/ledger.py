@@ -168,9 +168,13 @@ class Ledger:
         row = connection.execute(select(col(PlannerRow.holder), col(PlannerRow.beats))).first()
         return None if row is None else (row.holder, row.beats)
 
-    def beat(self, connection: Connection) -> None:
-        """Show that the current planner process lives."""
-        connection.execute(update(PlannerRow).values(beats=col(PlannerRow.beats) + 1))
+    def beat(self, connection: Connection, now: float) -> None:
+        """Show that the current planner process lives, `now` on its clock."""
+        connection.execute(update(PlannerRow).values(beats=col(PlannerRow.beats) + 1, ticked_at=now))
+
+    def last_tick(self, connection: Connection) -> float | None:
+        """Return when a planner process last ticked, None if that is not known."""
+        return connection.scalar(select(col(PlannerRow.ticked_at)))
 
     # Jobs
 

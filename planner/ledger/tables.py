@@ -142,10 +142,15 @@ class DeadLetterRow(SQLModel, table=True):
 
 
 class PlannerRow(SQLModel, table=True):
-    """The one row that names the planner process whose memory is current (hot standby); each tick raises `beats`."""
+    """The one row that names the planner process whose memory is current (hot standby); each tick raises `beats`.
+
+    Attributes:
+        ticked_at: when it last ticked; None before the first tick, and after an update until the next one.
+    """
 
     __tablename__ = "planner"
 
     id: int = Field(default=1, primary_key=True)
     holder: str
     beats: int = 0
+    ticked_at: float | None = None

@@ -69,7 +69,7 @@ def tick(planner: Planner) -> None:
     if planner.stands_by():
         return
     with planner.turn() as turn:
-        planner.ledger.beat(turn.connection)
+        planner.ledger.beat(turn.connection, turn.now)
         if planner.policies is not None:
             planner.probation.look(turn.connection, turn.now)
             planner.policies.refresh(turn.connection)

@@ -114,6 +114,16 @@ def test_a_malformed_url_is_refused():
         Ledger("postgresql+psycopg://host:port/x")
 
 
+def test_a_tick_leaves_its_time_and_a_ledger_of_an_older_ladle_has_none(ledger):
+    with ledger.transaction() as connection:
+        assert ledger.last_tick(connection) is None
+        connection.execute(text("INSERT INTO planner (id, holder, beats) VALUES (1, 'x', 0)"))
+        assert ledger.last_tick(connection) is None
+        ledger.beat(connection, 12.5)
+        assert ledger.pulse(connection) == ("x", 1)
+        assert ledger.last_tick(connection) == 12.5
+
+
 @pytest.mark.fault(13, "B")
 def test_a_locked_file_is_waited_for(tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
