@@ -66,6 +66,7 @@ def add(name: str, nodes: tuple[str, ...], hub_url: str, site_url: str, out: Pat
 # On the hub's broker, which `ladle broker` has prepared:
 rabbitmqctl import_definitions {hub}
 # On the site's broker; in its rabbitmq.conf: consumer_timeout = {consumer_timeout_ms(settings)}
+# and a max_message_size no higher than the hub's, whose default is 134217728 on RabbitMQ 3 and 16777216 since 4.0
 rabbitmq-plugins enable {SHOVEL_PLUGIN}
 rabbitmqctl import_definitions {of_site}
 rabbitmqctl shovel_status        # six of them, all running

@@ -47,6 +47,11 @@ def test_each_shovel_acknowledges_what_the_other_side_has_confirmed_and_never_en
     }
 
 
+def test_what_a_sender_says_of_itself_never_reaches_the_other_side() -> None:
+    properties = [shovel["dest-publish-properties"] for shovel in SHOVELS.values()]
+    assert properties == [{"user_id": "link.berlin", "delivery_mode": 2}] * 6
+
+
 def test_the_link_dials_the_hubs_virtual_host_as_its_own_user_and_notices_silence() -> None:
     uri = urlsplit(SHOVELS["outcomes"]["dest-uri"])
     assert (uri.scheme, uri.port, uri.path) == ("amqps", 5671, "/ladle")
