@@ -6,6 +6,7 @@ A model's name is "tiny" (the shipped one), a folder in diffusers' layout, or a 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ TINY_FOLDER = Path(__file__).parent / "tiny_sd3"
 FACTS_FILE = "ladle.json"
 INDEX_FILE = "model_index.json"
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # anything else can only be meant as a folder
 SD3_PREFIX = "StableDiffusion3"
 T5_COMPONENTS = ("text_encoder_3", "tokenizer_3")
 
@@ -71,7 +73,8 @@ def find_model(name: str) -> ModelSource:
     """Find a model by name, reading its index only.
 
     Raises:
-        ModelMissingError: it is not a folder with a `model_index.json`, and the hub has no model of that name.
+        ModelMissingError: it is not a folder with a `model_index.json`, and the hub has no model of that name, or no
+            model of the hub can have it.
         UnsafeWeightsError: the folder holds pickle weights.
     """
     folder = TINY_FOLDER if name == TINY else Path(name)
@@ -81,6 +84,10 @@ def find_model(name: str) -> ModelSource:
         return ModelSource(name=name, location=str(folder), index=index, facts=facts)
     if name == TINY:
         raise ModelMissingError(name, f"its folder {folder} is not there: train it, see docs/model.md")
+    if folder.exists():
+        raise ModelMissingError(name, "this is a file, and a model is a folder in diffusers' layout")
+    if not HUB_ID.fullmatch(name):
+        raise ModelMissingError(name, f"there is no such folder on this machine (looked at {folder.absolute()})")
     return ModelSource(name=name, location=name, index=_hub_index(name))
 
 

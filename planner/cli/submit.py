@@ -133,6 +133,9 @@ def _watch(handle: JobHandle, patience_s: float = ANSWER_TIMEOUT_S) -> None:
         bar = progress.add_task("submitted", total=1)
         for event in handle.events():
             silence.cancel()
+            if event.kind is EventKind.ACCEPTED:
+                for warning in event.warnings:
+                    progress.console.print(plain(warning, "yellow"))
             progress.update(bar, description=visible(describe(event)))
             if event.image_steps:
                 progress.update(bar, completed=event.step or 0, total=event.image_steps)

@@ -7,7 +7,7 @@ thrown away and restored from the ledger.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -51,14 +51,14 @@ class Book:
 
     # Clients
 
-    def accept(self, turn: Turn, job: LiveJob) -> None:
-        """Take a new job: WAITING."""
+    def accept(self, turn: Turn, job: LiveJob, warnings: Sequence[str] = ()) -> None:
+        """Take a new job: WAITING. `warnings` are for its client."""
         self.jobs[job.id] = job
         turn.add_job(job)
         self._wait(job)
         eta = eta_when_waiting(self.cluster, self.waiting, job, turn.now)
         job.foretold_s = None if eta is None else eta.p50_s
-        turn.tell(job, EventKind.ACCEPTED, eta=eta)
+        turn.tell(job, EventKind.ACCEPTED, eta=eta, warnings=tuple(warnings))
 
     def hand_over(self, turn: Turn, job: LiveJob, client: str) -> None:
         """Make `client` the one whose job it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from broker_config.messages import (
 from broker_config.refusals import KEY_REUSED, check_limits, refusal
 from planner.state.jobs import LiveJob
 from planner.store import Store
+from planner.turns.book import Book
 from planner.turns.core import Planner
 from planner.turns.status import tell_status
 from planner.turns.turn import Turn
@@ -76,7 +78,7 @@ def _submit_one(
         job = LiveJob.of(submission, turn.now)
         reason = _too_many_wait(planner, job.owner)
         if reason is None:
-            planner.book.accept(turn, job)
+            planner.book.accept(turn, job, _doubts(planner.book, job))
         else:
             turn.answer(submission.client, _refused(job.id, reason))
     elif same not in (submission.request, submission.request.to_wire()):
@@ -86,6 +88,18 @@ def _submit_one(
         tell_status(turn, planner.book, live, submission.client)
     elif row is not None:
         turn.answer(submission.client, terminal_event(row, store))
+
+
+def _doubts(book: Book, job: LiveJob) -> list[str]:
+    """Say what about a job may be a mistake: an ingress that is no node, although nodes are known; it may be a site."""
+    nodes = book.cluster.nodes
+    if job.ingress is None or not nodes or job.ingress in nodes:
+        return []
+    similar = get_close_matches(job.ingress, nodes, n=1)
+    hint = f"; did you mean {similar[0]!r}?" if similar else ""
+    return [
+        f"ingress {job.ingress!r} is no node that has reported: its input is nearer to no node than to others{hint}"
+    ]
 
 
 def _too_many_wait(planner: Planner, owner: str) -> str | None:

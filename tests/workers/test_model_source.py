@@ -26,6 +26,20 @@ def test_a_broken_file_in_a_model_folder_is_named(tmp_path, file):
         find_model(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["/nonexistent", "./heart", "../heart", "~/models/heart", "a/b/c", "heart/"])
+def test_a_folder_that_is_not_there_is_no_question_for_the_hub(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelMissingError, match=r"there is no such folder on this machine \(looked at /") as missing:
+        find_model(name)
+    assert "hub" not in str(missing.value)
+
+
+def test_a_file_is_no_model(tmp_path):
+    (tmp_path / "heart.safetensors").touch()
+    with pytest.raises(ModelMissingError, match="this is a file, and a model is a folder"):
+        find_model(str(tmp_path / "heart.safetensors"))
+
+
 def test_why_the_hub_gives_no_model_is_said_in_its_own_words(monkeypatch):
     def is_gated(*_, **__):
         said = "401 Client Error.\n\nAccess to model some/model is restricted.\nPlease log in."

@@ -49,6 +49,19 @@ def test_while_no_planner_answers_it_says_so_once_and_goes_on_waiting(capsys):
     assert said.count("no planner answered within 0.01 s: start one with `ladle planner`") == 1
 
 
+class Doubted(Handle):
+    """A job that was accepted with a warning."""
+
+    def events(self):
+        yield Event(job="job-1", kind=EventKind.ACCEPTED, warnings=("ingress 'narnia' is no node",))
+        yield Event(job="job-1", kind=EventKind.DONE)
+
+
+def test_what_the_planner_doubts_is_said_while_the_job_goes_on(capsys):
+    _watch(Doubted())
+    assert "ingress 'narnia' is no node" in capsys.readouterr().out
+
+
 def test_the_images_of_a_job_nobody_waited_for_are_fetched_as_often_as_one_likes(make_site, ladle_of, tmp_path):
     site = make_site()
     ladle = ladle_of(site)

@@ -242,3 +242,22 @@ def test_a_job_whose_image_was_removed_is_answered_all_the_same(world):
     assert world.events[-1].kind == "done"
     assert world.events[-1].images[0].data is None
     assert world.events[-1].images[0].url
+
+
+@pytest.mark.parametrize(
+    ("ingress", "hint"), [("narnia", ""), ("atic", "; did you mean 'attic'?"), ("attic", None), (None, None)]
+)
+def test_an_ingress_that_is_no_node_is_accepted_with_a_warning(world, ingress, hint):
+    world.up("attic")
+    world.submit(ingress=ingress)
+    accepted = next(event for event in world.events if event.kind == "accepted")
+    assert accepted.warnings == (
+        ()
+        if hint is None
+        else (f"ingress {ingress!r} is no node that has reported, so its input is equally near to all{hint}",)
+    )
+
+
+def test_before_any_node_has_reported_an_ingress_is_not_doubted(world):
+    world.submit(ingress="narnia")
+    assert world.events[0].warnings == ()
