@@ -48,6 +48,7 @@ HEADER_TYPES = {
     **dict.fromkeys(("retries", "group_index", "replaced_task_nesting"), int),
     "ignore_result": bool,
 }
+DEATH_HEADERS = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
 EMBED_KEYS = frozenset({"callbacks", "errbacks", "chain", "chord"})
 
 
@@ -122,6 +123,17 @@ def death_of(headers: Any) -> str | None:
     reason = headers.get("x-first-death-reason") or deaths[-1].get("reason")
     queue = headers.get("x-first-death-queue") or deaths[-1].get("queue")
     return f"{reason} in queue {queue!r}"
+
+
+def was_dead_lettered(headers: Any) -> bool:
+    """Whether a broker dead-lettered a message: into any exchange, under any key, whatever its queue's owner may use.
+
+    Whoever declares a queue names the exchange and the key of its dead letters, and RabbitMQ checks topic rights when a
+    client publishes only. So a dead letter is obeyed nowhere.
+
+    Source: https://www.rabbitmq.com/docs/dlx#effects
+    """
+    return isinstance(headers, dict) and any(name in headers for name in DEATH_HEADERS)
 
 
 def has_expired(headers: Any) -> bool:
@@ -245,6 +257,9 @@ class GuardedConsumer(Consumer):
             elif came_from_dead and not is_record:
                 kept_bytes = KEPT_BYTES if fault else KEPT_WELL_FORMED_BYTES
                 self.bury(message, death_of(message.headers) or fault or "sent to the dead letters", kept_bytes)
+            elif not came_from_dead and was_dead_lettered(message.headers):
+                reason = death_of(message.headers) or "no queue"
+                self.bury(message, f"dead-lettered here ({reason}), where the broker checks no routing key's rights")
             elif fault is None:
                 self._run(run, message)
             elif came_from_dead and RecordDeadLetter.TASK not in self.strategies:

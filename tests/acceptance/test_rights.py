@@ -83,9 +83,9 @@ def channel_as(url):
         yield channel
 
 
-def publish(url, exchange, key, task="planner.record", **kwargs):
+def publish(url, exchange, key, task="planner.record", more_headers=None, **kwargs):
     """Publish a call of a task as somebody who holds the password of `url` and writes clients of their own."""
-    headers = {"task": task, "id": uuid.uuid4().hex}
+    headers = {"task": task, "id": uuid.uuid4().hex, **(more_headers or {})}
     with Connection(url, transport_options={"confirm_publish": True}) as connection, connection.channel() as channel:
         producer = Producer(channel, serializer="json", auto_declare=False)
         producer.publish([[], kwargs, {}], exchange=exchange, routing_key=key, headers=headers)
@@ -229,6 +229,96 @@ def test_a_forged_or_replayed_outcome_is_never_recorded(site, urls):
         "the dead letters",
     )
     assert {site.node_states()[name] for name in ("e1", "e2")} == {"READY"}
+
+
+@pytest.mark.fault(47, "R")
+def test_a_client_gives_no_orders_by_letting_the_broker_dead_letter_them(site, urls):
+    # Given a client's own exchange and queues, whose dead letters go to the planner under keys it may not use
+    orders = {
+        "drain": ("planner.drain", {"node": "e1", "on": True}),
+        "remove": ("planner.remove", {"node": "e1"}),
+        "submit": ("planner.submit", {"jobs": [{"job": "forged", "client": "other", "request": {}}]}),
+    }
+    before = len(site.dead_letters())
+    with channel_as(urls[Role.CLIENT]) as channel:
+        channel.exchange_declare("client.main.x", type="topic", auto_delete=False)
+        for key in orders:
+            arguments = {
+                "x-dead-letter-exchange": "ladle.jobs",
+                "x-dead-letter-routing-key": key,
+                "x-message-ttl": 0,
+            }
+            channel.queue_declare(f"client.main.{key}", auto_delete=False, durable=True, arguments=arguments)
+            channel.queue_bind(f"client.main.{key}", "client.main.x", key)
+    # When it publishes orders there
+    for key, (task, kwargs) in orders.items():
+        publish(urls[Role.CLIENT], "client.main.x", key, task, **kwargs)
+    # Then each lies among the dead letters, and nothing of it was done
+    wait_until(lambda: len(site.dead_letters()) == before + len(orders), "the dead letters")
+    assert all("dead-lettered here (expired in queue" in letter["reason"] for letter in site.dead_letters()[before:])
+    assert {site.node_states()[name] for name in ("e1", "e2")} == {"READY"}
+    assert site.rows("forged") == []
+    with channel_as(urls[Role.CLIENT]) as channel:
+        for key in orders:
+            channel.queue_delete(f"client.main.{key}")
+        channel.exchange_delete("client.main.x")
+
+
+@pytest.mark.fault(47, "R")
+@pytest.mark.parametrize("header", ["CC", "BCC"])
+def test_a_client_gives_no_orders_under_a_second_key(site, urls, header):
+    """RabbitMQ 4.x refuses the key; 3.10 looks at the first key only, and so does the planner."""
+    before = len(site.dead_letters())
+    try:
+        publish(urls[Role.CLIENT], "ladle.jobs", "submit", "planner.drain", {header: ["drain"]}, node="e1", on=True)
+    except AccessRefused:
+        assert len(site.dead_letters()) == before
+    else:
+        wait_until(lambda: len(site.dead_letters()) == before + 1, "the dead letter")
+        assert "forged or misrouted" in site.dead_letters()[-1]["reason"]
+    assert site.node_states()["e1"] == "READY"
+
+
+@pytest.mark.fault(47, "R")
+def test_a_client_gives_no_orders_by_way_of_its_own_exchanges(site, urls):
+    # Given exchanges of a client's own that lead to the planner's: one bound to it, one with it as its alternate
+    before = len(site.dead_letters())
+    alternate = {"alternate-exchange": "ladle.jobs"}
+    with channel_as(urls[Role.CLIENT]) as channel:
+        channel.exchange_declare("client.main.bound", type="topic", auto_delete=False)
+        channel.exchange_bind("ladle.jobs", "client.main.bound", "#")
+        channel.exchange_declare("client.main.other", type="topic", auto_delete=False, arguments=alternate)
+    # When it publishes orders there, then none is obeyed: the message says which exchange it was published to
+    for exchange in ("client.main.bound", "client.main.other"):
+        publish(urls[Role.CLIENT], exchange, "drain", "planner.drain", node="e1", on=True)
+    wait_until(lambda: len(site.dead_letters()) == before + 2, "the dead letters")
+    assert all("forged or misrouted" in letter["reason"] for letter in site.dead_letters()[before:])
+    assert site.node_states()["e1"] == "READY"
+    with channel_as(urls[Role.CLIENT]) as channel:
+        channel.exchange_delete("client.main.bound")
+        channel.exchange_delete("client.main.other")
+
+
+@pytest.mark.fault(47, "R")
+def test_a_client_neither_reads_from_nor_leads_to_what_it_may_not_use(urls):
+    def refused(action):
+        with channel_as(urls[Role.CLIENT]) as channel, pytest.raises(AccessRefused, match="ACCESS_REFUSED"):
+            action(channel)
+
+    with channel_as(urls[Role.CLIENT]) as channel:
+        channel.exchange_declare("client.main.y", type="topic", auto_delete=False)
+        channel.queue_declare("client.main.z", auto_delete=False, durable=True)
+    for other in ("ladle.jobs", "ladle.nodes", "ladle.outcomes", "ladle.dead", "ladle.control"):
+        refused(lambda channel, other=other: channel.exchange_bind("client.main.y", other, "#"))
+        refused(lambda channel, other=other: channel.queue_bind("client.main.z", other, "#"))
+    for other in ("ladle.nodes", "ladle.outcomes", "ladle.dead", "ladle.control"):
+        alternate, dead = {"alternate-exchange": other}, {"x-dead-letter-exchange": other}
+        refused(lambda channel, other=other: channel.exchange_bind(other, "client.main.y", "#"))
+        refused(lambda channel, a=alternate: channel.exchange_declare("client.main.a", type="topic", arguments=a))
+        refused(lambda channel, d=dead: channel.queue_declare("client.main.d", arguments=d))
+    with channel_as(urls[Role.CLIENT]) as channel:
+        channel.exchange_delete("client.main.y")
+        channel.queue_delete("client.main.z")
 
 
 def test_a_removed_node_is_locked_out_and_its_jobs_finish_elsewhere(site, ladle, broker):

@@ -18,7 +18,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from ladle_site import delete_queues
 
 from broker_config.calls import RecordDeadLetter
-from broker_config.consumer import BODY_LIMIT_BYTES, KEPT_BYTES, death_of
+from broker_config.consumer import BODY_LIMIT_BYTES, KEPT_BYTES, death_of, was_dead_lettered
 
 WORK = Exchange("ladle.jobs", type="topic")
 DEAD = Exchange("ladle.dead", type="topic")
@@ -320,3 +320,10 @@ def test_without_a_dead_letter_queue_the_message_stays_in_its_own(sqlite_url):
 @pytest.mark.parametrize("headers", [None, {}, {"x-death": []}, {"x-death": "x"}, {"x-death": [1]}])
 def test_a_message_without_a_death_certificate_has_no_death(headers):
     assert death_of(headers) is None
+
+
+@pytest.mark.parametrize("name", ["x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"])
+def test_any_trace_of_a_death_marks_a_message_as_dead_lettered(name):
+    assert was_dead_lettered({name: "whatever", "task": "x"})
+    assert not was_dead_lettered({"task": "x", "x-delivery-count": 3})
+    assert not was_dead_lettered(None)
