@@ -97,9 +97,7 @@ def _doubts(book: Book, job: LiveJob) -> list[str]:
         return []
     similar = get_close_matches(job.ingress, nodes, n=1)
     hint = f"; did you mean {similar[0]!r}?" if similar else ""
-    return [
-        f"ingress {job.ingress!r} is no node that has reported: its input is nearer to no node than to others{hint}"
-    ]
+    return [f"ingress {job.ingress!r} is no node that has reported, so its input is equally near to all{hint}"]
 
 
 def _too_many_wait(planner: Planner, owner: str) -> str | None:
