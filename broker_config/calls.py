@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 
 from kombu.entity import Exchange
 
-from broker_config.bounds import ID
+from broker_config.bounds import ID, MAX_WHOLE
 from broker_config.messages import Assignment, AttemptKey, Event, EventKind
 from broker_config.publisher import Post
 from broker_config.topology import (
@@ -242,11 +242,11 @@ class RecordDeadLetter(Call):
     def read(cls, body: Wire) -> Self:
         """Return the letter as far as it is one: what is missing or of another type is empty or its text."""
         texts = ("reason", "queue", "routing_key", "content_type", "content_encoding", "body")
-        headers = body.get("headers")
+        headers, size = body.get("headers"), body.get("body_bytes")
         return cls(
             **{name: str(body.get(name) or "") for name in texts},
             headers=headers if isinstance(headers, dict) else {},
-            body_bytes=int(body.get("body_bytes", 0)),
+            body_bytes=size if isinstance(size, int) and 0 <= size <= MAX_WHOLE else 0,
         )
 
     @classmethod
@@ -371,7 +371,10 @@ class Withdraw:
         Raises:
             KeyError, TypeError, ValueError: the body is malformed.
         """
-        return [(str(job), int(number)) for job, number in body["withdraw"]]
+        attempts = [(job, number) for job, number in body["withdraw"]]
+        if not all(isinstance(job, str) and isinstance(number, int) for job, number in attempts):
+            raise ValueError("withdraw: must be pairs of a job's id and the number of an attempt")
+        return attempts
 
     def post(self) -> Post:
         """Return the message, which expires."""

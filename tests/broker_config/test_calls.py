@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_an_assignment_comes_alone():
 def test_what_is_no_answer_of_a_node_has_no_key(body):
     assert Record.key_of(body) is None
     assert Report.key_of(body) is None
+
+
+@pytest.mark.parametrize("size", [None, "x", [], -1, math.inf, 1.5, 2**31, 10**400])
+def test_a_dead_letter_of_no_size_is_read_as_empty(size):
+    assert RecordDeadLetter.read({"reason": "r", "queue": "q", "body_bytes": size}).body_bytes == 0
+
+
+@pytest.mark.parametrize("pair", [["j", math.inf], ["j", "1"], [1, 1], [["j"], 1], ["j"], 1])
+def test_attempts_that_are_none_are_refused(pair):
+    with pytest.raises((TypeError, ValueError)):
+        Withdraw.read({"withdraw": [pair]})
 
 
 def test_a_dead_letter_is_read_whatever_it_holds():
