@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from broker_config.messages import AttemptKey, NodeReport
 from planner.ledger.tables import AttemptState
+from planner.state.breaker import Breaker
 from rl_agent.placing.backlog import AttemptView, backlog_s
 from rl_agent.placing.drift import Drift
 from rl_agent.placing.estimates import Estimates
@@ -110,6 +111,7 @@ class LiveNode:
         idle_at: the attempt that it should be working on while it reports itself idle, and since when.
         drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
             `factor` and `since`.
+        breakers: what it has failed since its last success, by model. Lost when the planner restarts.
     """
 
     name: str
@@ -121,6 +123,7 @@ class LiveNode:
     idle_at: tuple[AttemptKey | None, float] = (None, 0.0)
     drifts: dict[str, Drift] = field(default_factory=dict)
     drift_alarms: Mapping[str, Any] = field(default_factory=dict)
+    breakers: dict[str, Breaker] = field(default_factory=dict)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], now: float) -> LiveNode:
@@ -140,11 +143,16 @@ class LiveNode:
 
     def row(self, now: float, reason: str = "") -> dict[str, Any]:
         """Return the ledger row of the node; `reason` says why it is in its state."""
+        barred = [
+            f"no jobs of {model} until a trial succeeds ({breaker.reason})"
+            for model, breaker in self.breakers.items()
+            if breaker.is_open
+        ]
         return {
             "name": self.name,
             "state": self.state,
             "draining": self.draining,
-            "reason": reason,
+            "reason": "; ".join(filter(None, [reason, *barred])),
             "report": self.report.to_wire(),
             "drift": dict(self.drift_alarms),
             "seen_at": now,
@@ -163,6 +171,17 @@ class LiveNode:
     def accepts_jobs(self) -> bool:
         """True when the placer may choose it."""
         return self.state is NodeState.READY
+
+    def serves(self, model: str) -> bool:
+        """True when it says that it can draw with `model`."""
+        return self.report.models is None or model in self.report.models
+
+    def admits(self, model: str, now: float) -> bool:
+        """True unless its breaker for `model` is open; then a trial is due, and no other is under way."""
+        breaker = self.breakers.get(model)
+        if breaker is None or not breaker.is_open:
+            return True
+        return now >= breaker.retry_at and all(attempt.model != model for attempt in self.attempts.values())
 
     @property
     def head(self) -> LiveAttempt | None:
@@ -258,14 +277,9 @@ class Cluster:
         """Return the nodes a placer may choose, by name."""
         return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]
 
-    def models(self) -> frozenset[str] | None:
-        """Return the models that a ready node serves; None means any."""
-        served: set[str] = set()
-        for node in self.ready():
-            if node.report.models is None:
-                return None
-            served.update(node.report.models)
-        return frozenset(served)
+    def takes(self, model: str, now: float) -> bool:
+        """True when a ready node serves `model` and may be given a job of it."""
+        return any(node.serves(model) and node.admits(model, now) for node in self.nodes.values() if node.accepts_jobs)
 
     def room(self, window: float, now: float) -> float:
         """Return the free places of all nodes together."""

@@ -30,7 +30,7 @@ class LiveJob:
         work_s: predicted seconds of generation on a median node, when it began to wait.
         listeners: other clients that asked about it, the newest last. Lost when the planner restarts: a client that
             hears nothing asks again.
-        unfit_nodes: those that lacked the model or the memory for it. Lost when the planner restarts.
+        unfit_nodes: those where an attempt of it failed. Lost when the planner restarts.
     """
 
     id: str

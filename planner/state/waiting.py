@@ -62,6 +62,10 @@ class WaitingJobs:
         if heap[0] == (job.order, job.id):
             heapq.heappush(self._owners.setdefault(model, []), (self._place(job), job.owner))
 
+    def models(self) -> list[str]:
+        """Return the models that jobs wait for, and perhaps some that no job waits for any more."""
+        return list(self._owners)
+
     def remove(self, job: str) -> None:
         """Take a job out; its entry in the heap is skipped when it reaches the top."""
         removed = self._pop(job)

@@ -20,6 +20,7 @@ from planner.state.drift_alarm import watch_drift
 from planner.state.eta import eta_when_waiting
 from planner.state.jobs import LiveJob
 from planner.state.waiting import WaitingJobs
+from planner.turns.blame import Finding, on_failure, on_success
 from planner.turns.choice import Choice
 from planner.turns.drawing import Drawing
 from planner.turns.turn import Turn
@@ -28,7 +29,6 @@ from rl_agent.placing.ordering import order_key
 logger = logging.getLogger(__name__)
 
 MAX_PLACEMENTS_PER_FAILURE = 10  # so that attempts which never ran (drains, lost queues) end some day as well
-FAULTS_OF_THE_NODE = (FailureKind.MODEL_MISSING, FailureKind.OUT_OF_MEMORY)  # it would fail the same job again
 
 
 class Book:
@@ -157,7 +157,9 @@ class Book:
         if failure.kind is FailureKind.BAD_REQUEST:
             self.finish(turn, job, JobState.FAILED, failure=failure)
         else:
-            self.take_back(turn, job, f"{failure.kind} on {job.node}: {failure.message}", failed=failure.kind)
+            counts = self._blame(turn, job, failure)
+            reason = f"{failure.kind} on {job.node}: {failure.message}"
+            self.take_back(turn, job, reason, failed=failure.kind, counts=counts)
 
     def lose(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, reason: str, *, counts: bool = True) -> None:
         """Close an attempt that its node will not answer for: its job waits again.
@@ -173,15 +175,16 @@ class Book:
         turn.close_attempt(attempt, "lost", failure)
         self.take_back(turn, job, reason, failed=failure.kind if counts else None)
 
-    def take_back(self, turn: Turn, job: LiveJob, reason: str, *, failed: FailureKind | None) -> None:
-        """Make a placed job WAITING again; a `failed` attempt counts against `max_attempts`.
+    def take_back(
+        self, turn: Turn, job: LiveJob, reason: str, *, failed: FailureKind | None, counts: bool = True
+    ) -> None:
+        """Make a placed job WAITING again; a `failed` attempt counts against `max_attempts` unless `counts` is False.
 
         When the attempts are used up, the job is FAILED with `reason` and this last kind. Attempts that never ran (a
-        node was drained, a queue was gone) do not count against the job, but they are bounded too.
+        node was drained, a queue was gone), or failed by fault of their node, do not count against the job, but they
+        are bounded too.
         """
-        job.failures += failed is not None
-        if failed in FAULTS_OF_THE_NODE and job.node is not None:
-            job.unfit_nodes |= {job.node}
+        job.failures += counts and failed is not None
         limit = self.settings.max_attempts
         if job.failures >= limit or job.attempts >= limit * MAX_PLACEMENTS_PER_FAILURE:
             message = f"gave up after {job.attempts} attempts: {reason}"
@@ -193,12 +196,12 @@ class Book:
         self._wait(job)
         turn.tell(job, EventKind.WAITING, reason=reason)
 
-    def take_back_queued(self, turn: Turn, node: LiveNode, reason: str) -> None:
-        """Make the attempts that `node` has not begun WAITING again."""
+    def take_back_queued(self, turn: Turn, node: LiveNode, reason: str, *, model: str | None = None) -> None:
+        """Make the attempts that `node` has not begun WAITING again: all of them, or those of one model."""
         head = node.head
         for attempt in list(node.attempts.values()):
             job = self.jobs.get(attempt.job)
-            if attempt is head or attempt.withdrawn or job is None:
+            if attempt is head or attempt.withdrawn or job is None or model not in (None, attempt.model):
                 continue
             self.withdraw(turn, node, attempt, "taken back")
             self.take_back(turn, job, reason, failed=None)
@@ -235,6 +238,9 @@ class Book:
         drawing: Drawing | None = None,
     ) -> None:
         """Bring a job to a terminal state and forget it; a DONE job has a `drawing`."""
+        drawn_by = self.cluster.nodes.get(job.node or "") if state is JobState.DONE else None
+        if drawn_by is not None:
+            self._carry_out(turn, job, on_success(self.cluster, drawn_by, job, turn.now))
         self.jobs.pop(job.id, None)
         self.waiting.remove(job.id)
         job.state = state
@@ -272,6 +278,26 @@ class Book:
         model = job.request.model
         spread_log = self.cluster.estimates.of(node.name, model).s_per_unit.std_log
         node.add(LiveAttempt.from_row(row, model=model, units=job.units, spread_log=spread_log), now)
+
+    def _blame(self, turn: Turn, job: LiveJob, failure: Failure) -> bool:
+        """Find out whose fault a failure was; return whether it counts against the job."""
+        node = self.cluster.nodes.get(job.node or "")
+        if node is None:
+            return True
+        finding = on_failure(self.cluster, node, job, failure, turn.now)
+        job.unfit_nodes |= {node.name}
+        self._carry_out(turn, job, finding)
+        return job.id not in finding.forgiven
+
+    def _carry_out(self, turn: Turn, job: LiveJob, finding: Finding) -> None:
+        for forgiven in map(self.jobs.get, sorted(finding.forgiven - {job.id})):
+            if forgiven is not None:
+                forgiven.failures = max(forgiven.failures - 1, 0)
+                turn.move_job(forgiven)
+        for node in finding.opened:
+            self.take_back_queued(turn, node, f"node {node.name} fails such jobs", model=job.request.model)
+        for node in (*finding.opened, *finding.closed):
+            turn.save_node(node.name, node.report.reason)
 
     def _wait(self, job: LiveJob) -> None:
         job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units)

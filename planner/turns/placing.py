@@ -57,6 +57,9 @@ def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None 
     for row in placement.in_order():
         if placement.node[row] == WAITING:
             continue
+        if not batch.nodes[placement.node[row]].admits(batch.jobs[row].request.model, turn.now):
+            book.keep_waiting(batch.jobs[row], _latent_action(batch.observation, placement, row))
+            continue  # the job before it is the trial
         choice = _choice(batch, placement, row, placer.name, turn.now)  # predicted behind those given before it
         placed.append((choice, book.place(turn, choice)))
     if book.settings.experience_kept:
@@ -86,7 +89,8 @@ def _take_batch(book: Book, now: float) -> Batch | None:
     if room < 1 or not len(book.waiting):
         return None
     nodes = cluster.ready()
-    jobs = book.waiting.take(int(min(room + settings.lookahead, len(book.waiting))), cluster.models())
+    models = {model for model in book.waiting.models() if cluster.takes(model, now)}
+    jobs = book.waiting.take(int(min(room + settings.lookahead, len(book.waiting))), models)
     if not jobs:
         return None
     views = [job.view(now, book.waiting.had_s(job.owner)) for job in jobs]
@@ -97,8 +101,8 @@ def _take_batch(book: Book, now: float) -> Batch | None:
         waiting=len(jobs) + len(book.waiting),
         share_step_s=settings.fairness,
     )
-    if any(job.unfit_nodes for job in jobs):
-        observation = _without_unfit(observation, jobs)
+    if any(job.unfit_nodes for job in jobs) or any(node.breakers for node in nodes):
+        observation = _without_unfit(observation, jobs, nodes, now)
     return Batch(jobs=jobs, views=views, nodes=nodes, observation=observation)
 
 
@@ -118,10 +122,15 @@ def _choice(batch: Batch, placement: Placement, row: int, placer: str, now: floa
     )
 
 
-def _without_unfit(observation: Observation, jobs: Sequence[LiveJob]) -> Observation:
-    """Rule out the nodes that are unfit for a job, unless no other node is eligible: then it waits for those."""
+def _without_unfit(
+    observation: Observation, jobs: Sequence[LiveJob], nodes: Sequence[LiveNode], now: float
+) -> Observation:
+    """Rule out nodes that get no jobs of a job's model, and those that failed this job unless no other is eligible."""
     eligible = observation.eligible.copy()
+    with_breakers = [(column, node) for column, node in enumerate(nodes) if node.breakers]
     for row, job in enumerate(jobs):
+        for column, node in with_breakers:
+            eligible[row, column] &= node.admits(job.request.model, now)
         fit = eligible[row] & ~np.isin(observation.nodes, list(job.unfit_nodes))
         if fit.any():
             eligible[row] = fit

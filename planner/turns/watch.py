@@ -93,6 +93,8 @@ def _report_one(book: Book, turn: Turn, report: NodeReport) -> None:
     node.report, node.seen_at = report, turn.now
     if is_new or report.instance != old.instance:
         _take_warm_up(book.cluster, turn, report)
+        for breaker in node.breakers.values():
+            breaker.retry_at = turn.now  # it may have been mended: a trial is due at once
     if report.state == "stopped":
         if was is not NodeState.GONE:
             book.lose_node(turn, node, "its worker was stopped")

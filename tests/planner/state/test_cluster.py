@@ -7,6 +7,7 @@ import math
 import pytest
 
 from broker_config.messages import NodeReport
+from planner.state.breaker import Breaker
 from planner.state.cluster import OVERDUE_FACTOR, OVERDUE_SLACK_S, Clock, Cluster, LiveAttempt, LiveNode, NodeState
 
 NOW_S = 1000.0
@@ -103,14 +104,25 @@ def test_a_placer_sees_the_models_that_will_be_in_memory_behind_what_the_node_ho
     assert (view.room, view.backlog_s) == (1, 10.0)
 
 
-def test_the_fleet_serves_any_model_when_one_ready_node_does():
+def test_the_fleet_takes_any_model_when_one_ready_node_does():
     cluster = Cluster(nodes={"a": node("a", models=("x",)), "b": node("b", models=("y",))})
-    assert cluster.models() == {"x", "y"}
+    assert [cluster.takes(model, NOW_S) for model in "xyz"] == [True, True, False]
     cluster.nodes["c"] = node("c")
-    assert cluster.models() is None
+    assert cluster.takes("z", NOW_S)
     cluster.nodes["c"].state = NodeState.GONE
-    assert cluster.models() == {"x", "y"}
+    assert not cluster.takes("z", NOW_S)
     assert [ready.name for ready in cluster.ready()] == ["a", "b"]
+
+
+def test_a_node_whose_breaker_is_open_admits_one_trial_when_it_is_due():
+    barred = node("a")
+    barred.breakers["tiny"] = Breaker(is_open=True, retry_at=NOW_S + 1.0, reason="internal: disk full")
+    assert not barred.admits("tiny", NOW_S)
+    assert barred.admits("another", NOW_S)
+    assert barred.admits("tiny", NOW_S + 1.0)
+    barred.add(attempt(model="tiny"), NOW_S)
+    assert not barred.admits("tiny", NOW_S + 1.0)
+    assert "no jobs of tiny until a trial succeeds (internal: disk full)" in barred.row(NOW_S)["reason"]
 
 
 def test_an_attempt_that_is_sent_again_is_back_in_the_outbox():
