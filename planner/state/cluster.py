@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 NO_REPORT = {"instance": "unknown", "hostname": "", "state": "ready", "interval_s": 2.0}
 """What a node is taken to have said where its last report cannot be read."""
+NO_RESULT = "it begins jobs, but no result comes: if it is at a site, see `rabbitmqctl shovel_status` there"
 OVERDUE_FACTOR = 3.0  # more than a busy or throttled node usually takes, so that jobs are not moved for nothing
 OVERDUE_SLACK_S = 5.0  # for jobs so short that the factor alone would be less than a heartbeat or two
 
@@ -109,6 +110,7 @@ class LiveNode:
 
     Attributes:
         idle_at: the attempt that it should be working on while it reports itself idle, and since when.
+        is_unheard: it was at an attempt and is idle again, and no result has come since.
         drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
             `factor` and `since`.
         breakers: what it has failed since its last success, by model. Lost when the planner restarts.
@@ -121,6 +123,7 @@ class LiveNode:
     draining: bool = False
     attempts: dict[AttemptKey, LiveAttempt] = field(default_factory=dict)
     idle_at: tuple[AttemptKey | None, float] = (None, 0.0)
+    is_unheard: bool = False
     drifts: dict[str, Drift] = field(default_factory=dict)
     drift_alarms: Mapping[str, Any] = field(default_factory=dict)
     breakers: dict[str, Breaker] = field(default_factory=dict)
@@ -166,6 +169,11 @@ class LiveNode:
             self.state = NodeState.DRAINING
         else:
             self.state = NodeState.READY
+
+    @property
+    def note(self) -> str:
+        """Return what is wrong with the node: what it says, and what does not come from it."""
+        return "; ".join(filter(None, [self.report.reason, NO_RESULT if self.is_unheard else ""]))
 
     @property
     def accepts_jobs(self) -> bool:

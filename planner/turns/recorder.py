@@ -54,6 +54,10 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     book, key = planner.book, (outcome.job, outcome.attempt)
     node, job = book.cluster.nodes.get(outcome.node), book.jobs.get(outcome.job)
     attempt = node.remove(key, turn.now) if node else None
+    if node is not None and node.is_unheard:
+        node.is_unheard = False
+        turn.save_node(node.name, node.note)
+        logger.info("node %s: its results arrive again", node.name)
     if node is None or attempt is None:
         if not turn.has_done(key) and not planner.ledger.is_recorded(turn.connection, *key):
             _fence(store, outcome)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from broker_config.errors import ConfigurationError
 from broker_config.messages import JobState, NodeReport
 from broker_config.topology import check_node_name
-from planner.state.cluster import Cluster, LiveNode, NodeState
+from planner.state.cluster import NO_RESULT, Cluster, LiveNode, NodeState
 from planner.turns.book import Book
 from planner.turns.core import Planner
 from planner.turns.turn import Turn
@@ -105,9 +105,9 @@ def _report_one(book: Book, turn: Turn, report: NodeReport) -> None:
         logger.info("node %s: %s%s", node.name, node.state, f" ({report.reason})" if report.reason else "")
         if node.state in (NodeState.UNFIT, NodeState.DRAINING):
             book.take_back_queued(turn, node, f"node {node.name} is {node.state}")
-        turn.save_node(node.name, report.reason)
+        turn.save_node(node.name, node.note)
     elif old.resident != report.resident or _is_time_to_save(report, turn.now):
-        turn.save_node(node.name, report.reason)
+        turn.save_node(node.name, node.note)
 
 
 def _take_warm_up(cluster: Cluster, turn: Turn, report: NodeReport) -> None:
@@ -158,16 +158,28 @@ def _look_at_idle(book: Book, turn: Turn, node: LiveNode) -> None:
     if turn.now - since < IDLE_INTERVALS_BEFORE_RESEND * node.report.interval_s:
         return
     node.idle_at = None, turn.now
+    _look_for_results(book, turn, node)
     for attempt in list(node.attempts.values()):
         job = book.jobs.get(attempt.job)
         if attempt.withdrawn or job is None:
             node.remove(attempt.key, turn.now)
         elif attempt.resent == MAX_RESENDS:
             node.remove(attempt.key, turn.now)
-            book.lose(turn, job, attempt, f"node {node.name} does not begin it")
+            why = "has begun it, but sends no result" if job.state is JobState.RUNNING else "does not begin it"
+            book.lose(turn, job, attempt, f"node {node.name} {why}")
         else:
             attempt.send_again()
     logger.warning("node %s is idle: %d attempts are sent again", node.name, len(node.attempts))
+
+
+def _look_for_results(book: Book, turn: Turn, node: LiveNode) -> None:
+    """Say so when the node was at its attempts, is idle again, and no result has come: reports go another way."""
+    held = [book.jobs.get(attempt.job) for attempt in node.attempts.values() if not attempt.withdrawn]
+    if not any(job is not None and job.state is JobState.RUNNING for job in held):
+        return
+    node.is_unheard = True
+    turn.save_node(node.name, node.note)
+    logger.warning("node %s: %s", node.name, NO_RESULT)
 
 
 def _watch_node(book: Book, turn: Turn, node: LiveNode) -> None:

@@ -183,6 +183,52 @@ def test_an_attempt_that_vanishes_again_and_again_is_failed_in_the_end():
     assert "does not begin it" in world.row()["failure"]["message"]
 
 
+@pytest.mark.fault(46, "B")
+def test_a_node_whose_reports_come_and_whose_results_do_not_is_seen_until_they_do(world, caplog):
+    # Given a node that was at a job and has finished it, and an outcome that is held up
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.report("a")
+    world.finish("a")
+
+    # When it reports itself idle for a while
+    for _ in range(4):
+        world.report("a")
+        world.tick(2.0)
+
+    # Then the table of nodes and the log say so, beside what the node itself says
+    assert note_of(world).startswith("it begins jobs, but no result comes")
+    assert "node a: it begins jobs, but no result comes" in caplog.text
+    world.report("a", reason="the disk is slow", resident=["small"])
+    assert note_of(world).startswith("the disk is slow; it begins jobs")
+
+    # And no longer when the outcome has come
+    world.report("a")
+    world.record()
+    assert world.state() == "DONE"
+    assert note_of(world) == ""
+
+
+def test_a_result_that_never_comes_ends_the_job_with_that_reason():
+    world = World(max_attempts=1)
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.report("a")
+    world.finish("a")
+    for _ in range(30):
+        world.report("a")
+        world.tick()
+    assert world.state() == "FAILED"
+    assert "has begun it, but sends no result" in world.row()["failure"]["message"]
+
+
+def note_of(world):
+    with world.ledger.transaction() as connection:
+        return world.ledger.nodes(connection)[0]["reason"]
+
+
 @pytest.mark.parametrize(
     "report",
     [
