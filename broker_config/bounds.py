@@ -30,6 +30,7 @@ MAX_HOST_CHARACTERS = 255  # of a DNS name
 MAX_TOLD_CHARACTERS = 2000  # what somebody will read of a reason; the rest is in the log of who wrote it
 MAX_MODELS = 1000  # a node lists what it serves in every heartbeat
 MAX_WARNINGS = 100  # of one outcome
+MAX_FIELDS = 100  # of one message: several times what any has, and each unknown one costs an error
 MAX_IMAGES = 1024  # of one request; the settings' limit is far lower
 MAX_MEGAPIXELS = 1e6  # a million by a million pixels: no model draws it, and work in units stays finite
 MAX_PART_S = 30 * 86400.0  # no part of one attempt takes a month
@@ -61,6 +62,17 @@ def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
     return text
+
+
+def few_entries(limit: int) -> BeforeValidator:
+    """Return a check of how many entries a list or map has, before any of them costs an error message of its own."""
+
+    def check(entries: Any) -> Any:
+        if isinstance(entries, list | tuple | dict) and len(entries) > limit:
+            raise ValueError(f"must have at most {limit} entries")
+        return entries
+
+    return BeforeValidator(check)
 
 
 def _finite(number: float) -> float:
@@ -103,5 +115,5 @@ Sha256 = Annotated[str, MaxLen(64), AfterValidator(_storable)]
 Text = Annotated[str, MaxLen(MAX_PROMPT_CHARACTERS), AfterValidator(_storable)]
 Prompt = Annotated[Text, AfterValidator(_not_blank)]
 Told = Annotated[str, MaxLen(MAX_TOLD_CHARACTERS), BeforeValidator(_cut)]
-Models = Annotated[tuple[ModelName, ...], MaxLen(MAX_MODELS)]
-Warnings = Annotated[tuple[Told, ...], MaxLen(MAX_WARNINGS)]
+Models = Annotated[tuple[ModelName, ...], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)]
+Warnings = Annotated[tuple[Told, ...], MaxLen(MAX_WARNINGS), few_entries(MAX_WARNINGS)]

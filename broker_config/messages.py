@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, MaxLen
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from broker_config.bounds import (
+    MAX_FIELDS,
     MAX_IMAGES,
     MAX_LOAD_S,
     MAX_MODELS,
@@ -45,6 +46,7 @@ from broker_config.bounds import (
     Url,
     Warnings,
     Whole,
+    few_entries,
 )
 from broker_config.errors import RequestRefusedError
 
@@ -56,6 +58,13 @@ class Message(BaseModel):
     """Base of all messages: frozen, strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and len(fields) > MAX_FIELDS:
+            raise ValueError(f"{len(fields)} fields: must be at most {MAX_FIELDS}")
+        return fields
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON-ready form."""
@@ -182,7 +191,7 @@ class StoredImage(Message):
         return base64.b64decode(self.data or "", validate=True)
 
 
-Images = Annotated[tuple[StoredImage, ...], MaxLen(MAX_IMAGES)]
+Images = Annotated[tuple[StoredImage, ...], MaxLen(MAX_IMAGES), few_entries(MAX_IMAGES)]
 
 
 class Timings(Message):
@@ -235,7 +244,7 @@ class NodeReport(Message):
     resident: Models = ()
     resident_limit: Annotated[int, Ge(1), Le(MAX_MODELS)] = 1
     models: Models | None = None
-    speeds: Annotated[dict[ModelName, ModelSpeed], MaxLen(MAX_MODELS)] = {}
+    speeds: Annotated[dict[ModelName, ModelSpeed], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
     running: tuple[Identifier, Count] | None = None
     image_step: Whole = 0
     emulated: Told = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import types
 from enum import Enum
 from typing import Annotated, Literal, Union, get_args, get_origin
@@ -102,6 +103,37 @@ def test_a_duration_is_a_finite_number_that_hardware_can_take(kind, number):
 def test_a_report_that_once_stopped_the_planner_is_refused(change):
     with pytest.raises(ValidationError):
         NodeReport(**{**REPORT, **change})
+
+
+MANY = 1025  # more than any message may have
+COLLECTIONS = [
+    (kind, name)
+    for kind in CLASSES
+    for name, field in kind.model_fields.items()
+    if re.search(r"tuple\[.*\.\.\.\]|dict\[", str(field.annotation))
+]
+
+
+def test_there_are_collections_in_messages():
+    assert (NodeReport, "speeds") in COLLECTIONS
+    assert len(COLLECTIONS) > 5
+
+
+@pytest.mark.parametrize(("kind", "field"), COLLECTIONS, ids=lambda x: getattr(x, "__name__", x))
+def test_too_many_entries_are_one_error_and_not_one_each(kind, field):
+    is_map = "dict[" in str(kind.model_fields[field].annotation)
+    entries = {f"m-{n}": None for n in range(MANY)} if is_map else [None] * MANY
+    with pytest.raises(ValidationError) as caught:
+        kind(**{field: entries})
+    (error,) = [error for error in caught.value.errors() if error["loc"][0] == field]
+    assert "must have at most" in error["msg"]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_too_many_fields_are_one_error_and_not_one_each(kind):
+    with pytest.raises(ValidationError, match="1025 fields: must be at most 100") as caught:
+        kind(**{f"f{n}": None for n in range(MANY)})
+    assert caught.value.error_count() == 1
 
 
 def test_words_for_people_are_cut_and_cleaned_and_never_refused():
