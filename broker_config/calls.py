@@ -3,7 +3,7 @@
 | class | task | exchange, key | who sends, who reads |
 |---|---|---|---|
 | `Submit`, `Cancel`, `Reconcile` | planner.submit, ... | ladle.jobs, the task's last word | client, planner |
-| `Drain`, `Remove` | planner.drain, ... | ladle.jobs, likewise | administrator, planner |
+| `Drain`, `Remove` | planner.drain, ... | ladle.admin, admin.<the task's last word> | administrator, planner |
 | `Generate` | workers.generate | ladle.nodes, node.<node> | planner, worker |
 | `Record` | planner.record | ladle.outcomes, outcome.<node>.<result> | worker, planner |
 | `Report` | planner.report | ladle.outcomes, outcome.<node>.report | worker, planner |
@@ -30,6 +30,7 @@ from broker_config.bounds import ID, MAX_WHOLE
 from broker_config.messages import Assignment, AttemptKey, Event, EventKind
 from broker_config.publisher import Post
 from broker_config.topology import (
+    ADMIN,
     CONTROL,
     DEAD,
     EVENTS,
@@ -163,8 +164,23 @@ class Reconcile(_OfJobIds):
         return super().post(expires_s=QUESTION_EXPIRY_S, **options)
 
 
+class _Order(Call):
+    """What only an administrator may ask for; it waits while no planner runs."""
+
+    EXCHANGE = ADMIN
+
+    @classmethod
+    def key_of(cls, body: Wire) -> str:
+        """Return `admin.` and the task's last word."""
+        return f"admin.{cls.TASK.rpartition('.')[2]}"
+
+    def post(self, **options: Any) -> Post:
+        """Return the message: an unroutable one comes back."""
+        return super().post(mandatory=True, **options)
+
+
 @dataclass(frozen=True)
-class Drain(_ToPlanner):
+class Drain(_Order):
     """Stop giving jobs to `node`, or start again."""
 
     TASK = "planner.drain"
@@ -173,7 +189,7 @@ class Drain(_ToPlanner):
 
 
 @dataclass(frozen=True)
-class Remove(_ToPlanner):
+class Remove(_Order):
     """Give up `node`, whose user was revoked."""
 
     TASK = "planner.remove"

@@ -20,6 +20,8 @@ from urllib.parse import unquote, urlsplit
 from broker_config.bounds import NODE_NAME
 from broker_config.errors import ConfigurationError
 from broker_config.topology import (
+    ADMIN,
+    ADMIN_QUEUE,
     CONTROL,
     DEAD,
     DEAD_QUEUE,
@@ -110,8 +112,8 @@ def rights(role: Role, name: str, nodes: Sequence[str] = ()) -> Rights:
 
 def _planner() -> Rights:
     """A planner may also act as a client, as `ladle drain` does: it obeys only itself and administrators."""
-    queues = (PLANNER_QUEUE.name, OUTCOMES_QUEUE.name, DEAD_QUEUE.name)
-    exchanges = [exchange.name for exchange in (JOBS, NODES, EVENTS, CONTROL, DEAD)]
+    queues = (PLANNER_QUEUE.name, ADMIN_QUEUE.name, OUTCOMES_QUEUE.name, DEAD_QUEUE.name)
+    exchanges = [exchange.name for exchange in (JOBS, ADMIN, NODES, EVENTS, CONTROL, DEAD)]
     return Rights(
         configure=r"^client\.",
         write=_exactly(*exchanges, any_of=r"client\..*"),

@@ -1,7 +1,8 @@
 """Exchanges, queues and routing keys: who talks to whom.
 
     exchange         routing key                   queue
-    ladle.jobs       submit, cancel, reconcile ... planner
+    ladle.jobs       submit, cancel, reconcile     planner
+    ladle.admin      admin.<verb>                  admin
     ladle.nodes      node.<name>                   node.<name>
     ladle.outcomes   outcome.<node>.<kind>         outcomes
     ladle.dead       dead.<queue>                  dead
@@ -11,6 +12,8 @@
     ladle.train      train.<kind>                  train
 
 Where it matters, the routing key names the publisher, so that the broker can hold a node to its own name (`rights`).
+Orders have an exchange of their own: rights to keys do not bind what the broker itself routes (dead letters, alternate
+exchanges, bindings of exchanges), rights to exchanges do.
 
 Only `x-queue-type` (and the planner's single active consumer) stands in a declaration; limits and dead-lettering are
 the broker's policy (`rabbitmq.policies`), because a changed argument would make RabbitMQ refuse the worker (406). What
@@ -70,27 +73,26 @@ def _finds(channel: Any, ask: Callable[[Any], object]) -> bool:
 
 
 JOBS = _Exchange("ladle.jobs", type="topic", durable=True)
+ADMIN = _Exchange("ladle.admin", type="topic", durable=True)
 NODES = _Exchange("ladle.nodes", type="topic", durable=True)
 OUTCOMES = _Exchange("ladle.outcomes", type="topic", durable=True)
 DEAD = _Exchange("ladle.dead", type="topic", durable=True)
 EVENTS = _Exchange("ladle.events", type="topic", durable=True)
 CONTROL = _Exchange("ladle.control", type="topic", durable=True)
 TRAIN = _Exchange("ladle.train", type="topic", durable=True)
-EXCHANGES = (JOBS, NODES, OUTCOMES, DEAD, EVENTS, CONTROL, TRAIN)
+EXCHANGES = (JOBS, ADMIN, NODES, OUTCOMES, DEAD, EVENTS, CONTROL, TRAIN)
 
 QUORUM = {"x-queue-type": "quorum"}
-PLANNER_QUEUE = _Queue(
-    "planner", JOBS, routing_key="#", queue_arguments={**QUORUM, "x-single-active-consumer": True}, durable=True
-)
-OUTCOMES_QUEUE = _Queue(
-    "outcomes", OUTCOMES, routing_key="#", queue_arguments={**QUORUM, "x-single-active-consumer": True}, durable=True
-)
+ONE_READER = {**QUORUM, "x-single-active-consumer": True}
+PLANNER_QUEUE = _Queue("planner", JOBS, routing_key="#", queue_arguments=ONE_READER, durable=True)
+ADMIN_QUEUE = _Queue("admin", ADMIN, routing_key="#", queue_arguments=ONE_READER, durable=True)
+OUTCOMES_QUEUE = _Queue("outcomes", OUTCOMES, routing_key="#", queue_arguments=ONE_READER, durable=True)
 DEAD_QUEUE = _Queue("dead", DEAD, routing_key="#", queue_arguments=QUORUM, durable=True)
 TRAIN_QUEUE = _Queue("train", TRAIN, routing_key="#", queue_arguments=QUORUM, durable=True)
 SHARED_QUEUE = _Queue(
     "shared", NODES, routing_key="shared", queue_arguments=QUORUM, durable=True
 )  # the rival's, in benches
-PLANNER_QUEUES = (PLANNER_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
+PLANNER_QUEUES = (PLANNER_QUEUE, ADMIN_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
 
 PLANNER_DELIVERIES = 100  # broker restarts count as well: bad luck alone can reach 20, the default of 4.x
 UNLIMITED_DELIVERIES = 1_000_000  # 3.10 refuses -1

@@ -1,4 +1,4 @@
-"""The planner as a Celery app: `celery -A planner worker -Q planner,outcomes,dead -P threads -c 1`."""
+"""The planner as a Celery app: `celery -A planner worker -Q planner,admin,outcomes,dead -P threads -c 1`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def policies(settings: Settings) -> tuple[Policy, ...]:
         # What a client had confirmed must outlive a broker that restarts often: a dead submission is a lost job.
         Policy(
             name="ladle-planner",
-            pattern=r"^(planner|outcomes|site\.[^.]+)$",
+            pattern=r"^(planner|admin|outcomes|site\.[^.]+)$",
             definition={"delivery-limit": PLANNER_DELIVERIES, **dead},
         ),
         # The end of the line: without this, 4.x drops a dead letter at its twentieth delivery.

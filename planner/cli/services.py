@@ -38,7 +38,7 @@ def planner(placer: str | None, celery_options: tuple[str, ...]) -> None:
     `ladle planner -- --loglevel DEBUG`. The plain command is the same:
 
     \b
-    celery -A planner worker -Q planner,outcomes,dead -P threads -c 1
+    celery -A planner worker -Q planner,admin,outcomes,dead -P threads -c 1
     """
     settings = load_settings().with_changes(placer=placer) if placer else load_settings()
     _check(settings)

@@ -19,7 +19,7 @@ from broker_config.rabbitmq.users import definitions, new_password, own_queues, 
 from broker_config.rights import Role, user_of
 from broker_config.settings import Settings, load_settings
 from broker_config.tls import tls_context
-from broker_config.topology import PLANNER_QUEUE, check_node_name
+from broker_config.topology import ADMIN_QUEUE, check_node_name
 
 COMMANDS = {
     Role.PLANNER: "ladle planner",
@@ -177,7 +177,7 @@ def _management(settings: Settings, url: str | None) -> Management:
 
 
 def _tell_planner(settings: Settings, name: str) -> None:
-    app = make_app("ladle-node", settings, queues=[PLANNER_QUEUE], include=[])
+    app = make_app("ladle-node", settings, queues=[ADMIN_QUEUE], include=[])
     publisher = Publisher(app, confirm_timeout_s=settings.confirm_timeout_s)
     try:
         publisher.publish([Remove(name).post()])

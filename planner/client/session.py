@@ -29,7 +29,7 @@ from broker_config.messages import PROGRESS_EVENTS, Event, Submission
 from broker_config.publisher import Post, Publisher
 from broker_config.rights import Role, owner_of
 from broker_config.settings import Settings
-from broker_config.topology import JOBS, PLANNER_QUEUE, client_queue, node_of_progress
+from broker_config.topology import PLANNER_QUEUE, client_queue, node_of_progress
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Session:
         try:
             unroutable = self._publisher.publish(_posts(requests))
             if unroutable:
-                error = UnroutableError(JOBS.name, unroutable[0].routing_key)
+                error = UnroutableError(unroutable[0].exchange, unroutable[0].routing_key)
         except BrokerUnavailableError as exc:
             error = exc
         for request in requests:

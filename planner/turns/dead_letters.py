@@ -15,6 +15,7 @@ from broker_config.calls import Record, RecordDeadLetter, attempt_in, jobs_named
 from broker_config.foreign_text import visible
 from broker_config.publisher import Post
 from broker_config.topology import (
+    ADMIN_QUEUE,
     DEAD_QUEUE,
     JOBS,
     NODES,
@@ -66,9 +67,13 @@ def queue_of(row: LedgerRow) -> str:
     key = row["routing_key"] or ""
     if key.startswith(node_key("")):
         return str(key)
-    return {"outcome": OUTCOMES_QUEUE.name, "dead": DEAD_QUEUE.name, "": DEAD_QUEUE.name}.get(
-        key.split(".")[0], PLANNER_QUEUE.name
-    )
+    firsts = {
+        "outcome": OUTCOMES_QUEUE.name,
+        "admin": ADMIN_QUEUE.name,
+        "dead": DEAD_QUEUE.name,
+        "": DEAD_QUEUE.name,
+    }
+    return firsts.get(key.split(".")[0], PLANNER_QUEUE.name)
 
 
 def body_of(row: LedgerRow) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import uuid
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import amqp
 import pytest
@@ -14,6 +15,8 @@ from kombu import Connection, Producer
 from ladle_site import PATIENCE_S, Site, wait_until
 from private_broker import a_private_rabbitmq
 
+from broker_config.errors import AdministrationError
+from broker_config.rabbitmq.management import Management
 from broker_config.rights import Role
 from broker_config.settings import load_settings
 from broker_config.topology import control_queue, node_queue
@@ -111,7 +114,7 @@ def test_a_whole_job_runs_with_each_process_under_its_own_user(site, broker):
     assert "ACCESS_REFUSED" not in logs
     assert "Traceback" not in logs
     queues = {name for name in queues_of(broker) if not name.startswith("client.")}
-    assert queues == {"planner", "outcomes", "dead", "train", "node.e1", "control.e1", "node.e2", "control.e2"}
+    assert queues == {"planner", "admin", "outcomes", "dead", "train", "node.e1", "control.e1", "node.e2", "control.e2"}
 
 
 @pytest.mark.fault(27, "R")
@@ -120,7 +123,7 @@ def test_a_node_cannot_read_declare_or_delete_what_is_not_its_own(urls):
         with channel_as(urls["e1"]) as channel, pytest.raises(AccessRefused, match="ACCESS_REFUSED"):
             action(channel)
 
-    for queue in ("node.e2", "control.e2", "planner", "outcomes", "dead", "train"):
+    for queue in ("node.e2", "control.e2", "planner", "admin", "outcomes", "dead", "train"):
         refused(lambda channel, queue=queue: channel.basic_consume(queue))
         refused(lambda channel, queue=queue: channel.basic_get(queue))
         refused(lambda channel, queue=queue: channel.queue_purge(queue))
@@ -149,6 +152,7 @@ def test_a_node_cannot_read_declare_or_delete_what_is_not_its_own(urls):
         ("ladle.dead", "dead.node.e2"),
         ("ladle.dead", "node.e1"),
         ("ladle.jobs", "submit"),
+        ("ladle.admin", "admin.drain"),
         ("ladle.nodes", "node.e1"),
         ("ladle.control", "node.e2"),
         ("ladle.train", "train.retrain"),
@@ -175,9 +179,9 @@ def test_a_client_hears_of_its_own_jobs_only_and_gives_the_planner_no_orders(url
         channel.queue_declare("client.main.0a.1", durable=True)
     for key in ("#", "job.#", "job.other.0a.#", "progress.#", "progress.*.other.0a"):
         refused(lambda channel, key=key: channel.queue_bind("client.main.0a.1", "ladle.events", key))
-    for key in ("drain", "remove"):
+    for exchange, key in (("ladle.admin", "admin.drain"), ("ladle.admin", "submit"), ("ladle.jobs", "admin.drain")):
         with pytest.raises(AccessRefused):
-            publish(urls[Role.CLIENT], "ladle.jobs", key, f"planner.{key}", node="e1", on=True)
+            publish(urls[Role.CLIENT], exchange, key, "planner.drain", node="e1", on=True)
 
 
 @pytest.mark.fault(28, "R")
@@ -235,8 +239,9 @@ def test_a_forged_or_replayed_outcome_is_never_recorded(site, urls):
 def test_a_client_gives_no_orders_by_letting_the_broker_dead_letter_them(site, urls):
     # Given a client's own exchange and queues, whose dead letters go to the planner under keys it may not use
     orders = {
+        "admin.drain": ("planner.drain", {"node": "e1", "on": True}),
         "drain": ("planner.drain", {"node": "e1", "on": True}),
-        "remove": ("planner.remove", {"node": "e1"}),
+        "admin.remove": ("planner.remove", {"node": "e1"}),
         "submit": ("planner.submit", {"jobs": [{"job": "forged", "client": "other", "request": {}}]}),
     }
     before = len(site.dead_letters())
@@ -270,7 +275,9 @@ def test_a_client_gives_no_orders_under_a_second_key(site, urls, header):
     """RabbitMQ 4.x refuses the key; 3.10 looks at the first key only, and so does the planner."""
     before = len(site.dead_letters())
     try:
-        publish(urls[Role.CLIENT], "ladle.jobs", "submit", "planner.drain", {header: ["drain"]}, node="e1", on=True)
+        publish(
+            urls[Role.CLIENT], "ladle.jobs", "submit", "planner.drain", {header: ["admin.drain"]}, node="e1", on=True
+        )
     except AccessRefused:
         assert len(site.dead_letters()) == before
     else:
@@ -290,7 +297,7 @@ def test_a_client_gives_no_orders_by_way_of_its_own_exchanges(site, urls):
         channel.exchange_declare("client.main.other", type="topic", auto_delete=False, arguments=alternate)
     # When it publishes orders there, then none is obeyed: the message says which exchange it was published to
     for exchange in ("client.main.bound", "client.main.other"):
-        publish(urls[Role.CLIENT], exchange, "drain", "planner.drain", node="e1", on=True)
+        publish(urls[Role.CLIENT], exchange, "admin.drain", "planner.drain", node="e1", on=True)
     wait_until(lambda: len(site.dead_letters()) == before + 2, "the dead letters")
     assert all("forged or misrouted" in letter["reason"] for letter in site.dead_letters()[before:])
     assert site.node_states()["e1"] == "READY"
@@ -308,17 +315,29 @@ def test_a_client_neither_reads_from_nor_leads_to_what_it_may_not_use(urls):
     with channel_as(urls[Role.CLIENT]) as channel:
         channel.exchange_declare("client.main.y", type="topic", auto_delete=False)
         channel.queue_declare("client.main.z", auto_delete=False, durable=True)
-    for other in ("ladle.jobs", "ladle.nodes", "ladle.outcomes", "ladle.dead", "ladle.control"):
+    for other in ("ladle.jobs", "ladle.admin", "ladle.nodes", "ladle.outcomes", "ladle.dead", "ladle.control"):
         refused(lambda channel, other=other: channel.exchange_bind("client.main.y", other, "#"))
         refused(lambda channel, other=other: channel.queue_bind("client.main.z", other, "#"))
-    for other in ("ladle.nodes", "ladle.outcomes", "ladle.dead", "ladle.control"):
+    for other in ("ladle.admin", "ladle.nodes", "ladle.outcomes", "ladle.dead", "ladle.events", "ladle.control"):
         alternate, dead = {"alternate-exchange": other}, {"x-dead-letter-exchange": other}
         refused(lambda channel, other=other: channel.exchange_bind(other, "client.main.y", "#"))
         refused(lambda channel, a=alternate: channel.exchange_declare("client.main.a", type="topic", arguments=a))
         refused(lambda channel, d=dead: channel.queue_declare("client.main.d", arguments=d))
+    refused(lambda channel: channel.queue_declare("client.main.d", arguments={"x-dead-letter-exchange": ""}))
+    refused(lambda channel: channel.queue_bind("admin", "ladle.events", "job.main.#"))
+    refused(lambda channel: channel.queue_bind("planner", "ladle.events", "job.main.#"))
     with channel_as(urls[Role.CLIENT]) as channel:
         channel.exchange_delete("client.main.y")
         channel.queue_delete("client.main.z")
+
+
+@pytest.mark.fault(47, "R")
+def test_a_client_can_set_no_policy(urls, broker):
+    user, _, password = urlsplit(urls[Role.CLIENT]).netloc.rpartition("@")[0].partition(":")
+    url = broker.management_url.replace("guest:guest", f"{user}:{password}")
+    definition = {"pattern": "^client[.]main[.]", "definition": {"dead-letter-exchange": "ladle.admin"}}
+    with pytest.raises(AdministrationError, match="refuses this user"):
+        Management(url).import_definitions({"policies": [{"vhost": VHOST, "name": "x", **definition}]})
 
 
 def test_a_removed_node_is_locked_out_and_its_jobs_finish_elsewhere(site, ladle, broker):

@@ -295,6 +295,24 @@ def test_a_message_that_the_broker_dead_lettered_is_recorded_and_never_run(site)
     assert site.ran == []
 
 
+@pytest.mark.fault(47)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-death": [{"reason": "expired", "queue": "client.a.x", "exchange": "", "routing-keys": ["client.a.x"]}]},
+        {"x-death": "no list"},
+        {"x-first-death-reason": "expired", "x-first-death-queue": "client.a.x"},
+    ],
+    ids=lambda headers: "+".join(headers),
+)
+def test_what_a_broker_has_moved_from_another_queue_is_never_run(site, headers):
+    site.send(GOOD_BODY, JSON, good_headers(**headers))
+    site.until(lambda: site.letters)
+    assert site.letters[0]["reason"].startswith("dead-lettered here (")
+    assert site.letters[0]["queue"] == "planner"
+    assert site.ran == []
+
+
 def test_a_message_that_died_of_its_age_is_dropped(site):
     deaths = [{"reason": "expired", "queue": "outcomes", "exchange": "ladle.outcomes", "routing-keys": ["outcome.a"]}]
     dead = {"x-death": deaths, "x-first-death-reason": "expired", "x-first-death-queue": "outcomes"}

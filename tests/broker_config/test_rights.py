@@ -34,7 +34,7 @@ NAMES = [
     "node.e10",
 ]
 KEYS = [
-    *("submit", "cancel", "reconcile", "drain", "train.retrain", "node.e1", "node.e2", "shared", ""),
+    *("submit", "cancel", "reconcile", "admin.drain", "train.retrain", "node.e1", "node.e2", "shared", ""),
     *(outcome_key(node, kind) for node in ("e1", "e2", "e1-b") for kind in ("done", "report")),
     *(progress_key(node, client) for node in ("e1", "e2", "*") for client in ("0a", "alice.0a", "bob.0a")),
     *("dead.node.e1", "dead.node.e2", "dead.dead", "job.alice.0a.done", "job.alice.0a.#", "job.bob.0a.#", "job.#", "#"),
@@ -79,9 +79,16 @@ def test_a_planner_reads_no_nodes_queue_and_answers_for_no_node() -> None:
     granted = rights(Role.PLANNER, "main")
     clients = {name for name in NAMES if name.startswith("client.")}
     assert matching(granted.configure, NAMES) == clients
-    assert matching(granted.read, NAMES) == {"planner", "outcomes", "dead", "ladle.events", *clients}
-    written = {"ladle.jobs", "ladle.nodes", "ladle.events", "ladle.control", "ladle.dead", *clients}
+    assert matching(granted.read, NAMES) == {"planner", "admin", "outcomes", "dead", "ladle.events", *clients}
+    written = {"ladle.jobs", "ladle.admin", "ladle.nodes", "ladle.events", "ladle.control", "ladle.dead", *clients}
     assert matching(granted.write, NAMES) == written
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.PLANNER])
+def test_nobody_but_a_planner_reaches_the_exchange_of_orders(role) -> None:
+    granted = rights(role, "e1", ["e1"])
+    for pattern in (granted.configure, granted.write, granted.read):
+        assert not re.search(pattern, "ladle.admin")
 
 
 def test_a_trainer_touches_its_queue_alone() -> None:

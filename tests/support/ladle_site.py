@@ -191,7 +191,15 @@ class Site:
 
 def delete_queues(url: str) -> None:
     """Remove every queue that tests use from a broker they share."""
-    names = ["planner", "outcomes", "dead", "train", *map(node_key, NODES), *(f"control.{node}" for node in NODES)]
+    names = [
+        "planner",
+        "admin",
+        "outcomes",
+        "dead",
+        "train",
+        *map(node_key, NODES),
+        *(f"control.{node}" for node in NODES),
+    ]
     with Connection(url) as connection:
         for name in names:
             with connection.channel() as channel:

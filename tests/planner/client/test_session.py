@@ -52,7 +52,7 @@ def test_only_questions_grow_too_old_to_be_answered_and_not_before_they_are_aske
     posts = _posts([_Request(one, Future()) for one in asked])
     expiries = {post.routing_key: post.expires_s for post in posts}
     assert expiries.pop("reconcile") > ASK_AFTER_SILENCE_S
-    assert expiries == {"submit": None, "cancel": None, "drain": None}
+    assert expiries == {"submit": None, "cancel": None, "admin.drain": None}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ LETTER = {"queue": "node.e1", "reason": "odd"}
 @pytest.mark.parametrize(
     ("exchange", "key", "task", "kwargs"),
     [
-        *(("ladle.jobs", kind, f"planner.{kind}", {}) for kind in ("submit", "cancel", "reconcile", "drain")),
+        *(("ladle.jobs", kind, f"planner.{kind}", {}) for kind in ("submit", "cancel", "reconcile")),
+        *(("ladle.admin", f"admin.{kind}", f"planner.{kind}", {}) for kind in ("drain", "remove")),
         ("ladle.outcomes", "outcome.e1.done", "planner.record", OUTCOME),
         ("ladle.outcomes", "outcome.e1.report", "planner.report", REPORT),
         ("ladle.dead", "dead.node.e1", "planner.record_dead_letter", LETTER),
@@ -28,6 +29,10 @@ def test_what_ladle_sends_is_its_own(exchange, key, task, kwargs):
     ("exchange", "key", "task", "kwargs"),
     [
         ("ladle.jobs", "submit", "planner.drain", {"node": "e1", "on": True}),
+        ("ladle.jobs", "drain", "planner.drain", {"node": "e1", "on": True}),
+        ("ladle.jobs", "admin.drain", "planner.drain", {"node": "e1", "on": True}),
+        ("ladle.admin", "submit", "planner.submit", {"jobs": []}),
+        ("client.alice.x", "submit", "planner.submit", {"jobs": []}),
         ("ladle.jobs", "submit", "planner.record", OUTCOME),
         ("ladle.jobs", "submit", "planner.record_dead_letter", LETTER),
         ("ladle.outcomes", "outcome.e2.done", "planner.record", OUTCOME),

@@ -70,6 +70,8 @@ def test_what_a_node_wrote_into_a_letter_leads_to_its_own_queue_only():
         ({"body_bytes": 10**6}, "only the beginning"),
         ({"headers": {"cut": "{..."}}, "only the beginning"),
         ({"queue": "control.a"}, "control.a"),
+        ({"queue": "admin", "routing_key": "admin.drain"}, "'admin'"),  # an order is given again, by `ladle drain`
+        ({"queue": "dead", "routing_key": "admin.drain"}, "'admin'"),
         ({"queue": "dead", "routing_key": "dead.node.a"}, "'dead'"),
     ],
 )
