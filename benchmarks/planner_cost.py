@@ -41,7 +41,7 @@ def measure(*, waiting: int, nodes: int, jobs: int, batch: int, placer: str, cli
         store = Store(settings.store, inline_mib=1)
         publisher = MemoryPublisher()
         planner = Planner(settings, ledger, publisher, make_placer(settings))
-        watch.report(planner, [report(index) for index in range(nodes)])
+        watch.report(planner, store, [report(index) for index in range(nodes)])
         numbers = iter(range(10**9))
         submit(planner, store, numbers, waiting + int(settings.window) * nodes, clients)
         finished = 0

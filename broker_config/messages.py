@@ -51,6 +51,7 @@ from broker_config.bounds import (
 from broker_config.errors import RequestRefusedError
 
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+TOKENS_FOLDER = ".nodes"  # of a store, beside the folders of the jobs, whose names begin with a letter or digit
 AttemptKey = tuple[str, int]  # job and number of an attempt
 
 
@@ -232,6 +233,8 @@ class NodeReport(Message):
         instance: random name of the worker process: a new one means that the process was restarted.
         running: the attempt it works on; `image_step` is how far it has come.
         models: models the node serves; None means any.
+        wrote_token: whether the worker could write its instance to its store when it started (`store_token_of`); None
+            from older workers.
         emulated: free text that says what about this node is emulated; empty on real hardware.
     """
 
@@ -247,6 +250,7 @@ class NodeReport(Message):
     speeds: Annotated[dict[ModelName, ModelSpeed], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
     running: tuple[Identifier, Count] | None = None
     image_step: Whole = 0
+    wrote_token: bool | None = None
     emulated: Told = ""
     interval_s: IntervalS
 
@@ -329,6 +333,11 @@ class Event(Message):
     model: ModelName | None = None
     placer: Name | None = None
     policy_version: Name | None = None
+
+
+def store_token_of(node: str) -> str:
+    """Return where in its store a worker writes its instance when it starts, and where the planner looks for that."""
+    return f"{TOKENS_FOLDER}/{node}"
 
 
 def parse_size(size: str) -> tuple[int, int]:

@@ -179,7 +179,7 @@ def record(calls: Calls) -> None:
 @app.task(base=BatchTask, name=Report.TASK)
 def report(calls: Calls) -> None:
     """Take heartbeats."""
-    watch.report(running().planner, [Report.read(call).report for call in calls])
+    watch.report(running().planner, running().store, [Report.read(call).report for call in calls])
 
 
 @app.task(base=BatchTask, name=RecordDeadLetter.TASK)

@@ -11,7 +11,7 @@ import re
 import fsspec
 
 from broker_config.errors import ConfigurationError, without_password
-from broker_config.messages import Outcome, StoredImage
+from broker_config.messages import Outcome, StoredImage, store_token_of
 from planner.errors import ImagesRefusedError, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,16 @@ class Store:
             else:
                 _check_inline(image)
         return tuple(self.put(outcome.job, index, image) for index, image in enumerate(outcome.images))
+
+    def is_shared_with(self, node: str, instance: str) -> bool:
+        """True when the worker `instance` on `node` has written into this store when it started."""
+        path, token = f"{self._root}/{store_token_of(node)}", instance.encode()
+        try:
+            return bool(self._files.cat_file(path, start=0, end=len(token) + 1) == token)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return False
+        except OSError as exc:
+            raise StoreUnavailableError(self._url, exc.strerror or str(exc)) from exc
 
     def discard(self, outcome: Outcome) -> None:
         """Remove what an attempt has put into the store: its outcome is refused."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 import fsspec
 
-from broker_config.messages import Assignment, StoredImage
+from broker_config.messages import Assignment, StoredImage, store_token_of
+
+logger = logging.getLogger(__name__)
 
 
 class ImageStore:
@@ -20,6 +23,19 @@ class ImageStore:
     def __init__(self, url: str, *, inline_mib: float) -> None:
         self._url = url
         self._inline_bytes = int(inline_mib * 2**20)
+
+    def introduce(self, node: str, instance: str) -> bool:
+        """Write which worker runs on `node`, for the planner to find if it has the same store; return whether it could.
+
+        A node whose images all travel in messages works without a store.
+        """
+        try:
+            files, path = fsspec.core.url_to_fs(f"{self._url}/{store_token_of(node)}", auto_mkdir=True)
+            files.pipe_file(path, instance.encode())
+        except Exception:  # of whatever package the URL names
+            logger.exception("node %s cannot write to its LADLE_STORE_URL: its large images will fail", node)
+            return False
+        return True
 
     def put(self, assignment: Assignment, images: list[tuple[int, bytes]]) -> tuple[StoredImage, ...]:
         """Return the images as they go into the outcome.

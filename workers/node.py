@@ -85,6 +85,7 @@ class NodeWorker:
         self._problems = problems
         self._emulated = emulated
         self._instance = uuid.uuid4().hex
+        self._wrote_token = store.introduce(name, self._instance)
         self._withdrawn: OrderedDict[AttemptKey, None] = OrderedDict()
         self._lock = threading.Lock()
         self._running: AttemptKey | None = None
@@ -107,6 +108,7 @@ class NodeWorker:
             speeds=self._speeds,
             running=self._running,
             image_step=self._image_step,
+            wrote_token=self._wrote_token,
             emulated=self._emulated,
             interval_s=self._settings.heartbeat_s,
         )

@@ -113,6 +113,8 @@ class LiveNode:
         is_unheard: it was at an attempt and is idle again, and no result has come since.
         drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
             `factor` and `since`.
+        store_checked: the instance that was found to have the planner's store; the next look is at `store_check_at`.
+        store_note: what is wrong with its store.
         breakers: what it has failed since its last success, by model. Lost when the planner restarts.
     """
 
@@ -126,6 +128,9 @@ class LiveNode:
     is_unheard: bool = False
     drifts: dict[str, Drift] = field(default_factory=dict)
     drift_alarms: Mapping[str, Any] = field(default_factory=dict)
+    store_checked: str = ""
+    store_check_at: float = 0.0
+    store_note: str = ""
     breakers: dict[str, Breaker] = field(default_factory=dict)
 
     @classmethod
@@ -146,16 +151,11 @@ class LiveNode:
 
     def row(self, now: float, reason: str = "") -> dict[str, Any]:
         """Return the ledger row of the node; `reason` says why it is in its state."""
-        barred = [
-            f"no jobs of {model} until a trial succeeds ({breaker.reason})"
-            for model, breaker in self.breakers.items()
-            if breaker.is_open
-        ]
         return {
             "name": self.name,
             "state": self.state,
             "draining": self.draining,
-            "reason": "; ".join(filter(None, [reason, *barred])),
+            "reason": reason,
             "report": self.report.to_wire(),
             "drift": dict(self.drift_alarms),
             "seen_at": now,
@@ -172,8 +172,14 @@ class LiveNode:
 
     @property
     def note(self) -> str:
-        """Return what is wrong with the node: what it says, and what does not come from it."""
-        return "; ".join(filter(None, [self.report.reason, NO_RESULT if self.is_unheard else ""]))
+        """Return what is wrong with the node: what it says, what does not come from it, its store, what it fails."""
+        barred = [
+            f"no jobs of {model} until a trial succeeds ({breaker.reason})"
+            for model, breaker in self.breakers.items()
+            if breaker.is_open
+        ]
+        unheard = NO_RESULT if self.is_unheard else ""
+        return "; ".join(filter(None, [self.report.reason, unheard, self.store_note, *barred]))
 
     @property
     def accepts_jobs(self) -> bool:

@@ -136,7 +136,7 @@ class Book:
         estimates = self.cluster.estimates
         estimate = estimates.of(node.name, attempt.model)
         if watch_drift(node, attempt, timings.generation_s, estimate, turn.now):
-            turn.save_node(node.name, node.report.reason)
+            turn.save_node(node.name, node.note)
         estimates.observe_outcome(
             node.name,
             attempt.model,
@@ -297,7 +297,7 @@ class Book:
         for node in finding.opened:
             self.take_back_queued(turn, node, f"node {node.name} fails such jobs", model=job.request.model)
         for node in (*finding.opened, *finding.closed):
-            turn.save_node(node.name, node.report.reason)
+            turn.save_node(node.name, node.note)
 
     def _wait(self, job: LiveJob) -> None:
         job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units)

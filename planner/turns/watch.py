@@ -12,8 +12,10 @@ from broker_config.errors import ConfigurationError
 from broker_config.messages import JobState, NodeReport
 from broker_config.topology import check_node_name
 from planner.state.cluster import NO_RESULT, Cluster, LiveNode, NodeState
+from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
+from planner.turns.store_check import check_store
 from planner.turns.turn import Turn
 from rl_agent.experience.log import prune_experience
 
@@ -24,7 +26,7 @@ IDLE_INTERVALS_BEFORE_RESEND = 3  # heartbeat intervals: an assignment may still
 MAX_RESENDS = 3  # a queue that loses the same message so often will lose it again
 
 
-def report(planner: Planner, reports: Sequence[Mapping[str, Any]]) -> None:
+def report(planner: Planner, store: Store, reports: Sequence[Mapping[str, Any]]) -> None:
     """Handle heartbeats: new nodes, changed states, measured speeds, running attempts."""
     with planner.turn() as turn:
         for raw in reports:
@@ -34,7 +36,7 @@ def report(planner: Planner, reports: Sequence[Mapping[str, Any]]) -> None:
             except (ValidationError, ConfigurationError) as exc:
                 logger.warning("ignored a malformed report of node %.60s: %s", raw.get("node"), exc)
                 continue
-            _report_one(planner.book, turn, parsed)
+            _report_one(planner.book, store, turn, parsed)
 
 
 def drain(planner: Planner, name: str, *, on: bool) -> None:
@@ -48,7 +50,7 @@ def drain(planner: Planner, name: str, *, on: bool) -> None:
         node.update_state()
         if on:
             planner.book.take_back_queued(turn, node, f"node {name} is draining")
-        turn.save_node(node.name)
+        turn.save_node(node.name, node.note)
         logger.info("node %s: %s", name, node.state)
 
 
@@ -83,7 +85,7 @@ def tick(planner: Planner) -> None:
         planner.publish_outbox(turn)
 
 
-def _report_one(book: Book, turn: Turn, report: NodeReport) -> None:
+def _report_one(book: Book, store: Store, turn: Turn, report: NodeReport) -> None:
     node = book.cluster.nodes.get(report.node)
     is_new = node is None
     if node is None:
@@ -91,8 +93,10 @@ def _report_one(book: Book, turn: Turn, report: NodeReport) -> None:
         book.cluster.nodes[report.node] = node
     was, old = node.state, node.report
     node.report, node.seen_at = report, turn.now
+    note = node.store_note
     if is_new or report.instance != old.instance:
         _take_warm_up(book.cluster, turn, report)
+        node.store_check_at = turn.now
         for breaker in node.breakers.values():
             breaker.retry_at = turn.now  # it may have been mended: a trial is due at once
     if report.state == "stopped":
@@ -100,13 +104,14 @@ def _report_one(book: Book, turn: Turn, report: NodeReport) -> None:
             book.lose_node(turn, node, "its worker was stopped")
         return
     node.update_state()
+    check_store(store, node, turn.now)
     _compare_running(book, turn, node)
     if node.state is not was or is_new:
         logger.info("node %s: %s%s", node.name, node.state, f" ({report.reason})" if report.reason else "")
         if node.state in (NodeState.UNFIT, NodeState.DRAINING):
             book.take_back_queued(turn, node, f"node {node.name} is {node.state}")
         turn.save_node(node.name, node.note)
-    elif old.resident != report.resident or _is_time_to_save(report, turn.now):
+    elif old.resident != report.resident or node.store_note != note or _is_time_to_save(report, turn.now):
         turn.save_node(node.name, node.note)
 
 

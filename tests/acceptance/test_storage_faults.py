@@ -112,7 +112,6 @@ def test_a_planner_refuses_to_start_on_a_damaged_file_and_says_so(make_site, nam
 @pytest.mark.parametrize("fault", ["a full disk", "no folder"])
 def test_while_the_store_cannot_be_written_no_job_is_done_and_later_it_is(make_site, fault):
     site = make_site()
-    site.start("a")
     in_the_way = site.folder / "images"
     if fault == "a full disk":
         in_the_way = site.folder / "images" / "order-1" / "0.png"
@@ -120,6 +119,7 @@ def test_while_the_store_cannot_be_written_no_job_is_done_and_later_it_is(make_s
         in_the_way.symlink_to("/dev/full")  # every write to it ends with ENOSPC
     else:
         in_the_way.write_text("a file where the folder should be")
+    site.start("a")
     planner = site.running["planner"]
     with site.client() as client:
         handle = client.submit(**SHORT, idempotency_key="order-1")

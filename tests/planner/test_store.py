@@ -129,3 +129,11 @@ def test_a_refused_outcome_takes_only_its_own_attempts_images_with_it(store, tmp
         urls[name] = StoredImage(seed=1, sha256="0", url=f"file://{folder}/{name}")
     store.discard(an_outcome(*urls.values()))
     assert sorted(path.name for path in folder.iterdir()) == ["0.png", "1-0.png"]
+
+
+def test_a_store_is_shared_with_a_worker_that_has_written_into_it(store, tmp_path):
+    assert not store.is_shared_with("a", "first")
+    (tmp_path / "images/.nodes").mkdir(parents=True)
+    (tmp_path / "images/.nodes/a").write_text("first")
+    assert store.is_shared_with("a", "first")
+    assert not store.is_shared_with("a", "second")

@@ -134,7 +134,7 @@ class World:
             "running": (node.running.job, node.running.attempt) if node.running else None,
             **fields,
         }
-        self.hand_out(lambda: watch.report(self.planner, [report]))
+        self.hand_out(lambda: watch.report(self.planner, self.store, [report]))
 
     def die(self, name="a") -> None:
         """kill -9: the broker gives the unacknowledged message back."""

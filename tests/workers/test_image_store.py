@@ -42,3 +42,16 @@ def test_a_store_that_cannot_be_written_raises(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r".+"):
         ImageStore(f"file://{tmp_path}/file", inline_mib=1e-9).put(ASSIGNMENT, [(1, b"one")])
+
+
+def test_a_worker_leaves_its_instance_in_its_store(tmp_path):
+    store = ImageStore(f"file://{tmp_path}", inline_mib=1)
+    assert store.introduce("a", "first")
+    assert store.introduce("a", "second")
+    assert [(path.name, path.read_text()) for path in (tmp_path / ".nodes").iterdir()] == [("a", "second")]
+
+
+@pytest.mark.parametrize("url", ["nosuchthing://bucket", "file:///dev/null/images"])
+def test_a_worker_without_a_store_says_so_and_works_on(url, caplog):
+    assert not ImageStore(url, inline_mib=1).introduce("a", "first")
+    assert "LADLE_STORE_URL" in caplog.text

@@ -223,3 +223,8 @@ def test_a_report_says_what_runs(tmp_path):
 def test_an_end_before_any_beginning_is_harmless(bench):
     bench.node.end()
     bench.start()
+
+
+def test_a_worker_says_whether_it_could_write_to_its_store(bench, tmp_path):
+    assert bench.node.report().wrote_token
+    assert (tmp_path / "images/.nodes/a").read_text() == bench.node.report().instance

@@ -122,7 +122,7 @@ def test_a_node_whose_breaker_is_open_admits_one_trial_when_it_is_due():
     assert barred.admits("tiny", NOW_S + 1.0)
     barred.add(attempt(model="tiny"), NOW_S)
     assert not barred.admits("tiny", NOW_S + 1.0)
-    assert "no jobs of tiny until a trial succeeds (internal: disk full)" in barred.row(NOW_S)["reason"]
+    assert "no jobs of tiny until a trial succeeds (internal: disk full)" in barred.note
 
 
 def test_an_attempt_that_is_sent_again_is_back_in_the_outbox():

@@ -241,7 +241,7 @@ def note_of(world):
     ],
 )
 def test_a_malformed_report_is_ignored(world, report):
-    watch.report(world.planner, [report])
+    watch.report(world.planner, world.store, [report])
     assert world.planner.book.cluster.nodes == {}
 
 
