@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -33,8 +34,13 @@ def for_reading(engine: Engine) -> Engine:
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     """Allow one writer beside many readers, and make every commit durable."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={LOCK_WAIT_S * 1000:.0f}"):
-        connection.execute(f"PRAGMA {pragma}")
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={LOCK_WAIT_S * 1000:.0f}")
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error:
+        connection.close()  # of a damaged file: SQLAlchemy keeps nothing that it could close
+        raise
 
 
 def _begin(connection: Connection) -> None:

@@ -17,11 +17,13 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import hypothesis
 import psycopg
 import pytest
 from base_install import BaseInstall
 from kombu import Connection
 from ladle_site import Site, delete_queues
+from planner_world import World
 from private_broker import TEST_SERVER, a_private_rabbitmq
 
 from broker_config.rabbitmq.private import PrivateRabbitMQ
@@ -30,6 +32,10 @@ LOCAL_BROKER = "amqp://guest:guest@localhost:5672"
 LOCAL_DATABASE = "postgresql://postgres@localhost/"
 IN_CI = os.environ.get("CI", "").lower() == "true"
 pytest_plugins = ["fault_table"]
+
+
+hypothesis.settings.register_profile("ladle", deadline=None)  # a test asserts no timing
+hypothesis.settings.load_profile("ladle")
 
 
 def pytest_configure(config):
@@ -141,6 +147,15 @@ def database_url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"
     return request.getfixturevalue("postgresql_url").replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@pytest.fixture(autouse=True)
+def _worlds_end_with_the_test():
+    """Close the ledgers of the worlds that this test makes; those of wider fixtures are older."""
+    before = len(World.made)
+    yield
+    for world in World.made[before:]:
+        world.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,11 +22,15 @@ class DoneLedger:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        for pragma in ("journal_mode=WAL", "synchronous=OFF"):
-            self._database.execute(f"PRAGMA {pragma}")
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS done (job TEXT, attempt INTEGER, outcome TEXT, PRIMARY KEY (job, attempt))"
-        )
+        try:
+            for pragma in ("journal_mode=WAL", "synchronous=OFF"):
+                self._database.execute(f"PRAGMA {pragma}")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS done (job TEXT, attempt INTEGER, outcome TEXT, PRIMARY KEY (job, attempt))"
+            )
+        except sqlite3.Error:
+            self._database.close()
+            raise
 
     def get(self, job: str, attempt: int) -> dict[str, Any] | None:
         """Return the outcome of an attempt that was finished here."""

@@ -123,6 +123,8 @@ class Retrainer:
         except (OperationalError, InterfaceError, ProgrammingError) as exc:
             reason = str(exc.orig).strip().split("\n", 1)[0]
             raise RetrainingError(f"the ledger does not answer ({reason}): is there a planner that made it?") from exc
+        finally:
+            self._engine.dispose()
 
     def _run(self) -> Round:
         inputs = self._read()

@@ -15,7 +15,6 @@ from severable_link import SeverableLink
 
 from broker_config.settings import environment
 from planner.cli.processes import planner_command
-from planner.ledger.ledger import Ledger
 from rl_agent.policy.file import write_policy
 from rl_agent.policy.registry import add_policy, promote
 
@@ -149,7 +148,7 @@ def test_a_damaged_policy_is_replaced_by_the_rule_until_a_sound_one_is_promoted(
         assert "falling back to earliest-completion" in site.running["planner"].log
         assert "SHA-256" in site.running["planner"].log
         # And a policy that is promoted takes over
-        with Ledger(site.settings.database).transaction() as connection:
+        with site.ledger.transaction() as connection:
             add_policy(connection, policy_files("sound"), 1.0)
             promote(connection, "sound", 2.0)
         wait_until(lambda: client.submit(**SHORT).result(PATIENCE_S).policy_version == "sound", "the sound one")

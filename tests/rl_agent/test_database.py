@@ -4,8 +4,9 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from open_databases import is_open, opened_databases
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from rl_agent.database import for_reading, open_database
 
@@ -69,3 +70,11 @@ def test_foreign_keys_are_checked_and_commits_are_durable(engine):
         }
         assert settings == {"foreign_keys": 1, "synchronous": 2}  # 2 is FULL
         assert connection.exec_driver_sql("pragma journal_mode").scalar() == "wal"
+
+
+def test_a_file_that_is_no_database_is_refused_and_not_kept_open(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"this is no database at all, " * 100)
+    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with opened_databases() as opened, pytest.raises(DatabaseError):
+        engine.connect()
+    assert [is_open(connection) for connection in opened] == [False]

@@ -11,6 +11,7 @@ import hashlib
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from itertools import count
+from typing import ClassVar
 
 from image_requests import an_image_request
 from store_files import StoreFiles
@@ -60,12 +61,14 @@ class FakeNode:
 
 
 class World:
-    """One ledger, one or more planner processes over it, and named nodes.
+    """One ledger, one or more planner processes over it, and named nodes. Its ledger is closed with the test.
 
     Args:
         placer: the rule; default: the one of the settings.
         changes: settings.
     """
+
+    made: ClassVar[list[World]] = []  # those that are open, oldest first
 
     def __init__(self, placer: Placer | None = None, ledger: Ledger | None = None, **changes) -> None:
         self.settings = Settings(_env_file=None, **{"placer": "least-backlog", "node_timeout_s": 10, **changes})
@@ -81,6 +84,12 @@ class World:
         self.publisher = MemoryPublisher(self._has_queue)
         self.placer = placer or make_placer(self.settings)
         self.planner = self.new_planner()
+        self.made.append(self)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self.ledger.close()
+        self.made.remove(self)
 
     def new_planner(self) -> Planner:
         """A planner process that has just started."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
+from typing import ClassVar
 
 import pytest
 from fake_engine import FakeEngine
@@ -22,7 +23,9 @@ from workers.node import NodeWorker
 
 
 class Bench:
-    """A node without a broker, and what it sent."""
+    """A node without a broker, and what it sent. The ledgers of its processes are closed with the test."""
+
+    opened: ClassVar[list[DoneLedger]] = []
 
     def __init__(self, folder, engine=None, **changes):
         self.engine = engine or FakeEngine()
@@ -33,6 +36,7 @@ class Bench:
 
     def start(self, **changes):
         """The worker process starts (again)."""
+        self.opened.append(DoneLedger(self.folder / "done.db"))
         self.node = NodeWorker(
             **{
                 "name": "a",
@@ -40,7 +44,7 @@ class Bench:
                 "engine": self.engine,
                 "publisher": self.publisher,
                 "reporter_publisher": self.reports,
-                "done": DoneLedger(self.folder / "done.db"),
+                "done": self.opened[-1],
                 "store": ImageStore(self.settings.store, inline_mib=self.settings.message_limit_mib),
                 "speeds": {"tiny": ModelSpeed(load_s=1, s_per_unit=1)},
                 "problems": [],
@@ -57,6 +61,13 @@ class Bench:
     @property
     def outcomes(self):
         return [post.body["outcome"] for post in self.publisher.sent]
+
+
+@pytest.fixture(autouse=True)
+def _ledgers_are_closed():
+    yield
+    while Bench.opened:
+        Bench.opened.pop().close()
 
 
 @pytest.fixture

@@ -270,6 +270,7 @@ class Events(RuleBasedStateMachine):
             for image in images:
                 stored = world.files.read(image["url"])
                 assert stored.decode("latin-1").endswith(f"{job}/{1 + results.index('done')}")
+        world.close()
 
 
 Events.TestCase.settings = settings(

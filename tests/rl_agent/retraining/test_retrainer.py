@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import random
 import time
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
 from logged_site import log_of, write_log
+from open_databases import is_open, opened_databases
 from policies import policy_files
 from small_round import SMALL, retrain
 from sqlalchemy import update
@@ -36,8 +38,14 @@ def settings(tmp_path):
     return Settings(_env_file=None, data_dir=tmp_path, policy=str(tmp_path / "policy"))
 
 
+@contextmanager
 def begin(settings):
-    return open_database(settings.database).begin()
+    engine = open_database(settings.database)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def versions(settings):
@@ -266,3 +274,13 @@ def test_a_damaged_checkpoint_is_begun_anew(settings, simple_log):
     path.parent.mkdir()
     path.write_bytes(b"half a fi")
     assert Retrainer(settings, SMALL).run().version is not None
+
+
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_after_a_round_no_database_is_open(settings, has_ledger):
+    if has_ledger:
+        write_log(settings.database, [])
+    with opened_databases() as opened, nullcontext() if has_ledger else pytest.raises(RetrainingError):
+        Retrainer(settings, SMALL).run()
+    assert opened
+    assert not any(is_open(connection) for connection in opened)
