@@ -19,6 +19,7 @@ from broker_config.errors import BrokerUnavailableError
 from broker_config.rabbitmq.private import NEW_QUEUE_S
 from broker_config.topology import NODES, OUTCOMES
 from planner.errors import JobCancelledError
+from planner.state.cluster import NO_RESULT
 
 pytestmark = pytest.mark.rabbitmq
 SHORT = {"prompt": "x", "num_inference_steps": 100}  # 0.4 s
@@ -243,6 +244,19 @@ def test_a_hub_killed_under_load_loses_no_job_and_the_sites_take_more(federation
     assert each_is_done_once(hub, handles)
 
 
+@pytest.mark.fault(46, "R")
+def test_nodes_whose_results_are_held_up_are_noted_until_they_come(federation, hub):
+    berlin = federation.sites["berlin"]
+    berlin.broker.rabbitmqctl("clear_parameter", "shovel", "outcomes")
+    with hub.client() as far:
+        handles = submit(far, LONG, 4)
+        wait_until(lambda: unheard_nodes(hub) == set(berlin.nodes), "the nodes of berlin are noted")
+        berlin.join(federation.hub_broker)
+        assert all(handle.result(PATIENCE_S) for handle in handles)
+        wait_until(lambda: not unheard_nodes(hub), "their results come")
+    assert each_is_done_once(hub, handles)
+
+
 @pytest.mark.fault(6, "R")
 @pytest.mark.slow_fault
 def test_a_minute_without_a_link_while_other_brokers_die_loses_no_job(federation, hub):
@@ -265,6 +279,11 @@ def test_a_minute_without_a_link_while_other_brokers_die_loses_no_job(federation
         results = [handle.result(PATIENCE_S) for handle in handles]
     assert all(len(result.images) == 1 for result in results)
     assert each_is_done_once(hub, handles)
+
+
+def unheard_nodes(site):
+    with site.ledger.transaction() as connection:
+        return {row["name"] for row in site.ledger.nodes(connection) if NO_RESULT in row["reason"]}
 
 
 def restart(broker):
