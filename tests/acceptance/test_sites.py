@@ -119,6 +119,7 @@ def test_what_a_link_brings_twice_is_drawn_and_recorded_once(federation, hub):
         # When all of them come again
         for copy in copies:
             info = copy.delivery_info
+            copy.properties.pop("user_id", None)  # by which the hub knows the link
             channel.basic_publish(copy, exchange=info["exchange"], routing_key=info["routing_key"])
 
         # Then the nodes know them, and nothing has changed
