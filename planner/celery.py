@@ -136,53 +136,53 @@ app.steps["worker"].add(Tick)
 Calls = Sequence[Mapping[str, Any]]
 
 
-@app.task(base=BatchTask, name=Submit.TASK)
+@app.task(base=BatchTask, name=Submit.TASK, shared=False)
 def submit(calls: Calls) -> None:
     """Accept new jobs."""
     jobs = [job for call in calls for job in Submit.read(call).jobs]
     intake.submit(running().planner, running().store, jobs)
 
 
-@app.task(base=BatchTask, name=Cancel.TASK)
+@app.task(base=BatchTask, name=Cancel.TASK, shared=False)
 def cancel(calls: Calls) -> None:
     """Cancel jobs."""
     intake.cancel(running().planner, [job for call in calls for job in Cancel.read(call).jobs])
 
 
-@app.task(base=BatchTask, name=Reconcile.TASK)
+@app.task(base=BatchTask, name=Reconcile.TASK, shared=False)
 def reconcile(calls: Calls) -> None:
     """Tell clients where their jobs are."""
     for question in map(Reconcile.read, calls):
         intake.reconcile(running().planner, running().store, question.client, question.jobs)
 
 
-@app.task(base=BatchTask, name=Drain.TASK)
+@app.task(base=BatchTask, name=Drain.TASK, shared=False)
 def drain(calls: Calls) -> None:
     """Drain nodes, or end their drain."""
     for order in map(Drain.read, calls):
         watch.drain(running().planner, order.node, on=order.on)
 
 
-@app.task(base=BatchTask, name=Remove.TASK)
+@app.task(base=BatchTask, name=Remove.TASK, shared=False)
 def remove(calls: Calls) -> None:
     """Remove nodes."""
     for order in map(Remove.read, calls):
         watch.remove(running().planner, order.node)
 
 
-@app.task(base=BatchTask, name=Record.TASK)
+@app.task(base=BatchTask, name=Record.TASK, shared=False)
 def record(calls: Calls) -> None:
     """Record outcomes."""
     recorder.record(running().planner, running().store, [Record.read(call).outcome for call in calls])
 
 
-@app.task(base=BatchTask, name=Report.TASK)
+@app.task(base=BatchTask, name=Report.TASK, shared=False)
 def report(calls: Calls) -> None:
     """Take heartbeats."""
     watch.report(running().planner, running().store, [Report.read(call).report for call in calls])
 
 
-@app.task(base=BatchTask, name=RecordDeadLetter.TASK)
+@app.task(base=BatchTask, name=RecordDeadLetter.TASK, shared=False)
 def record_dead_letter(calls: Calls) -> None:
     """Keep dead letters, wrapped by a consumer's guard."""
     recorder.record_dead_letters(running().planner, [RecordDeadLetter.read(call) for call in calls])

@@ -83,7 +83,7 @@ def _end_with_the_worker(**_: Any) -> None:
     threading.Thread(target=watch, name="ladle-watch", daemon=True).start()
 
 
-@app.task(name=Retrain.TASK)
+@app.task(name=Retrain.TASK, shared=False)
 def retrain() -> None:
     """Do one round of retraining."""
     from rl_agent.retraining.retrainer import Retrainer  # torch, only where it is used

@@ -43,7 +43,7 @@ def node() -> NodeWorker:
     return _node
 
 
-@app.task(bind=True, name=Generate.TASK)
+@app.task(bind=True, name=Generate.TASK, shared=False)
 def generate(task: Any, **call: Any) -> None:
     """Draw the images of one `assignment` and send its outcome, then acknowledge."""
     deliveries = int((task.request.headers or {}).get("x-delivery-count") or 0)

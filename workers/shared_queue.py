@@ -34,7 +34,7 @@ def _start(sender: Any, **_: Any) -> None:
     _node = make_node(sender.hostname.split("@", 1)[0], settings, app)
 
 
-@app.task(name=GenerateShared.TASK)
+@app.task(name=GenerateShared.TASK, shared=False)
 def generate(assignment: dict[str, Any]) -> None:
     """Draw one assignment, on the node that took it."""
     if _node is None:
