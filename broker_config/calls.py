@@ -58,6 +58,7 @@ class Call:
 
     TASK: ClassVar[str]
     EXCHANGE: ClassVar[Exchange]
+    MANDATORY: ClassVar[bool] = False  # an unroutable message comes back
 
     @classmethod
     def read(cls, body: Wire) -> Self:
@@ -81,6 +82,7 @@ class Call:
         """Return the message; `options` are those of `Post`."""
         body = self.wire()
         key = self.key_of(body) or ""
+        options = {"mandatory": self.MANDATORY, **options}
         return Post(exchange=self.EXCHANGE.name, routing_key=key, task=self.TASK, body=body, **options)
 
 
@@ -88,15 +90,12 @@ class _ToPlanner(Call):
     """A call under the last word of its task, which must not be lost while no planner runs."""
 
     EXCHANGE = JOBS
+    MANDATORY = True
 
     @classmethod
     def key_of(cls, body: Wire) -> str:
         """Return the task's last word: users are granted the words they may say."""
         return cls.TASK.rpartition(".")[2]
-
-    def post(self, **options: Any) -> Post:
-        """Return the message: an unroutable one comes back."""
-        return super().post(mandatory=True, **options)
 
 
 class _OfJobs(_ToPlanner):
@@ -168,15 +167,12 @@ class _Order(Call):
     """What only an administrator may ask for; it waits while no planner runs."""
 
     EXCHANGE = ADMIN
+    MANDATORY = True
 
     @classmethod
     def key_of(cls, body: Wire) -> str:
         """Return `admin.` and the task's last word."""
         return f"admin.{cls.TASK.rpartition('.')[2]}"
-
-    def post(self, **options: Any) -> Post:
-        """Return the message: an unroutable one comes back."""
-        return super().post(mandatory=True, **options)
 
 
 @dataclass(frozen=True)
@@ -277,6 +273,7 @@ class Generate(Call):
 
     TASK = "workers.generate"
     EXCHANGE = NODES
+    MANDATORY = True
     assignment: Assignment
 
     @classmethod
@@ -304,7 +301,7 @@ class Generate(Call):
     def post(self, **options: Any) -> Post:
         """Return the message: a node without a queue is noticed, and a dead letter names its attempt."""
         task_id = task_id_of(self.assignment.job, self.assignment.attempt)
-        return super().post(task_id=task_id, mandatory=True, **options)
+        return super().post(task_id=task_id, **options)
 
 
 @dataclass(frozen=True)
@@ -313,16 +310,13 @@ class GenerateShared(Call):
 
     TASK = "shared_queue.generate"
     EXCHANGE = NODES
+    MANDATORY = True
     assignment: Wire
 
     @classmethod
     def key_of(cls, body: Wire) -> str:
         """Return the key of the shared queue."""
         return str(SHARED_QUEUE.routing_key)
-
-    def post(self, **options: Any) -> Post:
-        """Return the message: an unroutable one comes back."""
-        return super().post(mandatory=True, **options)
 
 
 @dataclass(frozen=True)
