@@ -68,7 +68,9 @@ def running() -> Running:
 
 
 @worker_init.connect
-def _start(**_: Any) -> None:
+def _start(sender: Any, **_: Any) -> None:
+    if sender.app is not app:  # the signal comes for every worker of the process
+        return
     try:
         running()
     except LadleError as exc:

@@ -50,8 +50,10 @@ app.conf.beat_schedule = {
 
 
 @worker_init.connect
-def _begin(**_: Any) -> None:
+def _begin(sender: Any, **_: Any) -> None:
     """Leave the machine to others; end where nothing could be learnt."""
+    if sender.app is not app:  # the signal comes for every worker of the process
+        return
     try:
         check_installed("train", "the trainer")
     except NotInstalledError as exc:

@@ -81,6 +81,8 @@ def _node_name(queues: Any) -> str:
 @worker_init.connect
 def _start(sender: Any, **_: Any) -> None:
     global _node
+    if sender.app is not app:  # the signal comes for every worker of the process
+        return
     name = app.conf.task_queues[0].name.removeprefix("node.")
     try:
         _refuse_second(name)

@@ -31,6 +31,8 @@ _node: NodeWorker | None = None
 @worker_init.connect
 def _start(sender: Any, **_: Any) -> None:
     global _node
+    if sender.app is not app:  # the signal comes for every worker of the process
+        return
     _node = make_node(sender.hostname.split("@", 1)[0], settings, app)
 
 
