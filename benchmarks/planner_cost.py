@@ -68,7 +68,7 @@ def submit(planner: Planner, store: Store, numbers: Iterator[int], count: int, c
     """Submit `count` jobs of unlike size in messages of 100, of `clients` clients in turn."""
     for start in range(0, count, 100):
         jobs = [submission(next(numbers), clients) for _ in range(start, min(start + 100, count))]
-        intake.submit(planner, store, jobs)
+        intake.submit(planner, store, [(job, None) for job in jobs])
 
 
 def submission(number: int, clients: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from broker_config.errors import RequestRefusedError
 from broker_config.messages import ImageRequest
 from broker_config.settings import Settings
 
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 KEY_REUSED = "idempotency_key: was used before with another request"
 
 
@@ -31,6 +33,20 @@ def check_limits(request: ImageRequest, settings: Settings) -> None:
     for field, value, limit, unit in limits:
         if value > limit:
             raise RequestRefusedError(f"{field}: {value:g} {unit} is over the limit of {limit:g}", field)
+
+
+def own_id(key: str, client: str) -> str:
+    """Return the id of the job that a client means by an idempotency key, or by an id.
+
+    Clients of different users mean different jobs by the same key, so the id begins with the user's name.
+    """
+    owner, is_of_a_user, _ = client.partition(".")
+    return f"{owner}.{key}" if is_of_a_user and not is_own_id(key, owner) else key
+
+
+def is_own_id(job: str, owner: str) -> bool:
+    """Whether `owner` may give this id to a job: one that nobody can guess, or that begins with its name."""
+    return job.startswith(f"{owner}.") or UUID.fullmatch(job) is not None
 
 
 def refusal(error: ValidationError) -> RequestRefusedError:

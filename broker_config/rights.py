@@ -80,7 +80,21 @@ def user_of(role: Role, name: str) -> str:
 
 def owner_of(url: str) -> tuple[Role, str] | None:
     """Return role and name of the user in an AMQP URL; None where it is not one of Ladle's."""
-    role, _, name = unquote(urlsplit(url).username or "").partition(".")
+    return _role_and_name(unquote(urlsplit(url).username or ""))
+
+
+def held_to(user: str) -> str | None:
+    """Return whose clients and jobs a message of `user` may name; None: anybody's, of a user with all rights.
+
+    A client's user stands for itself, a link for its site. A planner's user may act for all, as `ladle cancel` does
+    where the planner runs, and so may users that Ladle did not make, such as `guest`.
+    """
+    role, name = _role_and_name(user) or (Role.PLANNER, "")
+    return None if role is Role.PLANNER else name
+
+
+def _role_and_name(user: str) -> tuple[Role, str] | None:
+    role, _, name = user.partition(".")
     return (Role(role), name) if role in set(Role) and NODE_NAME.fullmatch(name) else None
 
 

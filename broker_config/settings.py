@@ -127,6 +127,9 @@ class Settings(BaseSettings):
     fairness: Annotated[
         float, Ge(0), Field(description="seconds of work by which one client may get ahead of others; inf: no fairness")
     ] = 10.0
+    high_priority: Annotated[
+        str, Field(description="client users and sites that may submit with priority high, comma-separated")
+    ] = ""
     max_attempts: Annotated[int, Ge(1), Le(100), Field(description="attempts of a job before it is FAILED")] = 3
     lookahead: Annotated[int, Ge(1), Field(description="WAITING jobs put to the placer beyond the free places")] = 32
 
@@ -239,6 +242,11 @@ class Settings(BaseSettings):
     def node_models(self) -> tuple[str, ...]:
         """Return the models a node loads at start."""
         return tuple(model.strip() for model in self.models.split(",") if model.strip())
+
+    @property
+    def high_priority_owners(self) -> frozenset[str]:
+        """Return the names of the client users and sites that may submit with priority high."""
+        return frozenset(name.strip() for name in self.high_priority.split(",") if name.strip())
 
     @property
     def is_embedded(self) -> bool:

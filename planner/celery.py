@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from celery import bootsteps
@@ -18,6 +18,7 @@ from broker_config.log_records import make_log_unforgeable
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import PLANNER_QUEUES
+from planner.inbox.authorship import Received
 from planner.inbox.batch import BatchTask
 from planner.ledger.ledger import Ledger
 from planner.serving.placers import make_placer
@@ -135,56 +136,59 @@ class Tick(bootsteps.StartStopStep):
 app.steps["worker"].add(Tick)
 
 
-Calls = Sequence[Mapping[str, Any]]
+Calls = Sequence[Received]
 
 
 @app.task(base=BatchTask, name=Submit.TASK, shared=False)
 def submit(calls: Calls) -> None:
     """Accept new jobs."""
-    jobs = [job for call in calls for job in Submit.read(call).jobs]
-    intake.submit(running().planner, running().store, jobs)
+    asked = [(job, call.held_to) for call in calls for job in Submit.read(call.body).jobs]
+    intake.submit(running().planner, running().store, asked)
 
 
 @app.task(base=BatchTask, name=Cancel.TASK, shared=False)
 def cancel(calls: Calls) -> None:
     """Cancel jobs."""
-    intake.cancel(running().planner, [job for call in calls for job in Cancel.read(call).jobs])
+    asked = [(job, call.held_to) for call in calls for job in Cancel.read(call.body).jobs]
+    intake.cancel(running().planner, asked)
 
 
 @app.task(base=BatchTask, name=Reconcile.TASK, shared=False)
 def reconcile(calls: Calls) -> None:
     """Tell clients where their jobs are."""
-    for question in map(Reconcile.read, calls):
-        intake.reconcile(running().planner, running().store, question.client, question.jobs)
+    for call in calls:
+        question = Reconcile.read(call.body)
+        intake.reconcile(running().planner, running().store, question.client, question.jobs, call.held_to)
 
 
 @app.task(base=BatchTask, name=Drain.TASK, shared=False)
 def drain(calls: Calls) -> None:
     """Drain nodes, or end their drain."""
-    for order in map(Drain.read, calls):
+    for call in calls:
+        order = Drain.read(call.body)
         watch.drain(running().planner, order.node, on=order.on)
 
 
 @app.task(base=BatchTask, name=Remove.TASK, shared=False)
 def remove(calls: Calls) -> None:
     """Remove nodes."""
-    for order in map(Remove.read, calls):
-        watch.remove(running().planner, order.node)
+    for call in calls:
+        watch.remove(running().planner, Remove.read(call.body).node)
 
 
 @app.task(base=BatchTask, name=Record.TASK, shared=False)
 def record(calls: Calls) -> None:
     """Record outcomes."""
-    recorder.record(running().planner, running().store, [Record.read(call).outcome for call in calls])
+    recorder.record(running().planner, running().store, [Record.read(call.body).outcome for call in calls])
 
 
 @app.task(base=BatchTask, name=Report.TASK, shared=False)
 def report(calls: Calls) -> None:
     """Take heartbeats."""
-    watch.report(running().planner, running().store, [Report.read(call).report for call in calls])
+    watch.report(running().planner, running().store, [Report.read(call.body).report for call in calls])
 
 
 @app.task(base=BatchTask, name=RecordDeadLetter.TASK, shared=False)
 def record_dead_letter(calls: Calls) -> None:
     """Keep dead letters, wrapped by a consumer's guard."""
-    recorder.record_dead_letters(running().planner, [RecordDeadLetter.read(call) for call in calls])
+    recorder.record_dead_letters(running().planner, [RecordDeadLetter.read(call.body) for call in calls])

@@ -117,7 +117,7 @@ class AsyncClient(BaseClient[AsyncJobHandle]):
 
     async def handle(self, job: str) -> AsyncJobHandle:
         """Return a handle for a job submitted earlier, perhaps by another process; see `Client.handle`."""
-        check_job_id(job)
+        job = check_job_id(job, self._session.client)
         await self._start()
         handle = self._handles.ask(job)
         await asyncio.gather(*(asyncio.wrap_future(confirmed) for confirmed in self._session.ask([job])))

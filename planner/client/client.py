@@ -134,10 +134,13 @@ class Client(BaseClient[JobHandle]):
     def handle(self, job: str) -> JobHandle:
         """Return a handle for a job submitted earlier, perhaps by another process.
 
+        Args:
+            job: its id, or the idempotency key that it was submitted with.
+
         Raises:
             RequestRefusedError: no job can have such an id; nothing was asked.
         """
-        check_job_id(job)
+        job = check_job_id(job, self._session.client)
         self._session.start()
         handle = self._handles.ask(job)
         for confirmed in self._session.ask([job]):

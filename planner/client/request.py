@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from broker_config.bounds import ID
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import ImageRequest, Priority, Submission, parse_size
-from broker_config.refusals import check_limits, refusal
+from broker_config.refusals import check_limits, own_id, refusal
 from broker_config.settings import Settings
 
 RANDOM_SEEDS = 2**32  # 32 bits, as in a seed made from a key (`_seed`); short enough to type
@@ -79,7 +79,7 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
     width_px, height_px = parse_size(size)
     try:
         submission = Submission(
-            job=fields.get("idempotency_key") or str(uuid7()),
+            job=_job_id(fields.get("idempotency_key"), client),
             client=client,
             request=ImageRequest(
                 model=fields.get("model") or settings.default_model,
@@ -105,15 +105,15 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
     return submission
 
 
-def check_job_id(job: str) -> str:
-    """Return `job` if it can be the id of a job.
+def check_job_id(job: str, client: str = "") -> str:
+    """Return the id of the job that a client means by an id or an idempotency key.
 
     Raises:
-        RequestRefusedError: it cannot.
+        RequestRefusedError: it can be neither.
     """
     if not ID.fullmatch(job):
         raise RequestRefusedError(f"job: {job!r} is no job id; `ladle jobs` lists the newest", "job")
-    return job
+    return own_id(job, client)
 
 
 def uuid7() -> uuid.UUID:
@@ -124,6 +124,13 @@ def uuid7() -> uuid.UUID:
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds & (2**48 - 1)) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
     return uuid.UUID(int=value)
+
+
+def _job_id(key: str | None, client: str) -> str:
+    """Return the id of a new job; a key that is no text is left to the check of the submission."""
+    if not key:
+        return str(uuid7())
+    return own_id(key, client) if isinstance(key, str) else key
 
 
 def _seed(seed: int | None, key: str | None) -> int:

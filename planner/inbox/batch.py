@@ -14,7 +14,7 @@ import logging
 import threading
 import traceback
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -24,8 +24,9 @@ from celery import Task
 from broker_config.calls import RecordDeadLetter
 from broker_config.consumer import KEPT_WELL_FORMED_BYTES, GuardedConsumer, dead_letter
 from broker_config.errors import BrokerUnavailableError
+from broker_config.rights import held_to
 from planner.errors import DatabaseUnavailableError, PlacingFailedError, StoreUnavailableError
-from planner.inbox.authorship import overreach
+from planner.inbox.authorship import Received, overreach
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,12 @@ class Delivery:
     """One message of a batch, and how to settle it with the broker.
 
     Attributes:
+        received: its body, and whose it is.
         letter: makes a dead letter of it, given the reason.
         fault: why it must not run and becomes a dead letter; None if it may run.
     """
 
-    kwargs: Mapping[str, Any]
+    received: Received
     ack: Callable[[], None]
     requeue: Callable[[], None]
     letter: Callable[[str], RecordDeadLetter]
@@ -51,7 +53,7 @@ class Delivery:
 
 
 class BatchTask(Task):
-    """Base class: `run` gets the keyword arguments of every message of the batch as a list.
+    """Base class: `run` gets what it received by every message of the batch as a list.
 
     `bury` is called with the dead letter of a message that alone makes `run` fail.
     """
@@ -61,7 +63,7 @@ class BatchTask(Task):
     bury: Callable[[RecordDeadLetter], None]
     stopping = threading.Event()
 
-    def run(self, calls: Sequence[Mapping[str, Any]]) -> None:
+    def run(self, calls: Sequence[Received]) -> None:
         """Handle the messages of one batch, in order of arrival."""
         raise NotImplementedError
 
@@ -89,7 +91,7 @@ class BatchTask(Task):
     def _run_or_bury(self, deliveries: Sequence[Delivery], tries: int = MAX_TRIES) -> None:
         """Run all of them; when that fails run each half, until the culprit stands alone and is buried."""
         try:
-            self.run([delivery.kwargs for delivery in deliveries])
+            self.run([delivery.received for delivery in deliveries])
         except OUTAGES:
             raise
         except PlacingFailedError:  # no message is to blame; the same turn taken again places nothing
@@ -156,15 +158,17 @@ def gather(task: BatchTask, _app: Any, consumer: GuardedConsumer) -> Callable[..
     pool = consumer.pool
     lanes = _lanes.setdefault(consumer, defaultdict(lambda: _Lane(pool)))
     errors = consumer.connection_errors
+    knows_users = consumer.connection.transport.driver_type == "amqp"
 
     def on_message(message: Any, _body: Any, ack: Any, reject: Any, _callbacks: Any, **_options: Any) -> None:
         _args, kwargs, _embed = message.payload
         exchange, key = (str(message.delivery_info.get(name)) for name in ("exchange", "routing_key"))
+        user = str(message.properties.get("user_id") or "") if knows_users else None
         lanes[exchange].add(
             task,
             Delivery(
-                kwargs=kwargs,
-                fault=overreach(exchange, key, str(task.name), kwargs),
+                received=Received(kwargs, held_to(user) if user else None),
+                fault=overreach(exchange, key, str(task.name), kwargs, user),
                 ack=lambda: ack(logger, errors),
                 requeue=lambda: reject(logger, errors, requeue=True),
                 letter=lambda reason: dead_letter(

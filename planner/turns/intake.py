@@ -18,11 +18,13 @@ from broker_config.messages import (
     Failure,
     FailureKind,
     JobState,
+    Priority,
     StoredImage,
     Submission,
 )
-from broker_config.refusals import KEY_REUSED, check_limits, refusal
-from planner.state.jobs import LiveJob
+from broker_config.refusals import KEY_REUSED, check_limits, is_own_id, refusal
+from broker_config.settings import Settings
+from planner.state.jobs import LiveJob, owner_of_client
 from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
@@ -31,23 +33,32 @@ from planner.turns.turn import Turn
 
 logger = logging.getLogger(__name__)
 
+HeldTo = str | None
+"""The owner whose jobs alone a sender may submit, cancel and ask about; None: everybody's."""
+
 UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADLE_BROKER_URL names the right broker"
 
 
-def submit(planner: Planner, store: Store, submissions: Sequence[Mapping[str, Any]]) -> None:
-    """Accept new jobs; a known id gives the same job again, whose events then go to the client that asks now."""
-    checked = [_checked(planner, submission) for submission in submissions]
+def submit(planner: Planner, store: Store, asked: Sequence[tuple[Mapping[str, Any], HeldTo]]) -> None:
+    """Accept new jobs; a known id gives the same job again, whose events then go to the client that asks now.
+
+    Args:
+        planner: that takes them.
+        store: of the images of jobs that have ended.
+        asked: submissions in their wire form, each with the owner that its sender is held to.
+    """
+    checked = [(_checked(planner, raw, owner), owner) for raw, owner in asked]
     with planner.turn() as turn:
-        known = planner.ledger.jobs(turn.connection, [s.job for s in checked if isinstance(s, Submission)])
-        for submission in checked:
+        known = planner.ledger.jobs(turn.connection, [s.job for s, _ in checked if isinstance(s, Submission)])
+        for submission, owner in checked:
             if isinstance(submission, Submission):
-                _submit_one(planner, store, turn, submission, known)
+                _submit_one(planner, store, turn, submission, known, owner)
             elif submission is not None:
                 client, event = submission
                 turn.answer(client, event)
 
 
-def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str, Event] | None:
+def _checked(planner: Planner, raw: Mapping[str, Any], owner: HeldTo) -> Submission | tuple[str, Event] | None:
     """Return the submission, or the refusal to send to its client (None when the client's name is not valid).
 
     The client checks too, but is not trusted.
@@ -55,6 +66,7 @@ def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str
     try:
         submission = Submission(**raw)
         check_limits(submission.request, planner.settings)
+        _check_rights(planner.settings, submission, owner)
     except (ValidationError, RequestRefusedError) as exc:
         reason = str(refusal(exc) if isinstance(exc, ValidationError) else exc)
         logger.warning("refused job %.60s of client %.60s: %s", raw.get("job"), raw.get("client"), reason)
@@ -63,13 +75,38 @@ def _checked(planner: Planner, raw: Mapping[str, Any]) -> Submission | tuple[str
     return submission
 
 
+def _check_rights(settings: Settings, submission: Submission, owner: HeldTo) -> None:
+    """Refuse what `owner` may not ask for.
+
+    Raises:
+        RequestRefusedError: a key that could be another's, or a priority that it has no right to.
+    """
+    if owner is None:
+        return
+    if not is_own_id(submission.job, owner):
+        raise RequestRefusedError(
+            f"idempotency_key: {submission.job[:60]!r} is no key of {owner}: they begin with '{owner}.'",
+            "idempotency_key",
+        )
+    if submission.priority is Priority.HIGH and owner not in settings.high_priority_owners:
+        raise RequestRefusedError(
+            f"priority: {owner} may not submit with priority high: LADLE_HIGH_PRIORITY of the planner names who may",
+            "priority",
+        )
+
+
 def _refused(job: str, reason: str) -> Event:
     failure = Failure(kind=FailureKind.BAD_REQUEST, message=reason)
     return Event(job=job, kind=EventKind.REFUSED, failure=failure, reason=reason)
 
 
 def _submit_one(
-    planner: Planner, store: Store, turn: Turn, submission: Submission, known: Mapping[str, Mapping[str, Any]]
+    planner: Planner,
+    store: Store,
+    turn: Turn,
+    submission: Submission,
+    known: Mapping[str, Mapping[str, Any]],
+    owner: HeldTo,
 ) -> None:
     live = planner.book.jobs.get(submission.job)
     row = known.get(submission.job)
@@ -81,7 +118,7 @@ def _submit_one(
             planner.book.accept(turn, job, _doubts(planner.book, job))
         else:
             turn.answer(submission.client, _refused(job.id, reason))
-    elif same not in (submission.request, submission.request.to_wire()):
+    elif same not in (submission.request, submission.request.to_wire()) or not _may_know(owner, live, row):
         turn.answer(submission.client, _refused(submission.job, KEY_REUSED))
     elif live is not None:
         planner.book.hand_over(turn, live, submission.client)
@@ -111,30 +148,54 @@ def _too_many_wait(planner: Planner, owner: str) -> str | None:
     return None
 
 
-def cancel(planner: Planner, jobs: Sequence[str]) -> None:
-    """Cancel jobs that have not ended; a node that runs one stops at its next image step."""
+def cancel(planner: Planner, asked: Sequence[tuple[str, HeldTo]]) -> None:
+    """Cancel jobs that have not ended; a node that runs one stops at its next image step.
+
+    Args:
+        planner: that has them.
+        asked: ids of jobs, each with the owner that its sender is held to; a job of another owner goes on.
+    """
     with planner.turn() as turn:
-        for job_id in jobs:
+        for job_id, owner in asked:
             job = planner.book.jobs.get(job_id)
-            if job is not None:
+            if job is not None and _may_know(owner, job):
                 planner.book.cancel(turn, job)
+            elif job is not None:
+                logger.warning("%s may not cancel job %s, which is not its own", owner, job_id)
 
 
-def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str]) -> None:
-    """Tell `client` the state of each of `jobs`, and send it their events from now on."""
+def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str], owner: HeldTo = None) -> None:
+    """Tell `client` the state of each of `jobs`, and send it their events from now on.
+
+    Args:
+        planner: that has them.
+        store: of the images of jobs that have ended.
+        client: that asks.
+        jobs: their ids; of those that are not `owner`'s nothing is told, not even that they exist.
+        owner: that the sender is held to.
+    """
     if not ID.fullmatch(client):
         raise RequestRefusedError(f"client: {client[:60]!r} is no name", "client")
     with planner.turn() as turn:
         rows = planner.ledger.jobs(turn.connection, [job for job in jobs if job not in planner.book.jobs])
         for job_id in jobs:
             live, row = planner.book.jobs.get(job_id), rows.get(job_id)
-            if live is not None:
+            if not _may_know(owner, live, row):
+                turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
+            elif live is not None:
                 live.add_listener(client)
                 tell_status(turn, planner.book, live, client)
             elif row is not None:
                 turn.answer(client, terminal_event(row, store))
             else:
                 turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
+
+
+def _may_know(owner: HeldTo, live: LiveJob | None, row: Mapping[str, Any] | None = None) -> bool:
+    """Whether a sender that is held to `owner` may hear of a job, open or ended, and change it."""
+    if live is not None:
+        return owner in (None, live.owner)
+    return row is None or owner in (None, owner_of_client(row["client"]))
 
 
 def terminal_event(row: Mapping[str, Any], store: Store) -> Event:

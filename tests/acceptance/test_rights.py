@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import amqp
 import pytest
-from amqp.exceptions import AccessRefused
+from amqp.exceptions import AccessRefused, PreconditionFailed
 from click.testing import CliRunner
+from image_requests import an_image_request
 from kombu import Connection, Producer
 from ladle_site import PATIENCE_S, Site, wait_until
 from private_broker import a_private_rabbitmq
@@ -22,6 +23,7 @@ from broker_config.settings import load_settings
 from broker_config.topology import control_queue, node_queue
 from planner.cli.main import main
 from planner.cli.users import PEOPLE
+from planner.errors import JobRefusedError, JobUnknownError
 
 pytestmark = pytest.mark.rabbitmq
 VHOST = "rights"
@@ -65,6 +67,7 @@ def url_of(printed):
 def urls(ladle):
     """The broker's URL for each user of a site with the nodes e1 and e2."""
     made = {role: url_of(ladle("user", "add", role, "main")) for role in PEOPLE}
+    made["bob"] = url_of(ladle("user", "add", Role.CLIENT, "bob"))
     return made | {name: url_of(ladle("node", "add", name)) for name in ("e1", "e2")}
 
 
@@ -86,12 +89,13 @@ def channel_as(url):
         yield channel
 
 
-def publish(url, exchange, key, task="planner.record", more_headers=None, **kwargs):
+def publish(url, exchange, key, task="planner.record", more_headers=None, user_id=None, **kwargs):
     """Publish a call of a task as somebody who holds the password of `url` and writes clients of their own."""
     headers = {"task": task, "id": uuid.uuid4().hex, **(more_headers or {})}
     with Connection(url, transport_options={"confirm_publish": True}) as connection, connection.channel() as channel:
         producer = Producer(channel, serializer="json", auto_declare=False)
-        producer.publish([[], kwargs, {}], exchange=exchange, routing_key=key, headers=headers)
+        properties = {} if user_id is None else {"user_id": user_id}
+        producer.publish([[], kwargs, {}], exchange=exchange, routing_key=key, headers=headers, **properties)
 
 
 def queues_of(broker):
@@ -329,6 +333,86 @@ def test_a_client_neither_reads_from_nor_leads_to_what_it_may_not_use(urls):
     with channel_as(urls[Role.CLIENT]) as channel:
         channel.exchange_delete("client.main.y")
         channel.queue_delete("client.main.z")
+
+
+@pytest.mark.fault(48, "R")
+def test_each_user_has_idempotency_keys_of_its_own(site, urls):
+    with site.client() as client, site.client(broker_url=urls["bob"]) as bob:
+        mine = client.submit(prompt="mine", seed=1, idempotency_key="order-7")
+        his = bob.submit(prompt="his", seed=2, idempotency_key="order-7")
+        assert (mine.job, his.job) == ("main.order-7", "bob.order-7")
+        assert [handle.result(PATIENCE_S).images[0].seed for handle in (mine, his)] == [1, 2]
+        assert client.handle("order-7").result(PATIENCE_S).images[0].seed == 1
+    with site.client() as later:
+        assert later.submit(prompt="mine", seed=1, idempotency_key="order-7").result(PATIENCE_S).job == mine.job
+
+
+@pytest.mark.fault(48, "R")
+def test_a_user_neither_hears_of_nor_cancels_a_job_of_another(site, urls):
+    with site.client() as client, site.client(broker_url=urls["bob"]) as bob:
+        handle = client.submit(**LONG)
+        site.wait_for_state(handle.job, "RUNNING")
+        stranger = bob.handle(handle.job)
+        stranger.cancel()
+        with pytest.raises(JobUnknownError):
+            stranger.result(PATIENCE_S)
+        assert handle.status().state == "RUNNING"
+        handle.cancel()
+        site.wait_for_state(handle.job, "CANCELLED")
+
+
+@pytest.mark.fault(48, "R")
+def test_a_message_that_says_not_whose_it_is_or_speaks_for_another_is_a_dead_letter(site, urls):
+    submission = {"job": "main.forged", "client": "main.0f", "request": an_image_request()}
+    with site.client() as client:
+        handle = client.submit(**LONG)
+        before = len(site.dead_letters())
+        calls = {
+            "submit": {"jobs": [submission]},
+            "cancel": {"jobs": [handle.job]},
+            "reconcile": {"client": "main.0f", "jobs": [handle.job]},
+        }
+        for kind, kwargs in calls.items():
+            publish(urls["bob"], "ladle.jobs", kind, f"planner.{kind}", **kwargs)
+        for kind in ("submit", "reconcile"):
+            publish(urls["bob"], "ladle.jobs", kind, f"planner.{kind}", user_id="client.bob", **calls[kind])
+        wait_until(lambda: len(site.dead_letters()) == before + 5, "the dead letters")
+        assert handle.status().state in ("PLACED", "RUNNING")
+        handle.cancel()
+    reasons = [letter["reason"] for letter in site.dead_letters()[before:]]
+    assert sum("says not whose it is" in reason for reason in reasons) == 3
+    assert sum("forged: user client.bob names client 'main.0f'" in reason for reason in reasons) == 2
+    assert site.rows("main.forged") == []
+    with pytest.raises(PreconditionFailed):  # the broker itself
+        publish(urls["bob"], "ladle.jobs", "submit", "planner.submit", user_id="client.main", **calls["submit"])
+
+
+@pytest.mark.fault(48, "R")
+def test_a_user_without_the_right_is_refused_priority_high(site, urls):
+    with site.client(broker_url=urls["bob"]) as bob:
+        with pytest.raises(JobRefusedError, match="LADLE_HIGH_PRIORITY"):
+            bob.submit(prompt="x", priority="high").result(PATIENCE_S)
+        assert bob.submit(prompt="x").result(PATIENCE_S)
+
+
+@pytest.mark.fault(48, "R")
+def test_a_flood_under_many_clients_of_one_user_does_not_hold_up_another(site, urls):
+    jobs = [
+        {"job": f"bob.{number}", "client": f"bob.{number:x}", "request": an_image_request(num_inference_steps=100)}
+        for number in range(200)
+    ]
+    for start in range(0, 200, 50):
+        some = jobs[start : start + 50]
+        publish(urls["bob"], "ladle.jobs", "submit", "planner.submit", user_id="client.bob", jobs=some)
+    site.wait_for_state("bob.199", "WAITING")
+    with site.client() as client:
+        for handle in client.submit_many([{"prompt": "x", "num_inference_steps": 100}] * 3):
+            assert handle.result(PATIENCE_S)
+        states = {job["job"]: site.state(job["job"]) for job in jobs}
+        assert sum(state == "DONE" for state in states.values()) < 100
+    cancelled = {"jobs": list(states)}
+    publish(urls["bob"], "ladle.jobs", "cancel", "planner.cancel", user_id="client.bob", **cancelled)
+    site.wait_for_state("bob.199", "CANCELLED")
 
 
 @pytest.mark.fault(47, "R")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import ImageRequest, Submission
-from broker_config.refusals import check_limits, refusal
+from broker_config.refusals import check_limits, is_own_id, own_id, refusal
 from broker_config.settings import Settings
 
 REQUEST = an_image_request(prompt="x")  # short, for the limits below
@@ -76,3 +76,29 @@ def test_whatever_a_request_holds_it_is_accepted_or_refused_in_one_short_sentenc
         refused = refusal(error)
         assert refused.field
         assert len(str(refused)) < 400
+
+
+UUID = "01936b1c-9d7e-7c53-8f7e-0d2f4b6a8c10"
+
+
+@pytest.mark.parametrize(
+    ("key", "client", "job"),
+    [
+        ("order-7", "ann.0f", "ann.order-7"),
+        ("ann.order-7", "ann.0f", "ann.order-7"),
+        ("bob.order-7", "ann.0f", "ann.bob.order-7"),
+        (UUID, "ann.0f", UUID),
+        ("order-7", "0f", "order-7"),
+    ],
+)
+def test_a_key_means_a_job_of_the_client_s_own_user(key, client, job):
+    assert own_id(key, client) == job
+
+
+@given(st.text(st.sampled_from("ab.-7"), max_size=6), st.sampled_from(["a", "b", "a-b"]), st.sampled_from(["a", "b"]))
+def test_users_never_share_a_key_and_their_ids_are_theirs(key, one, other):
+    ids = own_id(key, f"{one}.0f"), own_id(key, f"{other}.1e")
+    assert (ids[0] == ids[1]) == (one == other)
+    assert is_own_id(ids[0], one)
+    assert is_own_id(ids[1], one) == (one == other)
+    assert own_id(ids[0], f"{one}.2d") == ids[0]

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from broker_config.errors import ConfigurationError
-from broker_config.rights import Rights, Role, owner_of, rights, user_of
+from broker_config.rights import Rights, Role, held_to, owner_of, rights, user_of
 from broker_config.topology import (
     EXCHANGES,
     PLANNER_QUEUES,
@@ -148,3 +148,13 @@ def test_any_other_user_is_nobody_of_ladles(user) -> None:
     assert owner_of(f"amqp://{user}:p@host/ladle") is None
     assert owner_of("amqp://host") is None
     assert owner_of("sqlite:////tmp/broker.db") is None
+
+
+@pytest.mark.parametrize("user", [f"{role}.ann" for role in ("client", "link", "node", "trainer")])
+def test_a_user_is_held_to_what_is_its_own(user):
+    assert held_to(user) == "ann"
+
+
+@pytest.mark.parametrize("user", ["guest", "planner.main", "ann", "client.", "client.a.b", "boss.ann", ""])
+def test_a_planner_and_users_that_ladle_did_not_make_are_held_to_nothing(user):
+    assert held_to(user) is None

@@ -9,6 +9,7 @@ from still_pool import StillPool
 from broker_config.calls import TO_PLANNER, Cancel, Submit
 from broker_config.topology import PLANNER_QUEUES
 from planner import celery as planner_app
+from planner.inbox.authorship import Received
 from planner.inbox.batch import BatchTask
 
 
@@ -34,8 +35,8 @@ def test_it_consumes_its_own_queues_one_batch_at_a_time():
 
 def test_the_messages_of_a_batch_are_handled_in_their_order(running):
     submissions = [{"job": job, "client": "c", "request": an_image_request()} for job in ("one", "two", "three")]
-    planner_app.submit.run([Submit(submissions[:1]).post().body, Submit(submissions[1:]).post().body])
-    planner_app.cancel.run([Cancel(["two"]).post().body, Cancel(["one"]).post().body])
+    planner_app.submit.run([Received(Submit(jobs).post().body) for jobs in (submissions[:1], submissions[1:])])
+    planner_app.cancel.run([Received(Cancel([job]).post().body) for job in ("two", "one")])
     assert [running.state(job) for job in ("one", "two", "three")] == ["CANCELLED", "CANCELLED", "WAITING"]
 
 

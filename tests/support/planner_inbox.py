@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from kombu import Connection
 from kombu.message import Message
 from planner_world import World
 from still_pool import StillPool
@@ -19,12 +20,13 @@ from planner.inbox.batch import BatchTask, gather
 
 
 class HandConsumer:
-    """As much of a `GuardedConsumer` as batches see."""
+    """As much of a `GuardedConsumer` of a broker as batches see."""
 
     connection_errors = ()
 
-    def __init__(self, pool: StillPool) -> None:
+    def __init__(self, pool: StillPool, broker_url: str) -> None:
         self.pool = pool
+        self.connection = Connection(broker_url)  # never opened
 
     @staticmethod
     def queue_of(message: Message) -> str:
@@ -35,12 +37,18 @@ class Inbox:
     """The queues of the planner of a world.
 
     A batch that would wait (for a database, say) gives its messages back instead.
+
+    Args:
+        world: whose planner it is.
+        broker_url: of the broker that delivers.
+        user: of that broker, who sends; None: the messages do not say.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, broker_url: str = "memory://", user: str | None = None) -> None:
         self._world = world
         self._pool = StillPool()
-        consumer = HandConsumer(self._pool)
+        consumer = HandConsumer(self._pool, broker_url)
+        self._properties = {} if user is None else {"user_id": user}
         self._handlers = {name: gather(planner_app.app.tasks[name], planner_app.app, consumer) for name in TO_PLANNER}
         self.acknowledged: list[int] = []
         self.given_back: list[int] = []
@@ -63,6 +71,7 @@ class Inbox:
             content_type=CONTENT_TYPE,
             content_encoding="utf-8",
             headers={"task": task, "id": str(number)},
+            properties=self._properties,
             delivery_info={"exchange": call.EXCHANGE.name, "routing_key": call.key_of(arguments)},
             accept={CONTENT_TYPE},
         )

@@ -101,23 +101,23 @@ class World:
 
     # Clients
 
-    def submit(self, job="job-1", *, client="client-1", **fields) -> None:
+    def submit(self, job="job-1", *, client="client-1", owner=None, **fields) -> None:
         request = an_image_request(**fields.pop("request", {}))
-        self.submit_raw({"job": job, "client": client, "request": request, **fields})
+        self.submit_raw({"job": job, "client": client, "request": request, **fields}, owner=owner)
 
     def submit_many(self, count: int, **fields) -> None:
         """Jobs job-0, job-1, ..., alike but for their ids."""
         for index in range(count):
             self.submit(f"job-{index}", **fields)
 
-    def submit_raw(self, *submissions) -> None:
-        self.hand_out(lambda: intake.submit(self.planner, self.store, submissions))
+    def submit_raw(self, *submissions, owner=None) -> None:
+        self.hand_out(lambda: intake.submit(self.planner, self.store, [(raw, owner) for raw in submissions]))
 
-    def cancel(self, *jobs) -> None:
-        self.hand_out(lambda: intake.cancel(self.planner, jobs))
+    def cancel(self, *jobs, owner=None) -> None:
+        self.hand_out(lambda: intake.cancel(self.planner, [(job, owner) for job in jobs]))
 
-    def ask(self, *jobs, client="client-1") -> None:
-        self.hand_out(lambda: intake.reconcile(self.planner, self.store, client, jobs))
+    def ask(self, *jobs, client="client-1", owner=None) -> None:
+        self.hand_out(lambda: intake.reconcile(self.planner, self.store, client, jobs, owner))
 
     # Nodes
 

@@ -8,9 +8,10 @@ import pytest
 
 from broker_config.errors import RequestRefusedError
 from broker_config.settings import Settings
-from planner.client.request import build_submission, uuid7
+from planner.client.request import build_submission, check_job_id, uuid7
 
 SETTINGS = Settings(_env_file=None)
+CLIENTS = ("ann.0f", "bob.1e", "2d")
 
 
 def build(**fields):
@@ -117,3 +118,16 @@ def test_ids_are_version_7_and_sort_by_time():
     ids = [uuid7() for _ in range(3)]
     assert all(each.version == 7 and each.variant == uuid.RFC_4122 for each in ids)
     assert [str(each)[:8] for each in ids] == sorted(str(each)[:8] for each in ids)
+
+
+def test_a_key_of_a_user_is_none_of_another():
+    jobs = [build_submission(SETTINGS, client, prompt="x", idempotency_key="order-7").job for client in CLIENTS]
+    assert jobs == ["ann.order-7", "bob.order-7", "order-7"]
+    assert [check_job_id("order-7", client) for client in CLIENTS] == jobs
+    assert [check_job_id(job, client) for job, client in zip(jobs, CLIENTS, strict=True)] == jobs
+
+
+def test_a_key_that_is_too_long_with_the_user_s_name_is_refused_before_it_is_sent():
+    build_submission(SETTINGS, "ann.0f", prompt="x", idempotency_key="k" * 124)
+    with pytest.raises(RequestRefusedError, match="idempotency_key"):
+        build_submission(SETTINGS, "ann.0f", prompt="x", idempotency_key="k" * 125)

@@ -53,3 +53,41 @@ def test_whatever_goes_beyond_its_key_is_refused_and_says_so(exchange, key, task
     assert reason is not None
     assert task in reason
     assert repr(key) in reason
+
+
+SUBMIT = {"jobs": [{"job": "ann.1", "client": "ann.0f"}, {"job": "ann.2", "client": "ann.1e"}]}
+
+
+@pytest.mark.parametrize("user", ["client.ann", "link.ann", "guest", "planner.main", "ann", None])
+def test_a_user_speaks_for_clients_of_its_own_name_and_one_with_all_rights_for_all(user):
+    assert overreach("ladle.jobs", "submit", "planner.submit", SUBMIT, user) is None
+    assert overreach("ladle.jobs", "reconcile", "planner.reconcile", {"client": "ann.0f", "jobs": []}, user) is None
+
+
+@pytest.mark.fault(48, "B")
+@pytest.mark.parametrize("user", ["client.bob", "link.bob", "client.an", "node.ann2", "trainer.main"])
+@pytest.mark.parametrize(
+    ("kind", "kwargs"),
+    [
+        ("submit", SUBMIT),
+        ("submit", {"jobs": [{"client": "bob.1"}, {"client": "ann.0f"}]}),
+        ("submit", {"jobs": [{"client": "bob"}]}),
+        ("submit", {"jobs": [{}]}),
+        ("reconcile", {"client": "ann.0f", "jobs": ["x"]}),
+        ("reconcile", {"client": "x" * 500, "jobs": []}),
+        ("reconcile", {"jobs": []}),
+    ],
+)
+def test_a_user_who_speaks_for_another_is_named_in_the_reason(user, kind, kwargs):
+    reason = overreach("ladle.jobs", kind, f"planner.{kind}", kwargs, user)
+    assert reason is not None
+    assert f"forged: user {user} names client" in reason
+    assert len(reason) < 300
+
+
+@pytest.mark.fault(48, "B")
+@pytest.mark.parametrize("kind", ["submit", "cancel", "reconcile"])
+def test_what_does_not_say_whose_it_is_is_refused_where_the_broker_knows(kind):
+    reason = overreach("ladle.jobs", kind, f"planner.{kind}", {}, "")
+    assert reason is not None
+    assert "user_id" in reason

@@ -8,6 +8,7 @@ import pytest
 from still_pool import StillPool
 
 from planner.errors import DatabaseUnavailableError, PlacingFailedError
+from planner.inbox.authorship import Received
 from planner.inbox.batch import BatchTask, Delivery, _Lane
 
 
@@ -22,9 +23,10 @@ class Recording(BatchTask):
         if self.outages:
             self.outages -= 1
             raise DatabaseUnavailableError("sqlite://", "away")
-        if any(call["n"] < 0 for call in calls):
+        numbers = [call.body["n"] for call in calls]
+        if any(number < 0 for number in numbers):
             raise ValueError("negative")
-        self.log.append((self.name, [call["n"] for call in calls]))
+        self.log.append((self.name, numbers))
 
 
 class Messages:
@@ -35,7 +37,7 @@ class Messages:
 
     def make(self, n, fault=None):
         return Delivery(
-            kwargs={"n": n},
+            received=Received({"n": n}),
             ack=lambda: self.acked.append(n),
             requeue=lambda: self.requeued.append(n),
             letter=lambda reason: {"n": n, "reason": reason},

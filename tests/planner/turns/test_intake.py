@@ -6,6 +6,8 @@ import pytest
 from image_requests import an_image_request
 from planner_world import World
 
+from broker_config.refusals import KEY_REUSED
+
 
 def raw(job="job-1", client="client-1", request=None, **fields):
     return {"job": job, "client": client, "request": an_image_request(**(request or {})), **fields}
@@ -261,3 +263,91 @@ def test_an_ingress_that_is_no_node_is_accepted_with_a_warning(world, ingress, h
 def test_before_any_node_has_reported_an_ingress_is_not_doubted(world):
     world.submit(ingress="narnia")
     assert world.events[0].warnings == ()
+
+
+ANN, BOB = "ann.0f", "bob.1e"
+
+
+@pytest.fixture
+def of_ann(world):
+    """A world in which the user ann has a job that is done, and one that waits."""
+    world.up("a")
+    world.submit("ann.done", client=ANN, owner="ann")
+    world.draw("a")
+    world.remove("a")
+    world.submit("ann.open", client=ANN, owner="ann")
+    assert (world.state("ann.done"), world.state("ann.open")) == ("DONE", "WAITING")
+    world.events.clear()
+    world.told.clear()
+    return world
+
+
+@pytest.mark.fault(48, "B")
+@pytest.mark.parametrize("job", ["ann.done", "ann.open"])
+def test_another_user_hears_nothing_of_a_job_and_cannot_cancel_it(of_ann, job):
+    before = of_ann.row(job)
+    of_ann.cancel(job, owner="bob")
+    of_ann.ask(job, "never", client=BOB, owner="bob")
+    of_ann.submit(job, client=BOB, owner="bob")
+    told = [(event.kind.value, event.state, event.images) for event in of_ann.told[BOB]]
+    assert told == [("unknown", None, ())] * 2 + [("refused", None, ())]
+    assert of_ann.row(job) == before
+    assert of_ann.told.keys() == {BOB}
+
+
+@pytest.mark.fault(48, "B")
+def test_a_known_uuid_of_another_user_is_refused_like_a_key_that_was_used_before(world):
+    known = "01936b1c-9d7e-7c53-8f7e-0d2f4b6a8c10"
+    world.submit(known, client=ANN, owner="ann")
+    world.submit(known, client=BOB, owner="bob")
+    (refused,) = world.told[BOB]
+    assert (refused.kind, refused.reason) == ("refused", KEY_REUSED)
+    assert world.row(known)["client"] == ANN
+
+
+@pytest.mark.parametrize("sender", ["ann", None])
+def test_its_own_user_and_one_with_all_rights_hear_of_a_job_and_cancel_it(of_ann, sender):
+    of_ann.ask("ann.open", "ann.done", client=ANN, owner=sender)
+    of_ann.cancel("ann.open", owner=sender)
+    assert [event.kind for event in of_ann.told[ANN]] == ["status", "done", "cancelled"]
+    assert of_ann.told[ANN][1].images
+
+
+@pytest.mark.fault(48, "B")
+@pytest.mark.parametrize("job", ["order-7", "bob", "bob-1", "ann.order-7", "01936b1c9d7e7c538f7e0d2f4b6a8c10"])
+def test_a_user_can_take_no_id_that_another_may_want(world, job):
+    world.submit(job, client=BOB, owner="bob")
+    (event,) = world.told[BOB]
+    assert event.kind == "refused"
+    assert "begin with 'bob.'" in event.reason
+    world.submit(job, client="client-1")
+    assert world.kinds(job) == ["refused", "accepted"]
+
+
+@pytest.mark.fault(48, "B")
+def test_priority_high_needs_a_right():
+    world = World(high_priority="ann, berlin")
+    for owner in ("ann", "berlin", "bob"):
+        world.submit(f"{owner}.1", client=f"{owner}.0f", owner=owner, priority=0)
+    world.submit("of-the-operator", priority=0)
+    kinds = {event.job: event.kind for event in world.events}
+    assert kinds == {"ann.1": "accepted", "berlin.1": "accepted", "bob.1": "refused", "of-the-operator": "accepted"}
+    assert "LADLE_HIGH_PRIORITY" in world.told["bob.0f"][0].reason
+    world.submit("bob.2", client="bob.0f", owner="bob", priority=1)
+    assert world.kinds("bob.2") == ["accepted"]
+
+
+@pytest.mark.fault(48, "B")
+@pytest.mark.parametrize("flood", [30, 90])
+def test_a_user_gains_nothing_by_giving_each_job_another_client(flood):
+    world = World(fairness=0.0)
+    for number in range(flood):
+        world.submit(f"bob.{number}", client=f"bob.{number:x}", owner="bob")
+    for number in range(3):
+        world.submit(f"ann.{number}", client=f"ann.{number:x}", owner="ann")
+    world.up("a")
+    drawn = []
+    while len(drawn) < 8:
+        drawn.append(world.start("a").job)
+        world.draw("a")
+    assert sum(job.startswith("ann.") for job in drawn) == 3
