@@ -16,8 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from broker_config.messages import AttemptKey, NodeReport
-from planner.ledger.tables import AttemptState
+from planner.state.attempts import LiveAttempt
 from planner.state.breaker import Breaker
+from planner.state.said_times import SaidTimes
 from rl_agent.placing.backlog import AttemptView, backlog_s
 from rl_agent.placing.drift import Drift
 from rl_agent.placing.estimates import Estimates
@@ -54,57 +55,6 @@ class NodeState(StrEnum):
 
 
 @dataclass(kw_only=True)
-class LiveAttempt:
-    """One attempt that a node has not finished.
-
-    Attributes:
-        begins_at: when the node began it, as far as the planner can tell; None while it is queued behind others.
-        resent: how often its message was sent again to a node that stays idle although it holds the attempt.
-        withdrawn: the job was taken back or cancelled; the place stays occupied until the node confirms.
-    """
-
-    job: str
-    number: int
-    model: str
-    units: float
-    predicted_s: float
-    spread_log: float
-    placed_at: float
-    placer: str
-    policy_version: str | None
-    begins_at: float | None = None
-    published: bool = False
-    resent: int = 0
-    withdrawn: bool = False
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float, spread_log: float) -> LiveAttempt:
-        """Return the attempt of a ledger row that is not closed; the arguments are not in the row."""
-        return cls(
-            job=row["job"],
-            number=row["number"],
-            model=model,
-            units=units,
-            predicted_s=row["predicted_service_s"],
-            spread_log=spread_log,
-            placed_at=row["created_at"],
-            placer=row["placer"],
-            policy_version=row["policy_version"],
-            published=row["state"] == AttemptState.PUBLISHED,
-        )
-
-    @property
-    def key(self) -> AttemptKey:
-        """Return job id and attempt number."""
-        return self.job, self.number
-
-    def send_again(self) -> None:
-        """Put the attempt back into the outbox."""
-        self.published = False
-        self.resent += 1
-
-
-@dataclass(kw_only=True)
 class LiveNode:
     """One node: its last report, and the attempts it holds in the order it will take them.
 
@@ -116,6 +66,7 @@ class LiveNode:
         store_checked: the instance that was found to have the planner's store; the next look is at `store_check_at`.
         store_note: what is wrong with its store.
         breakers: what it has failed since its last success, by model. Lost when the planner restarts.
+        said: how far its word on what its jobs take can be believed. Lost when the planner restarts.
     """
 
     name: str
@@ -132,6 +83,10 @@ class LiveNode:
     store_check_at: float = 0.0
     store_note: str = ""
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    said: SaidTimes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.said = SaidTimes(since=self.seen_at)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], now: float) -> LiveNode:
@@ -172,14 +127,15 @@ class LiveNode:
 
     @property
     def note(self) -> str:
-        """Return what is wrong with the node: what it says, what does not come from it, its store, what it fails."""
+        """Return what is wrong: what the node says, what does not come from it, its store, its times, what it fails."""
         barred = [
             f"no jobs of {model} until a trial succeeds ({breaker.reason})"
             for model, breaker in self.breakers.items()
             if breaker.is_open
         ]
         unheard = NO_RESULT if self.is_unheard else ""
-        return "; ".join(filter(None, [self.report.reason, unheard, self.store_note, *barred]))
+        boasts = f"its jobs take {self.said.factor:.2g} times as long as it reports" if self.said.factor > 1.0 else ""
+        return "; ".join(filter(None, [self.report.reason, unheard, self.store_note, boasts, *barred]))
 
     @property
     def accepts_jobs(self) -> bool:
@@ -249,6 +205,12 @@ class LiveNode:
             return False
         return now - head.begins_at > OVERDUE_FACTOR * head.predicted_s + OVERDUE_SLACK_S
 
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """Return the models that will be in its memory once it has done all it holds, least recently used first."""
+        models = (attempt.model for attempt in self.attempts.values())
+        return resident_after(self.report.resident, models, self.report.resident_limit)
+
     def view(self, window: float, now: float) -> NodeView:
         """Return what a placer sees of the node."""
         room = self.room(window, now)
@@ -256,9 +218,7 @@ class LiveNode:
             node=self.name,
             backlog_s=self.backlog_s(now),
             room=int(min(room, 2**31)),
-            resident=resident_after(
-                self.report.resident, (a.model for a in self.attempts.values()), self.report.resident_limit
-            ),
+            resident=self.resident,
             resident_limit=self.report.resident_limit,
             models=None if self.report.models is None else frozenset(self.report.models),
             accepts_jobs=self.accepts_jobs,
@@ -283,9 +243,11 @@ class Cluster:
     estimates: Estimates = field(default_factory=Estimates)
 
     def forgive_silence(self, now: float) -> None:
-        """Let every node's silence, and its idling before an attempt, begin `now`."""
+        """Let every node's silence, its idling, what it runs, and evidence against its word begin `now`."""
         for node in self.nodes.values():
-            node.seen_at, node.idle_at = now, (None, now)
+            node.seen_at, node.idle_at, node.said.since = now, (None, now), now
+            if node.head is not None:
+                node.head.begins_at = now
 
     def ready(self) -> list[LiveNode]:
         """Return the nodes a placer may choose, by name."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from planner.state.cluster import LiveAttempt, LiveNode
+from planner.state.attempts import LiveAttempt
+from planner.state.cluster import LiveNode
 from rl_agent.placing.drift import Drift
 from rl_agent.placing.estimates import ModelEstimate
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from planner.state.cluster import Cluster, LiveAttempt, LiveNode
+from planner.state.attempts import LiveAttempt
+from planner.state.cluster import Cluster, LiveNode
 from planner.state.jobs import LiveJob
 from planner.state.waiting import WaitingJobs
 from rl_agent.placing.estimates import NORMAL_P90

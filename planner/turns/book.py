@@ -15,10 +15,12 @@ from sqlalchemy import Connection
 from broker_config.messages import Assignment, EventKind, Failure, FailureKind, JobState, Timings
 from broker_config.settings import Settings
 from planner.ledger.ledger import Ledger
-from planner.state.cluster import Cluster, LiveAttempt, LiveNode, NodeState
+from planner.state.attempts import LiveAttempt
+from planner.state.cluster import Cluster, LiveNode, NodeState
 from planner.state.drift_alarm import watch_drift
 from planner.state.eta import eta_when_waiting
 from planner.state.jobs import LiveJob
+from planner.state.trust import believed_generation_s
 from planner.state.waiting import WaitingJobs
 from planner.turns.blame import Finding, on_failure, on_success
 from planner.turns.choice import Choice
@@ -92,6 +94,8 @@ class Book:
             placed_at=turn.now,
             placer=choice.placer,
             policy_version=choice.policy_version,
+            loads=job.request.model not in node.resident,
+            said_before_s=node.said.total_s,
         )
         node.add(attempt, turn.now)
         turn.open_attempt(attempt, node.name, choice.eta)
@@ -132,23 +136,31 @@ class Book:
         turn.withdraw(node.name, attempt.key)
 
     def learn(self, turn: Turn, node: LiveNode, attempt: LiveAttempt, timings: Timings) -> None:
-        """Compare what a done attempt took with its prediction, then update the estimates."""
+        """Compare what a done attempt took with the clock and with its prediction, then update the estimates."""
         estimates = self.cluster.estimates
         estimate = estimates.of(node.name, attempt.model)
-        if watch_drift(node, attempt, timings.generation_s, estimate, turn.now):
+        note = node.note
+        generation_s = believed_generation_s(node, attempt, timings, turn.now)
+        if watch_drift(node, attempt, generation_s, estimate, turn.now) or node.note != note:
             turn.save_node(node.name, node.note)
         estimates.observe_outcome(
             node.name,
             attempt.model,
             units=attempt.units,
-            generation_s=timings.generation_s,
+            generation_s=generation_s,
             load_s=timings.load_s,
         )
         turn.save_estimate(node.name, attempt.model)
 
     def give_back(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, result: str) -> None:
-        """Close an attempt that its node did not finish and is not to blame for: its job waits again."""
+        """Close an attempt that its node did not finish: its job waits again, and no failure counts against it.
+
+        A node that stops or drains is not to blame; one that gives back what it could draw fails as any other.
+        """
         turn.close_attempt(attempt, result)
+        node = self.cluster.nodes.get(job.node or "")
+        if node is not None and node.accepts_jobs:
+            self._blame(turn, job, Failure(kind=FailureKind.INTERNAL, message=f"{result} though nobody asked"))
         self.take_back(turn, job, f"node {job.node} gave it back", failed=None)
 
     def fail(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, failure: Failure) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from planner.state.cluster import LiveAttempt
+from planner.state.attempts import LiveAttempt
 from planner.turns.choice import Choice
 from rl_agent.experience.decision import Decision, decisions, encode
 from rl_agent.placing.observation import Observation

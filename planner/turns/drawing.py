@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from broker_config.bounds import MAX_DURATION_S
 from broker_config.messages import Delays, Outcome, StoredImage
-from planner.state.cluster import LiveAttempt
+from planner.state.attempts import LiveAttempt
 
 
 @dataclass(frozen=True, kw_only=True)

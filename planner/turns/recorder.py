@@ -13,7 +13,7 @@ from broker_config.messages import Failure, FailureKind, JobState, Outcome
 from broker_config.refusals import refusal
 from broker_config.topology import OUTCOMES_QUEUE, node_key
 from planner.errors import ImagesRefusedError
-from planner.state.cluster import LiveAttempt
+from planner.state.attempts import LiveAttempt
 from planner.state.jobs import LiveJob
 from planner.store import Store
 from planner.turns.book import Book
@@ -66,6 +66,8 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
         node.report = node.report.model_copy(update={"resident": outcome.resident})
     if outcome.result == "done":
         book.learn(turn, node, attempt, outcome.timings)
+    else:
+        node.said.excuse(attempt.begins_at, turn.now)
     if attempt.withdrawn or job is None:
         _fence(store, outcome)
     elif outcome.result == "done":
@@ -117,6 +119,8 @@ def _fail_dead_assignment(planner: Planner, turn: Turn, letter: RecordDeadLetter
     node = planner.book.cluster.nodes.get(_origin_of(letter))  # burying another node's assignment has no effect
     attempt = node.remove(key, turn.now) if node else None
     job = planner.book.jobs.get(key[0])
+    if node is not None and attempt is not None:
+        node.said.excuse(attempt.begins_at, turn.now)
     if attempt is not None and job is not None and not attempt.withdrawn:
         failure = Failure(kind=FailureKind.WORKER_DIED, message=letter.reason or "dead-lettered")
         planner.book.fail(turn, job, attempt, failure)

@@ -19,7 +19,8 @@ from broker_config.messages import Assignment, AttemptKey, Delays, Event, EventK
 from broker_config.publisher import Post
 from planner.ledger.ledger import Ledger
 from planner.ledger.tables import AttemptState
-from planner.state.cluster import Cluster, LiveAttempt
+from planner.state.attempts import LiveAttempt
+from planner.state.cluster import Cluster
 from planner.state.eta import Eta
 from planner.state.jobs import LiveJob
 from planner.turns.drawing import Drawing

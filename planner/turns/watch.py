@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from broker_config.errors import ConfigurationError
-from broker_config.messages import JobState, NodeReport
+from broker_config.messages import Failure, FailureKind, JobState, NodeReport
 from broker_config.topology import check_node_name
 from planner.state.cluster import NO_RESULT, Cluster, LiveNode, NodeState
 from planner.store import Store
@@ -195,3 +195,21 @@ def _watch_node(book: Book, turn: Turn, node: LiveNode) -> None:
         book.lose_node(turn, node, f"no report for {silence_s:.0f} s")
     elif node.is_overdue(turn.now):
         book.take_back_queued(turn, node, f"node {node.name} is far behind its prediction")
+    _end_if_never_ending(book, turn, node)
+
+
+def _end_if_never_ending(book: Book, turn: Turn, node: LiveNode) -> None:
+    """Fail what a node has held for longer than it may, all its deliveries and a load taken together.
+
+    An honest worker ends an attempt itself, and the broker its deliveries. A node that only says it works does not.
+    """
+    head, limit_s = node.head, book.settings.attempt_limit_s * (book.settings.delivery_limit + 2)
+    if head is None or head.begins_at is None or turn.now - head.begins_at <= limit_s:
+        return
+    node.remove(head.key, turn.now)
+    node.said.excuse(head.begins_at, turn.now)
+    turn.withdraw(node.name, head.key)
+    job = book.jobs.get(head.job)
+    if job is not None and not head.withdrawn:
+        message = f"no result within {limit_s:g} s"
+        book.fail(turn, job, head, Failure(kind=FailureKind.TIME_LIMIT, message=message))

@@ -183,13 +183,17 @@ class Estimates:
     def observe_warm_up(
         self, node: str, model: str, *, load_s: float, s_per_unit: float, overhead_units: float = 0.0
     ) -> None:
-        """Take what a worker measured when it started, as the first observation of that node and model."""
+        """Take what a worker measured when it started, as the first observation of that node and model.
+
+        What was observed before stays: however often a worker starts and whatever it says then, it is one observation.
+        """
         estimate = self._measured(node, model)
         if estimate.s_per_unit.count == 0:
             if 0.0 <= overhead_units <= MAX_OVERHEAD_UNITS:
                 estimate.overhead_units = overhead_units
             self._learn_speed(estimate, max(s_per_unit, MIN_S_PER_UNIT), node)
-        self._learn_load(estimate, load_s, node)
+        if estimate.load_s.count == 0:
+            self._learn_load(estimate, load_s, node)
 
     def observe_outcome(self, node: str, model: str, *, units: float, generation_s: float, load_s: float) -> None:
         """Learn from one finished attempt; what no hardware can do is an outlier, and is not learned from.

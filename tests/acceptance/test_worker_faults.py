@@ -139,6 +139,25 @@ def test_a_node_that_becomes_ten_times_slower_is_known_within_a_few_jobs_and_los
     assert sum(row["node"] == "a" for row in recent(site, 8)) <= 2
 
 
+@pytest.mark.fault(44)
+def test_a_node_that_boasts_of_its_speed_is_found_out_by_the_clock_and_gets_no_more_work(make_site, own_broker_url):
+    # Given a node that takes 3 s and says 0.3 s, from its warm-up on, and one that takes 1 s
+    site = make_site(broker_url=own_broker_url, placer="earliest-completion", window=1, node_timeout_s=60)
+    site.start("b", emulated_s_per_unit=0.5)
+    site.start_boastful_worker("a", emulated_s_per_unit=1.5)
+    for name in ("a", "b"):
+        site.wait_for_node(name, "READY")
+    with site.client() as client:
+        nodes = [client.submit(prompt="x", num_inference_steps=500).result(PATIENCE_S).node for _ in range(10)]
+    # Then its first jobs show it, it is said so, and what comes later goes to the other one
+    assert nodes[:2] == ["a", "a"]
+    assert nodes[-4:] == ["b"] * 4
+    with site.ledger.transaction() as connection:
+        note = next(row["reason"] for row in site.ledger.nodes(connection) if row["name"] == "a")
+    assert "times as long as it reports" in note
+    assert "its jobs take" in site.running["planner"].log
+
+
 def s_per_unit(site, node):
     with site.ledger.transaction() as connection:
         return site.ledger.estimates(connection).of(node, "tiny").s_per_unit.median

@@ -7,8 +7,9 @@ import math
 import pytest
 
 from broker_config.messages import NodeReport
+from planner.state.attempts import LiveAttempt
 from planner.state.breaker import Breaker
-from planner.state.cluster import OVERDUE_FACTOR, OVERDUE_SLACK_S, Clock, Cluster, LiveAttempt, LiveNode, NodeState
+from planner.state.cluster import OVERDUE_FACTOR, OVERDUE_SLACK_S, Clock, Cluster, LiveNode, NodeState
 
 NOW_S = 1000.0
 
@@ -78,22 +79,11 @@ def test_the_state_follows_the_report_and_the_drain(reported, is_drained, state)
     assert held.state is state
 
 
-def test_a_node_and_an_attempt_survive_their_rows():
+def test_a_node_survives_its_row():
     held = node(models=("tiny",))
     held.drift_alarms = {"tiny": {"factor": 5.0, "since": NOW_S}}
     again = LiveNode.from_row(held.row(NOW_S, "because"), NOW_S)
     assert again == held
-    written = attempt(policy_version="v1")
-    row = {
-        "job": "job-1",
-        "number": 1,
-        "predicted_service_s": 10.0,
-        "created_at": NOW_S,
-        "placer": "random",
-        "policy_version": "v1",
-        "state": "WRITTEN",
-    }
-    assert LiveAttempt.from_row(row, model="tiny", units=1.0, spread_log=0.1) == written
 
 
 def test_a_placer_sees_the_models_that_will_be_in_memory_behind_what_the_node_holds():
@@ -123,12 +113,6 @@ def test_a_node_whose_breaker_is_open_admits_one_trial_when_it_is_due():
     barred.add(attempt(model="tiny"), NOW_S)
     assert not barred.admits("tiny", NOW_S + 1.0)
     assert "no jobs of tiny until a trial succeeds (internal: disk full)" in barred.note
-
-
-def test_an_attempt_that_is_sent_again_is_back_in_the_outbox():
-    lost = attempt(published=True)
-    lost.send_again()
-    assert (lost.published, lost.resent) == (False, 1)
 
 
 def test_the_clock_never_goes_back():

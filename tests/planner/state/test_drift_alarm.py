@@ -14,6 +14,7 @@ def test_a_node_that_throttles_raises_an_alarm_that_survives_a_restart_and_ends(
     def draw(number, factor):
         world.submit(f"job-{number}", request={"num_inference_steps": 10})
         world.start("a")
+        world.clock.time_s += 1.0
         world.finish("a", timings={"generation_s": factor * 10 * 64 * 64 * 1e-6})
         world.record()
 

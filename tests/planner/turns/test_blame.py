@@ -186,6 +186,39 @@ def test_while_only_barred_nodes_are_left_jobs_wait_and_are_not_used_up(opened):
     assert sum(len(opened.attempts(f"job-{number}")) for number in range(JOBS)) < 10
 
 
+@pytest.mark.fault(44, "B")
+@pytest.mark.parametrize("answer", ["returned", "cancelled"])
+def test_a_node_that_gives_everything_back_gets_no_more_and_uses_up_no_job(answer):
+    world = World(window=1)
+    world.up("right")
+    world.submit("first")
+    world.start("right")
+    world.up("wrong")
+    world.submit_many(JOBS)
+    for _ in range(JOBS_TO_OPEN):
+        world.start("wrong")
+        world.finish("wrong", answer)
+        world.record()
+    assert world.placed_on("wrong") == []
+    assert f"{answer} though nobody asked" in note_of(world)
+    assert max(world.row(f"job-{number}")["failures"] for number in range(JOBS)) == 0
+
+
+def test_a_node_that_stops_may_give_its_jobs_back():
+    world = World()
+    world.up("right")
+    world.up("wrong")
+    for number in range(2 * JOBS_TO_OPEN):
+        world.submit(f"job-{number}")
+        name = "wrong" if world.start("wrong") else "right"
+        world.start(name)
+        world.report(name, state="draining")
+        world.finish(name, "returned")
+        world.record()
+        world.up(name)
+    assert not any(node.breakers for node in world.planner.book.cluster.nodes.values())
+
+
 def test_other_models_of_the_node_are_not_affected(opened):
     opened.submit("another", request={"model": "other"})
     assert opened.placed_on("wrong") == ["another"]

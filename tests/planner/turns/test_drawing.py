@@ -6,7 +6,7 @@ import pytest
 from planner_world import World
 
 from broker_config.messages import Outcome, StoredImage
-from planner.state.cluster import LiveAttempt
+from planner.state.attempts import LiveAttempt
 from planner.turns.drawing import Drawing
 
 STORED = (StoredImage(seed=1, sha256="0", url="memory://store/job-1/0.png"),)

@@ -181,6 +181,7 @@ def test_the_planner_learns_the_speed_of_a_node_from_its_outcomes(world):
     for index in range(8):
         world.submit(f"job-{index}")
         world.start("a")
+        world.clock.time_s += 5.0
         world.finish("a", timings={"generation_s": 5.0}, resident=["tiny"])
         world.record()
     predicted = world.planner.book.cluster.estimates.of("a", "tiny").s_per_unit.median

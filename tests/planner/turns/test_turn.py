@@ -6,7 +6,7 @@ import pytest
 from image_requests import an_image_request
 
 from broker_config.messages import Delays, Event, EventKind, JobState, Submission
-from planner.state.cluster import LiveAttempt
+from planner.state.attempts import LiveAttempt
 from planner.state.jobs import LiveJob
 from planner.turns.turn import EVENTS_PER_MESSAGE
 

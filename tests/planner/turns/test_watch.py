@@ -149,6 +149,53 @@ def test_attempts_are_sent_again_to_a_node_that_stays_idle_in_front_of_them(worl
     assert [(a.job, a.attempt) for a in world.node("a").queue] == [("job-1", 1)]
 
 
+@pytest.mark.fault(44, "B")
+def test_a_node_that_says_it_works_for_ever_does_not_hold_its_job_for_ever():
+    # Given a node that reports and never ends what it runs, and another one
+    world = World(attempt_limit_s=10, delivery_limit=1, max_attempts=9)
+    world.up("a")
+    world.submit()
+    world.start("a")
+    begun_s = world.clock.time_s
+    # When all the time is over that an honest one could take
+    while world.attempts()[0]["result"] is None:
+        world.report("a")
+        world.tick()
+        assert world.clock.time_s - begun_s <= 32
+    # Then the attempt has failed, its late result is refused, and the job goes elsewhere
+    assert world.attempts()[0]["failure"] == {"kind": "time_limit", "message": "no result within 30 s"}
+    world.up("b")
+    world.tick(10)
+    assert ("job-1", 1) in world.node("a").withdrawn
+    world.finish("a")
+    world.record()
+    assert world.state() != "DONE"
+
+
+def test_a_cancelled_job_frees_the_place_of_a_node_that_never_lets_go():
+    world = World(attempt_limit_s=10, delivery_limit=1)
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.cancel("job-1")
+    for _ in range(32):
+        world.report("a")
+        world.tick()
+    assert world.planner.book.cluster.nodes["a"].attempts == {}
+
+
+def test_a_pause_of_the_planner_does_not_count_as_time_that_a_node_takes():
+    world = World(attempt_limit_s=10, delivery_limit=1)
+    world.up("a")
+    world.submit()
+    world.start("a")
+    world.report("a")
+    world.pause(1000)
+    world.tick(8)
+    world.report("a")
+    assert world.attempts()[0]["result"] is None
+
+
 def test_many_old_reports_at_once_do_not_make_a_node_idle(world):
     world.up("a")
     world.submit()
@@ -252,6 +299,18 @@ def test_a_restarted_worker_teaches_its_speed_once(world):
     estimate = world.planner.book.cluster.estimates.of("a", "tiny")
     assert estimate.s_per_unit.count == 1
     assert estimate.s_per_unit.median == pytest.approx(50.0)
+
+
+@pytest.mark.fault(44, "B")
+def test_however_often_a_worker_starts_with_whatever_speed_it_is_one_observation(world):
+    boasts = [{"load_s": 10.0**-number, "s_per_unit": 10.0**-number, "overhead_units": 0.0} for number in range(7)]
+    world.up("a", speeds={"tiny": boasts[0]})
+    estimate = world.planner.book.cluster.estimates.of("a", "tiny")
+    for number in range(50):
+        world.up("a", speeds={"tiny": boasts[number % len(boasts)]})
+    assert world.planner.book.cluster.estimates.of("a", "tiny") == estimate
+    assert (estimate.s_per_unit.count, estimate.load_s.count) == (1, 1)
+    assert (estimate.s_per_unit.median, estimate.load_s.median) == pytest.approx((1.0, 1.0))
 
 
 def test_a_removed_node_is_gone_at_once_and_its_jobs_go_elsewhere(world):

@@ -1,0 +1,65 @@
+"""One attempt in memory that a node has not finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker_config.messages import AttemptKey
+from planner.ledger.tables import AttemptState
+
+
+@dataclass(kw_only=True)
+class LiveAttempt:
+    """One attempt that a node has not finished.
+
+    Attributes:
+        begins_at: when the node began it, as far as the planner can tell; None while it is queued behind others.
+        resent: how often its message was sent again to a node that stays idle although it holds the attempt.
+        withdrawn: the job was taken back or cancelled; the place stays occupied until the node confirms.
+        loads: when it was placed, its model was not about to be in the node's memory.
+        said_before_s: what the node had reported until then (`SaidTimes.total_s`).
+    """
+
+    job: str
+    number: int
+    model: str
+    units: float
+    predicted_s: float
+    spread_log: float
+    placed_at: float
+    placer: str
+    policy_version: str | None
+    begins_at: float | None = None
+    published: bool = False
+    resent: int = 0
+    withdrawn: bool = False
+    loads: bool = True
+    said_before_s: float = 0.0
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float, spread_log: float) -> LiveAttempt:
+        """Return the attempt of a ledger row that is not closed; the arguments are not in the row."""
+        return cls(
+            job=row["job"],
+            number=row["number"],
+            model=model,
+            units=units,
+            predicted_s=row["predicted_service_s"],
+            spread_log=spread_log,
+            placed_at=row["created_at"],
+            placer=row["placer"],
+            policy_version=row["policy_version"],
+            published=row["state"] == AttemptState.PUBLISHED,
+        )
+
+    @property
+    def key(self) -> AttemptKey:
+        """Return job id and attempt number."""
+        return self.job, self.number
+
+    def send_again(self) -> None:
+        """Put the attempt back into the outbox."""
+        self.published = False
+        self.resent += 1
