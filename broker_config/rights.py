@@ -37,6 +37,7 @@ from broker_config.topology import (
 )
 
 NOTHING = "^$"
+ANY = ".*"
 CLIENT_REQUESTS = ("submit", "cancel", "reconcile")
 
 
@@ -162,6 +163,9 @@ def _node(name: str) -> Rights:
 def _link(name: str, nodes: Sequence[str]) -> Rights:
     """Dead letters from the site's broker keep their old keys, so any key is allowed but those of other nodes.
 
+    Requests may have any key: a header `CC` can lead one with another key into the site's queue, and the planner obeys
+    none but those of clients.
+
     A shovel that carries a refused message stops there for good, so nothing the site may send must be refused.
     """
     if not nodes:
@@ -171,7 +175,7 @@ def _link(name: str, nodes: Sequence[str]) -> Rights:
         write=_exactly(JOBS.name, OUTCOMES.name, EVENTS.name, DEAD.name),
         read=rf"^site\.{name}(\.news)?$",
         topics=(
-            TopicRight(exchange=JOBS.name, write=_exactly(*CLIENT_REQUESTS)),
+            TopicRight(exchange=JOBS.name, write=ANY),
             *_answers(either),
             TopicRight(exchange=DEAD.name, write=rf"^(?!(dead\.)?node\.(?!{either}$))"),
         ),

@@ -14,10 +14,11 @@ on the site's broker, which dials out, carry their messages to the planner and i
 A shovel with neither exchange nor queue as its destination keeps exchange and routing key. News may be lost and is
 worthless a minute later; it has queues of its own, so that after a long cut no backlog of it delays results.
 
-A shovel never gets past a message that the other side refuses. So each queue is bound to exactly the keys that `rights`
-allows the link, and the two properties that one broker takes and another refuses are overwritten on the way: a sender's
-own `user_id`, and a delivery mode other than 1 and 2, which RabbitMQ 4 takes and 3.10 does not. The tag "impersonator"
-would let a user name pass as well, but then the link could name any user of the hub.
+A shovel never gets past a message that the other side refuses. So each queue is bound to keys that `rights` allows the
+link. Requests go to `ladle.jobs` whatever exchange and key led them into the queue: a client may bind an exchange of its
+own to the site's `ladle.jobs`. And the two properties that one broker takes and another refuses are overwritten on the
+way: a sender's own `user_id`, and a delivery mode other than 1 and 2, which RabbitMQ 4 takes and 3.10 does not. The tag
+"impersonator" would let a user name pass as well, but then the link could name any user of the hub.
 
 Leaves out how the definitions reach the brokers (`site_command`). Source: https://www.rabbitmq.com/docs/shovel-dynamic,
 https://www.rabbitmq.com/docs/validated-user-id
@@ -197,6 +198,8 @@ def _shovels(site: Site, vhost: str, passwords: Mapping[str, str]) -> Iterator[d
             "ack-mode": "on-confirm",
             "reconnect-delay": RECONNECT_S,
         }
+        if queue == PLANNER_QUEUE.name:  # where clients may bind exchanges of their own, which the hub has not
+            value["dest-exchange"] = JOBS.name
         yield {"component": "shovel", "vhost": vhost, "name": queue, "value": value}
 
 

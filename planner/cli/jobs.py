@@ -34,12 +34,14 @@ PATIENCE_S = 3.0  # a planner that runs answers within a turn; without one the l
     type=click.Choice([str(state) for state in JobState], case_sensitive=False),
     help="Only jobs in this state; may be repeated.",
 )
-def jobs(job: str | None, limit: int, states: tuple[str, ...]) -> None:
+@click.option("--owner", help="Only jobs of this broker user, or site; of client.alice: alice.")
+def jobs(job: str | None, limit: int, states: tuple[str, ...], owner: str | None) -> None:
     """Show the newest jobs, or everything about one JOB."""
     with open_ledger() as ledger:
         if job is None:
             with ledger.transaction(reads=True) as connection:
-                recent, counts = ledger.recent_jobs(connection, limit, states), ledger.count_by_state(connection)
+                recent = ledger.recent_jobs(connection, limit, states, owner)
+                counts = ledger.count_by_state(connection)
             console.print(job_table(recent, console.width), crop=False)
             totals = "  ".join(f"{state} {count}" for state, count in sorted(counts.items()))
             console.print(totals or "No jobs yet.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, bindparam, delete, func, insert, inspect, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, inspect, or_, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlmodel import col
 
@@ -192,11 +192,16 @@ class Ledger:
         statement = select(JobRow).where(col(JobRow.finished_at).is_(None)).order_by(col(JobRow.created_at))
         return [dict(row) for row in connection.execute(statement).mappings()]
 
-    def recent_jobs(self, connection: Connection, limit: int, states: Sequence[str] = ()) -> list[LedgerRow]:
-        """Return the newest `limit` jobs, newest first, in `states` if any are named."""
+    def recent_jobs(
+        self, connection: Connection, limit: int, states: Sequence[str] = (), owner: str | None = None
+    ) -> list[LedgerRow]:
+        """Return the newest `limit` jobs, newest first: in `states` if any are named, of `owner` if one is."""
         statement = select(JobRow).order_by(col(JobRow.created_at).desc()).limit(limit)
         if states:
             statement = statement.where(col(JobRow.state).in_(states))
+        if owner is not None:
+            whose = col(JobRow.client)
+            statement = statement.where(or_(whose == owner, whose.startswith(f"{owner}.", autoescape=True)))
         return [dict(row) for row in connection.execute(statement).mappings()]
 
     def count_by_state(self, connection: Connection) -> dict[str, int]:

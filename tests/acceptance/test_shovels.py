@@ -159,6 +159,21 @@ def test_after_a_message_with_an_odd_property_the_next_one_arrives(hosts, at_the
 
 
 @pytest.mark.fault(46, "R")
+@pytest.mark.parametrize("headers", [{}, {"CC": ["submit"]}, {"BCC": ["cancel"]}])
+def test_what_came_through_an_exchange_of_the_client_s_own_stops_nothing(hosts, at_the_hub, headers):
+    with hosts.channel(CLIENT) as channel:
+        channel.exchange_declare("client.berlin.x", type="topic", auto_delete=False)
+        channel.exchange_bind("ladle.jobs", "client.berlin.x", "#")
+        message = Message(b"odd", application_headers=headers)
+        channel.basic_publish(message, "client.berlin.x", "drain" if headers else "submit")
+        channel.exchange_delete("client.berlin.x")
+    hosts.publish("a client's request", Message(b"good"))
+    came = at_the_hub(b"good")
+    assert {message.delivery_info["exchange"] for message in came} == {"ladle.jobs"}
+    assert [message.body for message in came][-2:] == [b"odd", b"good"]
+
+
+@pytest.mark.fault(46, "R")
 def test_what_expired_at_a_node_arrives_as_a_dead_letter(hosts, at_the_hub):
     with hosts.channel("guest", "guest", "hub") as channel:
         channel.basic_publish(

@@ -144,7 +144,7 @@ FORBIDDEN_TO_BERLIN = {
     "take the planner's messages": lambda channel: channel.basic_get("planner"),
     "declare a queue": lambda channel: channel.queue_declare("site.berlin.more"),
     "give out jobs": lambda channel: publish(channel, "ladle.nodes", "node.berlin-1"),
-    "drain a node": lambda channel: publish(channel, "ladle.jobs", "drain"),
+    "drain a node": lambda channel: publish(channel, "ladle.admin", "admin.drain"),
     "answer for another site's node": lambda channel: publish(channel, "ladle.outcomes", "outcome.turin-1.done"),
     "bury another site's job": lambda channel: publish(channel, "ladle.dead", "dead.node.turin-1"),
     "tell a client that its job is done": lambda channel: publish(channel, "ladle.events", "job.turin.0a.done"),

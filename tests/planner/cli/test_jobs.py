@@ -139,3 +139,12 @@ def test_a_job_that_ends_while_it_is_asked_about_says_so(make_site, ladle_of):
         with pytest.raises(JobCancelledError):
             handle.result(PATIENCE_S)
     assert where_it_is(handle.job) == [("now", "it ended meanwhile: cancelled")]
+
+
+def test_jobs_of_one_owner_alone_are_listed(ladle, planner_world):
+    for job, client in (("ann.1", "ann.0f"), ("ann.2", "ann.1e"), ("anna.1", "anna.2d"), ("of-nobody", "3c")):
+        planner_world.submit(job, client=client)
+    shown = ladle("jobs", "--owner", "ann").output
+    assert [job in shown for job in ("ann.1", "ann.2", "anna.1", "of-nobody")] == [True, True, False, False]
+    assert "of-nobody" in ladle("jobs", "--owner", "3c").output
+    assert "ann." not in ladle("jobs", "--owner", "a_n").output
