@@ -15,10 +15,10 @@ A shovel with neither exchange nor queue as its destination keeps exchange and r
 worthless a minute later; it has queues of its own, so that after a long cut no backlog of it delays results.
 
 A shovel never gets past a message that the other side refuses. So each queue is bound to keys that `rights` allows the
-link. Requests go to `ladle.jobs` whatever exchange and key led them into the queue: a client may bind an exchange of its
-own to the site's `ladle.jobs`. And the two properties that one broker takes and another refuses are overwritten on the
-way: a sender's own `user_id`, and a delivery mode other than 1 and 2, which RabbitMQ 4 takes and 3.10 does not. The tag
-"impersonator" would let a user name pass as well, but then the link could name any user of the hub.
+link. Requests go to `ladle.jobs` whatever exchange and key led them into the queue: a client may bind an exchange of
+its own to the site's `ladle.jobs`. And the two properties that one broker takes and another refuses are overwritten on
+the way: a sender's own `user_id`, and a delivery mode other than 1 and 2, which RabbitMQ 4 takes and 3.10 does not. The
+tag "impersonator" would let a user name pass as well, but then the link could name any user of the hub.
 
 Leaves out how the definitions reach the brokers (`site_command`). Source: https://www.rabbitmq.com/docs/shovel-dynamic,
 https://www.rabbitmq.com/docs/validated-user-id
