@@ -233,6 +233,7 @@ class NodeReport(Message):
         instance: random name of the worker process: a new one means that the process was restarted.
         running: the attempt it works on; `image_step` is how far it has come.
         models: models the node serves; None means any.
+        model_files: by model, what tells its files from those of another model of that name; none if unknown.
         wrote_token: whether the worker could write its instance to its store when it started (`store_token_of`); None
             from older workers.
         emulated: free text that says what about this node is emulated; empty on real hardware.
@@ -248,6 +249,7 @@ class NodeReport(Message):
     resident_limit: Annotated[int, Ge(1), Le(MAX_MODELS)] = 1
     models: Models | None = None
     speeds: Annotated[dict[ModelName, ModelSpeed], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
+    model_files: Annotated[dict[ModelName, Sha256], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
     running: tuple[Identifier, Count] | None = None
     image_step: Whole = 0
     wrote_token: bool | None = None

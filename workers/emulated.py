@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from PIL import Image
@@ -48,6 +48,11 @@ class EmulatedEngine:
     def resident(self) -> tuple[str, ...]:
         """Names of the models in memory, least recently used first."""
         return tuple(self._models)
+
+    @property
+    def model_files(self) -> Mapping[str, str]:
+        """Nothing: there are no files."""
+        return {}
 
     def load(self, model: str) -> float:
         """Pretend to load a model; return the seconds it took."""
@@ -92,6 +97,11 @@ class SlowedEngine:
     def resident(self) -> tuple[str, ...]:
         """Names of the models in memory, least recently used first."""
         return self._engine.resident
+
+    @property
+    def model_files(self) -> Mapping[str, str]:
+        """What tells each model from others of its name."""
+        return self._engine.model_files
 
     def load(self, model: str) -> float:
         """Load a model at the engine's own speed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +30,11 @@ class ImageEngine(Protocol):
     @property
     def resident(self) -> tuple[str, ...]:
         """Names of the models in memory, least recently used first."""
+        ...
+
+    @property
+    def model_files(self) -> Mapping[str, str]:
+        """What tells each model that was loaded lately from others of its name (`model_files`); nothing if unknown."""
         ...
 
     def load(self, model: str) -> float:

@@ -106,6 +106,7 @@ class NodeWorker:
             resident_limit=self._settings.resident_models,
             models=tuple(self._speeds) if self._settings.only_these_models or self._problems else None,
             speeds=self._speeds,
+            model_files=dict(self._engine.model_files),
             running=self._running,
             image_step=self._image_step,
             wrote_token=self._wrote_token,

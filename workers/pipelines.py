@@ -13,7 +13,7 @@ import io
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from workers.adapters import apply_adapter
 from workers.errors import BadRequestError, OutOfMemoryError
 from workers.images import GeneratedImages
 from workers.memory import check_fits
+from workers.model_files import fingerprint
 from workers.model_options import PipelineOptions
 from workers.model_source import ModelFacts, ModelSource, find_model
 from workers.prompt_words import unknown_words
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from broker_config.messages import ImageRequest
 
 DEFAULT_STRENGTH = 0.6  # diffusers' own default for Stable Diffusion 3
+KNOWN_FILES = 100  # models, in every report
 MAX_START_PIXELS = 50_000_000  # a few hundred bytes can claim billions
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -54,11 +56,17 @@ class DiffusersEngine:
     def __init__(self, options: PipelineOptions) -> None:
         self._options = options
         self._models: OrderedDict[str, _Loaded] = OrderedDict()
+        self._files: OrderedDict[str, str | None] = OrderedDict()
 
     @property
     def resident(self) -> tuple[str, ...]:
         """Names of the models in memory, least recently used first."""
         return tuple(self._models)
+
+    @property
+    def model_files(self) -> Mapping[str, str]:
+        """What tells each of the models that were loaded last from others of its name."""
+        return {model: files for model, files in self._files.copy().items() if files is not None}
 
     def load(self, model: str) -> float:
         """Bring a model into memory, see `ImageEngine.load`."""
@@ -76,6 +84,9 @@ class DiffusersEngine:
         with _out_of_memory_translated(model):
             pipeline = load_pipeline(source, self._options)
         self._models[model] = _Loaded(source=source, pipeline=pipeline)
+        self._files[model] = fingerprint(source)
+        while len(self._files) > KNOWN_FILES:
+            self._files.popitem(last=False)
         return time.monotonic() - started
 
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:

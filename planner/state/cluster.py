@@ -66,6 +66,8 @@ class LiveNode:
         store_checked: the instance that was found to have the planner's store; the next look is at `store_check_at`.
         store_note: what is wrong with its store.
         breakers: what it has failed since its last success, by model. Lost when the planner restarts.
+        odd_models: whose files there differ from those of other nodes, and whether it is barred from drawing with them
+            because most nodes agree on others.
         said: how far its word on what its jobs take can be believed. Lost when the planner restarts.
     """
 
@@ -83,6 +85,7 @@ class LiveNode:
     store_check_at: float = 0.0
     store_note: str = ""
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    odd_models: Mapping[str, bool] = field(default_factory=dict)
     said: SaidTimes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +138,14 @@ class LiveNode:
         ]
         unheard = NO_RESULT if self.is_unheard else ""
         boasts = f"its jobs take {self.said.factor:.2g} times as long as it reports" if self.said.factor > 1.0 else ""
-        return "; ".join(filter(None, [self.report.reason, unheard, self.store_note, boasts, *barred]))
+        odd = map(self.note_of_odd_model, self.odd_models)
+        return "; ".join(filter(None, [self.report.reason, unheard, self.store_note, boasts, *odd, *barred]))
+
+    def note_of_odd_model(self, model: str) -> str:
+        """Return what is said of a model whose files differ here from those of other nodes."""
+        if self.odd_models[model]:
+            return f"its files of {model} are not those that most nodes have: no jobs of it"
+        return f"its files of {model} are not those of other nodes, and no more than half of them agree"
 
     @property
     def accepts_jobs(self) -> bool:
@@ -147,11 +157,18 @@ class LiveNode:
         return self.report.models is None or model in self.report.models
 
     def admits(self, model: str, now: float) -> bool:
-        """True unless its breaker for `model` is open; then a trial is due, and no other is under way."""
+        """True unless its files of `model` are odd, or its breaker is open: then one trial at a time when due."""
+        if self.odd_models.get(model, False):
+            return False
         breaker = self.breakers.get(model)
         if breaker is None or not breaker.is_open:
             return True
         return now >= breaker.retry_at and all(attempt.model != model for attempt in self.attempts.values())
+
+    @property
+    def has_bars(self) -> bool:
+        """True when it may not admit some model."""
+        return bool(self.breakers or self.odd_models)
 
     @property
     def head(self) -> LiveAttempt | None:

@@ -81,7 +81,7 @@ def _acquit(finding: Finding, node: LiveNode, job: LiveJob) -> None:
 
 def _open_if_due(finding: Finding, cluster: Cluster, node: LiveNode, model: str, now: float) -> None:
     breaker = node.breakers[model]
-    if breaker.is_open or len(breaker.jobs) < JOBS_TO_OPEN or not _another_works(cluster, node, model):
+    if breaker.is_open or len(breaker.jobs) < JOBS_TO_OPEN or not _another_works(cluster, node, model, now):
         return
     breaker.open(now)
     finding.opened.append(node)
@@ -98,10 +98,11 @@ def _open_if_due(finding: Finding, cluster: Cluster, node: LiveNode, model: str,
     )
 
 
-def _another_works(cluster: Cluster, node: LiveNode, model: str) -> bool:
+def _another_works(cluster: Cluster, node: LiveNode, model: str, now: float) -> bool:
     return any(
         other is not node
         and other.serves(model)
+        and other.admits(model, now)
         and (model not in other.breakers or not (other.breakers[model].is_open or other.breakers[model].jobs))
         for other in cluster.ready()
     )

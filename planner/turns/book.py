@@ -20,6 +20,7 @@ from planner.state.cluster import Cluster, LiveNode, NodeState
 from planner.state.drift_alarm import watch_drift
 from planner.state.eta import eta_when_waiting
 from planner.state.jobs import LiveJob
+from planner.state.odd_models import odd_models
 from planner.state.trust import believed_generation_s
 from planner.state.waiting import WaitingJobs
 from planner.turns.blame import Finding, on_failure, on_success
@@ -275,6 +276,8 @@ class Book:
             nodes={row["name"]: LiveNode.from_row(row, now) for row in ledger.nodes(connection)},
             estimates=ledger.estimates(connection),
         )
+        for name, odd in odd_models(self.cluster.nodes.values()).items():
+            self.cluster.nodes[name].odd_models = odd
         self.jobs = {row["id"]: LiveJob.from_row(row) for row in ledger.open_jobs(connection)}
         for row in ledger.open_attempts(connection):
             self._restore_attempt(row, now)

@@ -101,7 +101,7 @@ def _take_batch(book: Book, now: float) -> Batch | None:
         waiting=len(jobs) + len(book.waiting),
         share_step_s=settings.fairness,
     )
-    if any(job.unfit_nodes for job in jobs) or any(node.breakers for node in nodes):
+    if any(job.unfit_nodes for job in jobs) or any(node.has_bars for node in nodes):
         observation = _without_unfit(observation, jobs, nodes, now)
     return Batch(jobs=jobs, views=views, nodes=nodes, observation=observation)
 
@@ -127,9 +127,9 @@ def _without_unfit(
 ) -> Observation:
     """Rule out nodes that get no jobs of a job's model, and those that failed this job unless no other is eligible."""
     eligible = observation.eligible.copy()
-    with_breakers = [(column, node) for column, node in enumerate(nodes) if node.breakers]
+    with_bars = [(column, node) for column, node in enumerate(nodes) if node.has_bars]
     for row, job in enumerate(jobs):
-        for column, node in with_breakers:
+        for column, node in with_bars:
             eligible[row, column] &= node.admits(job.request.model, now)
         fit = eligible[row] & ~np.isin(observation.nodes, list(job.unfit_nodes))
         if fit.any():

@@ -15,6 +15,7 @@ from planner.state.cluster import NO_RESULT, Cluster, LiveNode, NodeState
 from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
+from planner.turns.model_check import check_models
 from planner.turns.store_check import check_store
 from planner.turns.turn import Turn
 from rl_agent.experience.log import prune_experience
@@ -37,6 +38,7 @@ def report(planner: Planner, store: Store, reports: Sequence[Mapping[str, Any]])
                 logger.warning("ignored a malformed report of node %.60s: %s", raw.get("node"), exc)
                 continue
             _report_one(planner.book, store, turn, parsed)
+        check_models(planner.book, turn)
 
 
 def drain(planner: Planner, name: str, *, on: bool) -> None:
@@ -79,6 +81,7 @@ def tick(planner: Planner) -> None:
         if planner.may_judge(turn, since_last_tick_s):
             for node in list(planner.book.cluster.nodes.values()):
                 _watch_node(planner.book, turn, node)
+        check_models(planner.book, turn)
         for job in list(planner.book.jobs.values()):
             if job.deadline_at is not None and job.deadline_at < turn.now and job.state is JobState.WAITING:
                 planner.book.finish(turn, job, JobState.EXPIRED)

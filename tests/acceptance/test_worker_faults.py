@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,11 +11,13 @@ import uuid
 
 import pytest
 from ladle_site import PATIENCE_S, wait_until
+from safetensors.numpy import load_file, save_file
 
 from broker_config.messages import TERMINAL_STATES
 from broker_config.settings import environment
 from broker_config.topology import control_queue
 from planner.errors import JobFailedError
+from workers.model_source import TINY_FOLDER
 
 MEDIUM = {"prompt": "x", "num_inference_steps": 250}  # 1 s
 
@@ -152,10 +155,40 @@ def test_a_node_that_boasts_of_its_speed_is_found_out_by_the_clock_and_gets_no_m
     # Then its first jobs show it, it is said so, and what comes later goes to the other one
     assert nodes[:2] == ["a", "a"]
     assert nodes[-4:] == ["b"] * 4
-    with site.ledger.transaction() as connection:
-        note = next(row["reason"] for row in site.ledger.nodes(connection) if row["name"] == "a")
-    assert "times as long as it reports" in note
+    assert "times as long as it reports" in note_of(site, "a")
     assert "its jobs take" in site.running["planner"].log
+
+
+@pytest.mark.fault(50)
+def test_a_node_with_another_model_of_the_name_draws_no_job_of_it(make_site, own_broker_url, tmp_path):
+    # Given three nodes whose folder `drawer` holds the small model, trained on a little at one of them
+    site = make_site(broker_url=own_broker_url, placer="round-robin", node_timeout_s=60)
+    site.start()
+    for name in ("a", "b", "c"):
+        folder = shutil.copytree(TINY_FOLDER, tmp_path / name / "drawer")
+        if name == "c":
+            train_a_little(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+        site.start_worker_in(tmp_path / name, name, engine="diffusers", models="drawer")
+        site.wait_for_node(name, "READY")
+    wait_until(lambda: "not those that most nodes have" in site.running["planner"].log, "the planner's word")
+    # When many jobs of it come, each node in turn
+    with site.client() as client:
+        asked = [{"prompt": "a red circle", "model": "drawer", "num_inference_steps": 1, "seed": 1}] * 6
+        done = [handle.result(PATIENCE_S) for handle in client.submit_many(asked)]
+    # Then those with the usual model draw them all, and all draw the same
+    assert {result.node for result in done} == {"a", "b"}
+    assert len({result.images[0].png for result in done}) == 1
+    assert note_of(site, "c") == "its files of drawer are not those that most nodes have: no jobs of it"
+    assert note_of(site, "a") == note_of(site, "b") == ""
+
+
+def train_a_little(weights):
+    save_file({name: tensor * 1.01 for name, tensor in load_file(weights).items()}, weights)
+
+
+def note_of(site, node):
+    with site.ledger.transaction() as connection:
+        return next(row["reason"] for row in site.ledger.nodes(connection) if row["name"] == node)
 
 
 def s_per_unit(site, node):

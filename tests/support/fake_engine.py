@@ -19,6 +19,7 @@ class FakeEngine:
         self.before_step, self.error, self.load_error = before_step, error, load_error
         self.drawn = []
         self.resident = ()
+        self.model_files = {}
 
     def load(self, model):
         if self.load_error is not None:

@@ -35,14 +35,14 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PA
 class Running:
     """One process of Ladle and its log."""
 
-    def __init__(self, name: str, command: list[str], settings: Settings, log: Path) -> None:
+    def __init__(self, name: str, command: list[str], settings: Settings, log: Path, folder: Path = REPOSITORY) -> None:
         self.name, self.log_file = name, log
         with log.open("ab") as output:
             self._seen = output.tell()
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, **environment(settings)},
-                cwd=REPOSITORY,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment(settings)},
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -119,6 +119,12 @@ class Site:
     def start_worker(self, name: str = "a", **changes) -> Running:
         return self._start(name, worker_command(name), changes)
 
+    def start_worker_in(self, folder: Path, name: str, **changes) -> Running:
+        """Start a worker in a folder of its own: what a relative path means depends on that."""
+        running = self._spawn(name, worker_command(name), changes, folder)
+        running.wait_ready()
+        return running
+
     def start_boastful_worker(self, name: str, **changes) -> Running:
         """Start a worker that says it draws ten times as fast as it does."""
         script = str(Path(__file__).with_name("boastful_worker.py"))
@@ -188,9 +194,9 @@ class Site:
         running.wait_ready()
         return running
 
-    def _spawn(self, name: str, command: list[str], changes: dict) -> Running:
+    def _spawn(self, name: str, command: list[str], changes: dict, folder: Path = REPOSITORY) -> Running:
         settings = self.settings.with_changes(**changes)
-        self.running[name] = Running(name, command, settings, self.folder / f"{name}.log")
+        self.running[name] = Running(name, command, settings, self.folder / f"{name}.log", folder)
         return self.running[name]
 
 

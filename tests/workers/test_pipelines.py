@@ -58,6 +58,15 @@ def engine():
     return DiffusersEngine(OPTIONS)
 
 
+def test_what_tells_a_model_from_another_is_known_of_those_that_were_loaded(tmp_path):
+    engine = DiffusersEngine(OPTIONS)
+    assert engine.model_files == {}
+    for model in ("tiny", str(shutil.copytree(TINY_FOLDER, tmp_path / "copy"))):
+        engine.load(model)
+    assert engine.resident == (model,)
+    assert engine.model_files["tiny"] == engine.model_files[model]
+
+
 def test_importing_the_package_and_its_pipelines_loads_neither_torch_nor_diffusers():
     code = "import sys, workers, workers.pipelines, workers.memory; print({'torch', 'diffusers'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
