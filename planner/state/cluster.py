@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 NO_REPORT = {"instance": "unknown", "hostname": "", "state": "ready", "interval_s": 2.0}
 """What a node is taken to have said where its last report cannot be read."""
 NO_RESULT = "it begins jobs, but no result comes: if it is at a site, see `rabbitmqctl shovel_status` there"
+NAMED_MODELS = 3  # in a note: a node may report a thousand
 OVERDUE_FACTOR = 3.0  # more than a busy or throttled node usually takes, so that jobs are not moved for nothing
 OVERDUE_SLACK_S = 5.0  # for jobs so short that the factor alone would be less than a heartbeat or two
 
@@ -138,14 +139,19 @@ class LiveNode:
         ]
         unheard = NO_RESULT if self.is_unheard else ""
         boasts = f"its jobs take {self.said.factor:.2g} times as long as it reports" if self.said.factor > 1.0 else ""
-        odd = map(self.note_of_odd_model, self.odd_models)
-        return "; ".join(filter(None, [self.report.reason, unheard, self.store_note, boasts, *odd, *barred]))
+        return "; ".join(filter(None, [self.report.reason, unheard, self.store_note, boasts, self.odd_note, *barred]))
 
-    def note_of_odd_model(self, model: str) -> str:
-        """Return what is said of a model whose files differ here from those of other nodes."""
-        if self.odd_models[model]:
-            return f"its files of {model} are not those that most nodes have: no jobs of it"
-        return f"its files of {model} are not those of other nodes, and no more than half of them agree"
+    @property
+    def odd_note(self) -> str:
+        """Return what is said of the models whose files differ here from those of other nodes."""
+        barred = [model for model, is_barred in self.odd_models.items() if is_barred]
+        doubtful = [model for model, is_barred in self.odd_models.items() if not is_barred]
+        why = [f"its files of {few(barred)} are not those that most nodes have: it gets no such jobs"] if barred else []
+        if doubtful:
+            why.append(
+                f"its files of {few(doubtful)} are not those of other nodes, and no more than half of them agree"
+            )
+        return "; ".join(why)
 
     @property
     def accepts_jobs(self) -> bool:
@@ -240,6 +246,12 @@ class LiveNode:
             models=None if self.report.models is None else frozenset(self.report.models),
             accepts_jobs=self.accepts_jobs,
         )
+
+
+def few(models: Sequence[str]) -> str:
+    """Name some models, and say how many more there are."""
+    named = ", ".join(models[:NAMED_MODELS])
+    return named if len(models) <= NAMED_MODELS else f"{named} and {len(models) - NAMED_MODELS} more"
 
 
 def _report_of(name: str, report: Mapping[str, Any]) -> NodeReport:

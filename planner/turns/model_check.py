@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from planner.state.cluster import few
 from planner.state.odd_models import odd_models
 from planner.turns.book import Book
 from planner.turns.turn import Turn
@@ -18,11 +19,11 @@ def check_models(book: Book, turn: Turn) -> None:
         before, node.odd_models = node.odd_models, found.get(node.name, {})
         if node.odd_models == before:
             continue
-        for model, is_barred in node.odd_models.items():
-            if before.get(model) is not is_barred:
-                logger.warning("node %s: %s", node.name, node.note_of_odd_model(model))
-                if is_barred:
-                    book.take_back_queued(turn, node, f"node {node.name} has another {model}", model=model)
-        for model in before.keys() - node.odd_models.keys():
-            logger.info("node %s: its files of %s are no longer in doubt", node.name, model)
+        for model in {attempt.model for attempt in node.attempts.values()}:
+            if node.odd_models.get(model, False):
+                book.take_back_queued(turn, node, f"node {node.name} has another {model}", model=model)
+        if node.odd_models:
+            logger.warning("node %s: %s", node.name, node.odd_note)
+        else:
+            logger.info("node %s: its files of %s are no longer in doubt", node.name, few(list(before)))
         turn.save_node(node.name, node.note)

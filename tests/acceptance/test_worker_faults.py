@@ -159,6 +159,25 @@ def test_a_node_that_boasts_of_its_speed_is_found_out_by_the_clock_and_gets_no_m
     assert "its jobs take" in site.running["planner"].log
 
 
+@pytest.mark.fault(49)
+def test_a_fast_node_with_another_store_is_known_at_once_and_soon_gets_no_more(make_site, own_broker_url, tmp_path):
+    # Given a node that is ten times as fast as the other one, and leaves its images where the planner has nothing
+    site = make_site(broker_url=own_broker_url, placer="earliest-completion", window=1, node_timeout_s=60)
+    site.start("b")
+    site.start_worker("a", emulated_s_per_unit=0.1, store_url=f"file://{tmp_path}/elsewhere", message_limit_mib=1e-6)
+    for name in ("a", "b"):
+        site.wait_for_node(name, "READY")
+    assert "its LADLE_STORE_URL is not the planner's store" in note_of(site, "a")
+    # When jobs come
+    with site.client() as client:
+        handles = client.submit_many([MEDIUM] * 16)
+        assert {handle.result(PATIENCE_S).node for handle in handles} == {"b"}
+    # Then a few have shown it, and were not given up for that
+    assert 3 <= sum(len(results(site, handle.job)) - 1 for handle in handles) <= 6
+    assert {row["failures"] for row in site.rows(*(handle.job for handle in handles))} == {0}
+    assert "no jobs of tiny until a trial succeeds" in note_of(site, "a")
+
+
 @pytest.mark.fault(50)
 def test_a_node_with_another_model_of_the_name_draws_no_job_of_it(make_site, own_broker_url, tmp_path):
     # Given three nodes whose folder `drawer` holds the small model, trained on a little at one of them
@@ -178,7 +197,7 @@ def test_a_node_with_another_model_of_the_name_draws_no_job_of_it(make_site, own
     # Then those with the usual model draw them all, and all draw the same
     assert {result.node for result in done} == {"a", "b"}
     assert len({result.images[0].png for result in done}) == 1
-    assert note_of(site, "c") == "its files of drawer are not those that most nodes have: no jobs of it"
+    assert note_of(site, "c") == "its files of drawer are not those that most nodes have: it gets no such jobs"
     assert note_of(site, "a") == note_of(site, "b") == ""
 
 

@@ -45,7 +45,7 @@ def test_a_node_that_differs_from_most_gets_no_jobs_of_the_model_and_it_is_said_
     world.finish("wrong")
     world.record()
     assert draw_all(world, 6) <= {"b", "c"}
-    assert note_of(world, "wrong") == "its files of tiny are not those that most nodes have: no jobs of it"
+    assert note_of(world, "wrong") == "its files of tiny are not those that most nodes have: it gets no such jobs"
     assert "node wrong: its files of tiny are not those that most nodes have" in caplog.text
     assert note_of(world, "b") == note_of(world, "c") == ""
     # And other models are not affected
@@ -71,6 +71,15 @@ def test_where_no_model_has_a_majority_nobody_is_barred_and_all_are_told(world, 
     assert draw_all(world, 8) == set(files)
     note = "its files of tiny are not those of other nodes, and no more than half of them agree"
     assert {note_of(world, name) for name in files} == {note}
+
+
+def test_a_node_that_reports_a_thousand_models_makes_one_short_line(world, caplog):
+    models = [f"model-{number}" for number in range(1000)]
+    world.up("a", model_files=dict.fromkeys(models, RIGHT))
+    world.up("b", model_files=dict.fromkeys(models, WRONG))
+    said = [record for record in caplog.records if "its files of" in record.getMessage()]
+    assert [record.args[0] for record in said] == ["a", "b"]
+    assert "model-0, model-1, model-2 and 997 more" in note_of(world, "b")
 
 
 def test_a_node_that_reports_nothing_differs_from_nobody(world):
