@@ -9,6 +9,7 @@ refused, because losing an outcome over its wording would be worse.
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")  # dots would b
 SIZE_MULTIPLE_PX = 8
 
 MAX_WHOLE = 2**31 - 1  # keeps arithmetic with whole numbers exact; the settings' limits are far lower
-MAX_SEED = 2**64 - 1  # of a single image: request seed (63 bits) plus its place among n
+MAX_SEED = 2**32 - 1  # torch's generator on a CPU ignores higher bits: two seeds would draw the same image
 MAX_PROMPT_CHARACTERS = 2**20  # the settings' limit is far lower; this one keeps a message readable at all
 MAX_DATA_CHARACTERS = 2**24  # base64 of an image; twice the 8 MiB that a consumer takes as a body
 MAX_URL_CHARACTERS = 2048  # what browsers and object stores take
@@ -87,6 +88,16 @@ def _identifier(text: str) -> str:
     return text
 
 
+def model_name(text: str) -> str:
+    """Return the one name under which a node and a request mean the same model: `free/` is `./free`.
+
+    A bare name can be of a folder or of the hub, so it stays as it is.
+    """
+    plain = posixpath.normpath(text)
+    is_folder = text.startswith("./") or text.endswith("/")
+    return f"./{plain}" if is_folder and plain[0] not in "./" else plain
+
+
 def _node_name(text: str) -> str:
     if not NODE_NAME.fullmatch(text):
         raise ValueError("must be 1-63 of a-z, 0-9, '-' and '_', beginning and ending with a letter or digit")
@@ -105,7 +116,9 @@ Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(MAX_WHOLE), Field(multiple_of=S
 
 Identifier = Annotated[str, MaxLen(128), AfterValidator(_identifier)]
 NodeName = Annotated[str, MaxLen(63), AfterValidator(_node_name)]
-ModelName = Annotated[str, MinLen(1), MaxLen(MAX_MODEL_CHARACTERS), AfterValidator(_storable)]
+ModelName = Annotated[
+    str, MinLen(1), MaxLen(MAX_MODEL_CHARACTERS), AfterValidator(_storable), AfterValidator(model_name)
+]
 Name = Annotated[str, MinLen(1), MaxLen(MAX_NAME_CHARACTERS), AfterValidator(_storable)]
 SiteName = Annotated[str, MinLen(1), MaxLen(63), AfterValidator(_storable)]
 HostName = Annotated[str, MaxLen(MAX_HOST_CHARACTERS), AfterValidator(_storable)]

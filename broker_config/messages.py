@@ -22,6 +22,7 @@ from broker_config.bounds import (
     MAX_MODELS,
     MAX_OVERHEAD_UNITS,
     MAX_S_PER_UNIT,
+    MAX_SEED,
     MIN_S_PER_UNIT,
     Base64,
     Count,
@@ -116,15 +117,17 @@ class ImageRequest(Message):
     num_inference_steps: Count = 8
     guidance_scale: Annotated[Finite, Ge(0), Le(100)] = 2.0
     n: Annotated[int, Ge(1), Le(MAX_IMAGES)] = 1
-    seed: Annotated[int, Ge(0), Le(2**63 - 1)]
+    seed: ImageSeed
     adapter: Name | None = None
     image: Base64 | None = Field(default=None, repr=False)
     strength: Annotated[Finite, Gt(0), Le(1)] | None = None
 
     @model_validator(mode="after")
-    def _strength_needs_image(self) -> Self:
+    def _fields_go_together(self) -> Self:
         if self.strength is not None and self.image is None:
             raise ValueError("strength: goes only with image")
+        if self.seed + self.n - 1 > MAX_SEED:
+            raise ValueError(f"seed: of the last of {self.n} images it would be over {MAX_SEED}")
         return self
 
 
@@ -161,6 +164,7 @@ class FailureKind(StrEnum):
     BAD_REQUEST = "bad_request"
     OUT_OF_MEMORY = "out_of_memory"
     MODEL_MISSING = "model_missing"
+    SPOILT_IMAGE = "spoilt_image"
     TIME_LIMIT = "time_limit"
     WORKER_DIED = "worker_died"
     NODE_LOST = "node_lost"

@@ -25,6 +25,7 @@ from broker_config.bounds import (
     MAX_PART_S,
     MAX_PROMPT_CHARACTERS,
     MAX_WHOLE,
+    model_name,
 )
 from broker_config.errors import ConfigurationError, without_password
 from broker_config.sqlite.transport import SCHEME
@@ -241,7 +242,7 @@ class Settings(BaseSettings):
     @property
     def node_models(self) -> tuple[str, ...]:
         """Return the models a node loads at start."""
-        return tuple(model.strip() for model in self.models.split(",") if model.strip())
+        return tuple(model_name(model.strip()) for model in self.models.split(",") if model.strip())
 
     @property
     def high_priority_owners(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What this node has finished, so that a message delivered twice is answered and not drawn again.
+"""What this node has begun and finished: a message delivered twice is answered and not drawn again without end.
 
 One small SQLite file per node. It needs no durability beyond the death of the process: a machine that loses power
 draws an image twice, and the planner's fence refuses the second.
@@ -16,7 +16,7 @@ KEPT = 256  # outcomes, images included: a broker delivers again only what was u
 
 
 class DoneLedger:
-    """The last `KEPT` outcomes, by job and attempt."""
+    """The last `KEPT` attempts that began, and the last `KEPT` outcomes, by job and attempt."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,12 +25,24 @@ class DoneLedger:
         try:
             for pragma in ("journal_mode=WAL", "synchronous=OFF"):
                 self._database.execute(f"PRAGMA {pragma}")
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS done (job TEXT, attempt INTEGER, outcome TEXT, PRIMARY KEY (job, attempt))"
-            )
+            for name, column in (("done", "outcome TEXT"), ("begun", "times INTEGER")):
+                columns = f"job TEXT, attempt INTEGER, {column}, PRIMARY KEY (job, attempt)"
+                self._database.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns})")
         except sqlite3.Error:
             self._database.close()
             raise
+
+    def begin(self, job: str, attempt: int) -> int:
+        """Note that an attempt begins, and return how often it has begun here before without an end."""
+        with self._lock:
+            cursor = self._database.execute(
+                "INSERT INTO begun VALUES (?, ?, 1) ON CONFLICT (job, attempt) DO UPDATE SET times = times + 1 "
+                "RETURNING times, rowid",
+                (job, attempt),
+            )
+            times, rowid = cursor.fetchone()
+            self._database.execute("DELETE FROM begun WHERE rowid <= ?", (rowid - KEPT,))
+        return int(times) - 1
 
     def get(self, job: str, attempt: int) -> dict[str, Any] | None:
         """Return the outcome of an attempt that was finished here."""
@@ -43,6 +55,7 @@ class DoneLedger:
     def put(self, job: str, attempt: int, outcome: dict[str, Any]) -> None:
         """Keep an outcome, and forget the oldest."""
         with self._lock:
+            self._database.execute("DELETE FROM begun WHERE job = ? AND attempt = ?", (job, attempt))
             cursor = self._database.execute(
                 "INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (job, attempt, json.dumps(outcome))
             )

@@ -66,6 +66,9 @@ class EmulatedEngine:
         self._models[model] = None
         return time.monotonic() - started
 
+    def sizes_px(self, model: str) -> None:
+        """Return None: it paints any size."""
+
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
         """Wait out the image steps and paint."""
         self.load(request.model)
@@ -106,6 +109,10 @@ class SlowedEngine:
     def load(self, model: str) -> float:
         """Load a model at the engine's own speed."""
         return self._engine.load(model)
+
+    def sizes_px(self, model: str) -> tuple[int, ...] | None:
+        """Return the sizes of the engine's model."""
+        return self._engine.sizes_px(model)
 
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
         """Make the images, resting after each image step."""

@@ -4,6 +4,7 @@ WorkerError                       kind "internal": tried again
 ├── BadRequestError               kind "bad_request": no node could do it; never tried again
 ├── OutOfMemoryError              kind "out_of_memory": a larger node may do it
 │   └── DoesNotFitError           the weights alone are larger than the node's memory
+├── SpoiltImageError              kind "spoilt_image": another node, or another dtype, may do better
 ├── ModelMissingError             kind "model_missing": another node may have it
 │   └── AdapterMissingError       likewise for a LoRA adapter
 └── UnsafeWeightsError            kind "model_missing": the weights could run code when loaded, so they are not
@@ -63,6 +64,23 @@ class DoesNotFitError(OutOfMemoryError):
         if self.remedies:
             return f"{wanted}; it would fit with {' or '.join(self.remedies)}"
         return f"{wanted}; no option of the worker makes it fit, choose a smaller model"
+
+
+class SpoiltImageError(WorkerError):
+    """What a model has computed is no image: it holds values that are not finite."""
+
+    kind = "spoilt_image"
+
+    def __init__(self, model: str, dtype: str) -> None:
+        super().__init__(model, dtype)
+        self.model = model
+        self.dtype = dtype
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model!r} gave values that are no colours (NaN) in {self.dtype}: its weights are broken, or too "
+            "large for the dtype; try LADLE_DTYPE=bfloat16 or float32"
+        )
 
 
 class ModelMissingError(WorkerError):

@@ -47,6 +47,14 @@ class ImageEngine(Protocol):
         """
         ...
 
+    def sizes_px(self, model: str) -> tuple[int, ...] | None:
+        """Return the only sides that images of a loaded model may have; None: of any length.
+
+        Args:
+            model: that is in memory.
+        """
+        ...
+
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
         """Make the images of a request, loading its model if needed.
 

@@ -24,6 +24,9 @@ from workers.model_options import PipelineOptions
 from workers.model_size import KEPT_PRECISE
 from workers.model_source import T5_COMPONENTS, ModelSource
 
+LOAD_ERRORS = (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError, SafetensorError)
+"""What diffusers makes of a folder that it cannot load; the two before the last come of an odd `model_index.json`."""
+
 FP8 = torch.float8_e4m3fn
 QUANTIZED = ("transformer", "unet", "text_encoder", "text_encoder_2", "text_encoder_3")
 """Components whose weights are worth shrinking; an autoencoder is small and shows it."""
@@ -41,18 +44,20 @@ def load_pipeline(source: ModelSource, options: PipelineOptions) -> Any:
     """Load a model from safetensors and make it ready on the node's device.
 
     Raises:
-        ModelMissingError: a file of the model is missing or broken, or diffusers knows no such pipeline.
+        ModelMissingError: a file of the model is missing or broken, diffusers knows no such pipeline, or a package that
+            a component needs is not installed.
     """
     dtype = resolve_dtype(options.dtype, options.device)
-    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
+    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "variant": source.variant}
     if source.is_sd3 and (options.drop_t5 or not source.has_t5):
         arguments |= dict.fromkeys(T5_COMPONENTS)
     if options.int8_weights:
         arguments["quantization_config"] = _int8(source, left_out=set(arguments))
     try:
         pipeline = AutoPipelineForText2Image.from_pretrained(source.location, **arguments)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:  # TypeError: an odd model_index.json
-        raise ModelMissingError(source.name, str(error).splitlines()[0][:300]) from error
+    except LOAD_ERRORS as error:
+        said = " ".join(str(error).split())  # what a package is missing, transformers says after an empty line
+        raise ModelMissingError(source.name, said[:300]) from error
     pipeline.set_progress_bar_config(disable=True)
     if options.layerwise_fp8 or options.int8_weights:
         for network in _networks(pipeline, QUANTIZED):

@@ -9,8 +9,12 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import MinLen
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from broker_config.refusals import refusal
 from workers.errors import ModelMissingError, UnsafeWeightsError
 
 TINY = "tiny"
@@ -19,31 +23,38 @@ FACTS_FILE = "ladle.json"
 INDEX_FILE = "model_index.json"
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # anything else can only be meant as a folder
+WEIGHTS = re.compile(r"[\w-]+?(-\d+-of-\d+)?(\.(?P<variant>\w+)(-\d+-of-\d+)?)?\.safetensors", re.ASCII)
 SD3_PREFIX = "StableDiffusion3"
 T5_COMPONENTS = ("text_encoder_3", "tokenizer_3")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
+class ModelFacts(BaseModel):
     """What a model's folder may say of itself in `ladle.json`; without the file nothing is known, and all is allowed.
 
     `words`: the only words it understands. `sizes_px`: the only widths and heights. `max_sequence_length`: how many
-    tokens the pipeline is to append for the missing T5 encoder.
+    tokens the pipeline is to append for the missing T5 encoder. What else the file says is for people.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     words: frozenset[str] | None = None
-    sizes_px: tuple[int, ...] | None = None
-    max_sequence_length: int | None = None
+    sizes_px: Annotated[tuple[PositiveInt, ...], MinLen(1)] | None = None
+    max_sequence_length: PositiveInt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """A model that can be loaded: `location` is what diffusers takes, `index` its parsed `model_index.json`."""
+    """A model that can be loaded.
+
+    `location` is what diffusers takes, `index` its parsed `model_index.json`. `variant`: of its weights ("fp16"), where
+    a folder has no others.
+    """
 
     name: str
     location: str
     index: dict[str, Any] = field(repr=False)
-    facts: ModelFacts = ModelFacts()
+    facts: ModelFacts = field(default_factory=ModelFacts)
+    variant: str | None = None
 
     @property
     def pipeline_class(self) -> str:
@@ -81,7 +92,7 @@ def find_model(name: str) -> ModelSource:
     if folder.is_dir():
         refuse_pickles(folder)
         index, facts = _read_index(name, folder), _read_facts(name, folder)
-        return ModelSource(name=name, location=str(folder), index=index, facts=facts)
+        return ModelSource(name=name, location=str(folder), index=index, facts=facts, variant=_only_variant(folder))
     if name == TINY:
         raise ModelMissingError(name, f"its folder {folder} is not there: train it, see docs/model.md")
     if folder.exists():
@@ -104,6 +115,19 @@ def refuse_pickles(folder: Path) -> None:
         raise UnsafeWeightsError(str(folder), found)
 
 
+def _only_variant(folder: Path) -> str | None:
+    """Return the variant that weights were saved as, where a component has no others; None if all are plain.
+
+    Source: https://huggingface.co/docs/diffusers/using-diffusers/loading#checkpoint-variants
+    """
+    variants: dict[Path, set[str | None]] = {}
+    for file in folder.glob("*/*.safetensors"):
+        if weights := WEIGHTS.fullmatch(file.name):
+            variants.setdefault(file.parent, set()).add(weights["variant"])
+    named = [sorted(filter(None, found)) for found in variants.values() if None not in found]
+    return named[0][0] if named else None
+
+
 def _read_index(name: str, folder: Path) -> dict[str, Any]:
     if not (folder / INDEX_FILE).exists():
         raise ModelMissingError(name, f"{folder} has no {INDEX_FILE}, so it is not a diffusers pipeline")
@@ -113,13 +137,10 @@ def _read_index(name: str, folder: Path) -> dict[str, Any]:
 def _read_facts(name: str, folder: Path) -> ModelFacts:
     if not (folder / FACTS_FILE).exists():
         return ModelFacts()
-    facts = _read_object(name, folder / FACTS_FILE)
-    words, sizes = facts.get("words"), facts.get("sizes_px")
-    return ModelFacts(
-        words=None if words is None else frozenset(words),
-        sizes_px=None if sizes is None else tuple(sizes),
-        max_sequence_length=facts.get("max_sequence_length"),
-    )
+    try:
+        return ModelFacts(**_read_object(name, folder / FACTS_FILE))
+    except ValidationError as error:
+        raise ModelMissingError(name, f"{folder / FACTS_FILE}: {refusal(error)}") from error
 
 
 def _read_object(name: str, file: Path) -> dict[str, Any]:

@@ -140,14 +140,17 @@ class NodeWorker:
 
         Args:
             assignment: what to draw.
-            earlier_deliveries: how often the broker has delivered this message before: each time, the process died.
+            earlier_deliveries: how often the broker says that it has delivered this message before: each time, the
+                process died. The node counts as well, since RabbitMQ 4.3 no longer counts what an acknowledgement
+                timeout or a lost connection gave back.
 
         Raises:
             BrokerUnavailableError: the outcome could not be sent; it is kept and sent when the message comes again.
         """
         stored = self._done.get(assignment.job, assignment.attempt)
         if stored is None:
-            outcome = self._outcome(assignment, earlier_deliveries).to_wire()
+            begun = self._done.begin(assignment.job, assignment.attempt)
+            outcome = self._outcome(assignment, max(earlier_deliveries, begun)).to_wire()
             self._done.put(assignment.job, assignment.attempt, outcome)
         else:
             logger.info("job %s attempt %d was done here before", assignment.job, assignment.attempt)

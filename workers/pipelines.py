@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workers.adapters import apply_adapter
-from workers.errors import BadRequestError, OutOfMemoryError
+from workers.errors import BadRequestError, OutOfMemoryError, SpoiltImageError
 from workers.images import GeneratedImages
 from workers.memory import check_fits
 from workers.model_files import fingerprint
@@ -89,6 +89,10 @@ class DiffusersEngine:
             self._files.popitem(last=False)
         return time.monotonic() - started
 
+    def sizes_px(self, model: str) -> tuple[int, ...] | None:
+        """Return the only sides that a model's `ladle.json` allows, see `ImageEngine.sizes_px`."""
+        return self._models[model].source.facts.sizes_px
+
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
         """Make the images of a request, see `ImageEngine.generate`."""
         self.load(request.model)
@@ -109,7 +113,21 @@ class DiffusersEngine:
         arguments["callback_on_step_end"] = after_step
         with _out_of_memory_translated(request.model):
             images = pipeline(**{name: value for name, value in arguments.items() if name in accepted}).images
-        return GeneratedImages(images=images, seeds=_seeds(request), warnings=warnings)
+        return GeneratedImages(images=self._pictures(request.model, images), seeds=_seeds(request), warnings=warnings)
+
+    def _pictures(self, model: str, images: Any) -> list[Image]:
+        """Return the pictures of a pipeline, (n, height, width, 3) in [0, 1], as diffusers itself makes them.
+
+        Raises:
+            SpoiltImageError: a value is not finite; diffusers would make it black without a word.
+        """
+        import numpy as np
+        from diffusers.image_processor import VaeImageProcessor
+
+        if not np.isfinite(images).all():
+            raise SpoiltImageError(model, self._options.dtype)
+        pictures: list[Image] = VaeImageProcessor.numpy_to_pil(images)
+        return pictures
 
     def _arguments(self, request: ImageRequest, loaded: _Loaded) -> dict[str, Any]:
         """Return the keyword arguments of the pipeline's call; a pipeline is given those that it has."""
@@ -123,6 +141,7 @@ class DiffusersEngine:
             "num_inference_steps": request.num_inference_steps,
             "guidance_scale": request.guidance_scale,
             "num_images_per_prompt": request.n,
+            "output_type": "np",
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in _seeds(request)],
         }
         if loaded.source.facts.max_sequence_length is not None:

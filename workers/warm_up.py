@@ -33,17 +33,23 @@ def warm_up(engine: ImageEngine, models: tuple[str, ...]) -> tuple[dict[str, Mod
 
 def _measure(engine: ImageEngine, model: str) -> ModelSpeed:
     load_s = engine.load(model)
-    _draw(engine, model, SHORT_STEPS)  # the first image pays for memory pools and kernels
-    short_s, long_s = _draw(engine, model, SHORT_STEPS), _draw(engine, model, LONG_STEPS)
+    side_px = _side_px(engine.sizes_px(model))
+    _draw(engine, model, side_px, SHORT_STEPS)  # the first image pays for memory pools and kernels
+    short_s, long_s = (_draw(engine, model, side_px, steps) for steps in (SHORT_STEPS, LONG_STEPS))
     step_s = max((long_s - short_s) / (LONG_STEPS - SHORT_STEPS), long_s / LONG_STEPS * 0.05, 1e-6)
-    step_units = WARM_UP_PX * WARM_UP_PX * 1e-6
+    step_units = side_px * side_px * 1e-6
     overhead_s = max(short_s - SHORT_STEPS * step_s, 0.0)
     return ModelSpeed(load_s=load_s, s_per_unit=step_s / step_units, overhead_units=overhead_s / step_s * step_units)
 
 
-def _draw(engine: ImageEngine, model: str, image_steps: int) -> float:
+def _side_px(sizes_px: tuple[int, ...] | None) -> int:
+    """Return the side of the images of a warm-up: the usual one, or the least that the model allows."""
+    return WARM_UP_PX if sizes_px is None or WARM_UP_PX in sizes_px else min(sizes_px)
+
+
+def _draw(engine: ImageEngine, model: str, side_px: int, image_steps: int) -> float:
     request = ImageRequest(
-        model=model, prompt=PROMPT, width_px=WARM_UP_PX, height_px=WARM_UP_PX, num_inference_steps=image_steps, seed=0
+        model=model, prompt=PROMPT, width_px=side_px, height_px=side_px, num_inference_steps=image_steps, seed=0
     )
     started = time.monotonic()
     engine.generate(request, lambda step: None)

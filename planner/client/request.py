@@ -12,13 +12,13 @@ from typing import Literal, TypedDict, Unpack
 
 from pydantic import ValidationError
 
-from broker_config.bounds import ID
+from broker_config.bounds import ID, MAX_IMAGES, MAX_SEED
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import ImageRequest, Priority, Submission, parse_size
 from broker_config.refusals import check_limits, own_id, refusal
 from broker_config.settings import Settings
 
-RANDOM_SEEDS = 2**32  # 32 bits, as in a seed made from a key (`_seed`); short enough to type
+SEEDS_TO_CHOOSE = MAX_SEED + 1 - MAX_IMAGES  # those to which every number of images can be added
 
 
 class JobFields(TypedDict, total=False):
@@ -138,8 +138,8 @@ def _seed(seed: int | None, key: str | None) -> int:
     if seed is not None:
         return seed
     if isinstance(key, str) and key:
-        return int.from_bytes(hashlib.sha256(key.encode(errors="replace")).digest()[:4])
-    return secrets.randbelow(RANDOM_SEEDS)
+        return int.from_bytes(hashlib.sha256(key.encode(errors="replace")).digest()[:4]) % SEEDS_TO_CHOOSE
+    return secrets.randbelow(SEEDS_TO_CHOOSE)
 
 
 def _priority(name: str) -> Priority:

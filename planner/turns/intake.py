@@ -24,6 +24,7 @@ from broker_config.messages import (
 )
 from broker_config.refusals import KEY_REUSED, check_limits, is_own_id, refusal
 from broker_config.settings import Settings
+from planner.state.cluster import NodeState
 from planner.state.jobs import LiveJob, owner_of_client
 from planner.store import Store
 from planner.turns.book import Book
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 HeldTo = str | None
 """The owner whose jobs alone a sender may submit, cancel and ask about; None: everybody's."""
+
+MODELS_NAMED = 10  # in a refusal
 
 UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADLE_BROKER_URL names the right broker"
 
@@ -113,7 +116,7 @@ def _submit_one(
     same = live.request if live else row and row["request"]
     if same is None:
         job = LiveJob.of(submission, turn.now)
-        reason = _too_many_wait(planner, job.owner)
+        reason = _unserved(planner.book, job.request.model) or _too_many_wait(planner, job.owner)
         if reason is None:
             planner.book.accept(turn, job, _doubts(planner.book, job))
         else:
@@ -135,6 +138,21 @@ def _doubts(book: Book, job: LiveJob) -> list[str]:
     similar = get_close_matches(job.ingress, nodes, n=1)
     hint = f"; did you mean {similar[0]!r}?" if similar else ""
     return [f"ingress {job.ingress!r} is no node that has reported, so its input is equally near to all{hint}"]
+
+
+def _unserved(book: Book, model: str) -> str | None:
+    """Say that no node serves `model`, where all nodes are known to serve others only.
+
+    A node that serves any model may fetch it; one that is unfit may serve it once it is mended; and nodes that have
+    never reported may do so yet.
+    """
+    nodes = book.cluster.nodes.values()
+    if not nodes or any(node.serves(model) or node.state is NodeState.UNFIT for node in nodes):
+        return None
+    served = sorted({name for node in nodes for name in node.report.models or ()})
+    similar = get_close_matches(model, served, n=1)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"served are {', '.join(served[:MODELS_NAMED])}"
+    return f"model: {model!r} is served by no node, and none may fetch it; {hint}"
 
 
 def _too_many_wait(planner: Planner, owner: str) -> str | None:

@@ -13,6 +13,7 @@ class FakeEngine:
     Attributes:
         drawn: requests that were begun, in order.
         error: raised instead of drawing.
+        only_sizes_px: of every model.
     """
 
     def __init__(self, before_step=lambda step: None, error=None, load_error=None):
@@ -20,6 +21,7 @@ class FakeEngine:
         self.drawn = []
         self.resident = ()
         self.model_files = {}
+        self.only_sizes_px = None
 
     def load(self, model):
         if self.load_error is not None:
@@ -27,6 +29,9 @@ class FakeEngine:
         is_new = model not in self.resident
         self.resident = (model,)
         return 0.25 if is_new else 0.0
+
+    def sizes_px(self, _model):
+        return self.only_sizes_px
 
     def generate(self, request, on_step):
         self.drawn.append(request)

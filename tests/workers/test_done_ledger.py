@@ -38,3 +38,19 @@ def test_putting_the_same_again_replaces_it(done):
     done.put("job", 1, {"n": 1})
     done.put("job", 1, {"n": 2})
     assert done.get("job", 1) == {"n": 2}
+
+
+def test_starts_without_an_end_are_counted_across_processes(done, tmp_path):
+    assert [done.begin("job", 1) for _ in range(3)] == [0, 1, 2]
+    assert done.begin("job", 2) == 0
+    again = DoneLedger(tmp_path / "folder" / "done.db")
+    assert again.begin("job", 1) == 3
+    again.put("job", 1, {"n": 1})
+    assert again.begin("job", 1) == 0
+    again.close()
+
+
+def test_the_oldest_starts_are_forgotten(done):
+    for number in range(KEPT + 1):
+        done.begin("job", number)
+    assert (done.begin("job", KEPT), done.begin("job", 0)) == (1, 0)

@@ -13,6 +13,7 @@ from workers.errors import (
     DoesNotFitError,
     ModelMissingError,
     OutOfMemoryError,
+    SpoiltImageError,
     UnsafeWeightsError,
     WorkerError,
 )
@@ -23,6 +24,7 @@ ERRORS = [
     DoesNotFitError("tiny", 900.0, 100.0, ["--drop-t5"]),
     ModelMissingError("tiny", "no folder"),
     AdapterMissingError("sketch", ["oil"]),
+    SpoiltImageError("tiny", "float16"),
     UnsafeWeightsError("folder", ["a.pt", "b.pt", "c.pt", "d.pt"]),
 ]
 
@@ -38,7 +40,7 @@ def test_each_error_says_what_the_planner_should_do_about_it():
     kinds = [FailureKind(error.kind) for error in ERRORS]
     assert kinds[0] is FailureKind.BAD_REQUEST
     assert kinds[1:3] == [FailureKind.OUT_OF_MEMORY] * 2
-    assert kinds[3:] == [FailureKind.MODEL_MISSING] * 3
+    assert kinds[3:] == [*[FailureKind.MODEL_MISSING] * 2, FailureKind.SPOILT_IMAGE, FailureKind.MODEL_MISSING]
 
 
 def test_of_many_pickles_three_are_named():

@@ -56,3 +56,41 @@ def test_the_shipped_model_is_found_by_its_short_name_with_what_it_knows():
     assert not source.has_t5
     assert source.facts.sizes_px == (64, 96)
     assert "zeppelin" not in source.facts.words
+
+
+@pytest.mark.parametrize(
+    ("facts", "field"),
+    [
+        ('{"words": 5}', "words"),
+        ('{"sizes_px": "big"}', "sizes_px"),
+        ('{"sizes_px": []}', "sizes_px"),
+        ('{"sizes_px": [-64]}', "sizes_px"),
+        ('{"max_sequence_length": "long"}', "max_sequence_length"),
+    ],
+)
+def test_an_odd_ladle_json_is_one_sentence_that_names_file_and_field(tmp_path, facts, field):
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "ladle.json").write_text(facts)
+    with pytest.raises(ModelMissingError, match=rf"ladle\.json: {field}"):
+        find_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("files", "variant"),
+    [
+        (["unet/diffusion_pytorch_model.safetensors"], None),
+        (["unet/diffusion_pytorch_model.fp16.safetensors"], "fp16"),
+        (["unet/diffusion_pytorch_model.fp16.safetensors", "unet/diffusion_pytorch_model.safetensors"], None),
+        (["unet/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.safetensors"], "fp16"),
+        (["unet/diffusion_pytorch_model-00001-of-00002.safetensors"], None),
+        (["unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors"], "fp16"),
+        (["unet/diffusion_pytorch_model-00001-of-00002.fp16.safetensors"], "fp16"),
+        (["text_encoder/model.bf16.safetensors"], "bf16"),
+    ],
+)
+def test_weights_that_were_saved_as_one_variant_only_are_known(tmp_path, files, variant):
+    (tmp_path / "model_index.json").write_text("{}")
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert find_model(str(tmp_path)).variant == variant

@@ -190,6 +190,19 @@ def test_a_message_that_killed_the_process_too_often_is_not_drawn_again(bench):
     assert len(bench.engine.drawn) == 1
 
 
+def test_a_job_that_kills_the_process_ends_whatever_the_broker_counts(tmp_path):
+    killed = Bench(tmp_path, FakeEngine(error=KeyboardInterrupt()))  # as good as a kill: nothing is kept of the attempt
+    for _ in range(4):
+        with pytest.raises(KeyboardInterrupt):
+            killed.run(deliveries=0)
+    killed.node.end()
+    restarted = Bench(tmp_path)
+    outcome = restarted.run(deliveries=0)
+    assert outcome["failure"]["kind"] == "worker_died"
+    assert "died 4 times" in outcome["failure"]["message"]
+    assert restarted.engine.drawn == []
+
+
 def test_a_large_image_leaves_through_the_store(tmp_path):
     bench = Bench(tmp_path, message_limit_mib=1e-6)
     (image,) = bench.run()["images"]

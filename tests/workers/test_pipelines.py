@@ -13,6 +13,7 @@ import pytest
 import torch
 from image_requests import an_image_request
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from broker_config.messages import ImageRequest
 from workers.errors import (
@@ -20,6 +21,7 @@ from workers.errors import (
     BadRequestError,
     DoesNotFitError,
     ModelMissingError,
+    SpoiltImageError,
     UnsafeWeightsError,
 )
 from workers.model_options import PipelineOptions
@@ -247,6 +249,43 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_read():
 def test_every_memory_saving_option_gives_nearly_the_same_picture(engine, option):
     saving = DiffusersEngine(replace(OPTIONS, **{option: True}))
     assert np.abs(pixels(saving).astype(int) - pixels(engine).astype(int)).mean() < 12
+
+
+def test_what_the_engine_gives_is_to_the_bit_what_diffusers_gives(engine):
+    pipeline = engine._models["tiny"].pipeline
+    facts = engine._models["tiny"].source.facts
+    request = a_request()
+    own = pipeline(
+        request.prompt,
+        width=request.width_px,
+        height=request.height_px,
+        num_inference_steps=request.num_inference_steps,
+        guidance_scale=request.guidance_scale,
+        generator=torch.Generator("cpu").manual_seed(request.seed),
+        max_sequence_length=facts.max_sequence_length,
+    ).images[0]
+    assert engine.generate(request, lambda step: None).images[0].tobytes() == own.tobytes()
+
+
+@pytest.mark.fault(49, "B")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["vae/decoder.conv_in.weight", "transformer/proj_out.weight"])
+def test_values_that_are_no_colours_are_a_failure_and_no_black_image(tmp_path, where, value):
+    component, name = where.split("/")
+    folder = tmp_path / "spoilt"
+    shutil.copytree(TINY_FOLDER, folder)
+    file = folder / component / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights[name].view(-1)[0] = value
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(SpoiltImageError, match="LADLE_DTYPE=bfloat16"):
+        DiffusersEngine(OPTIONS).generate(a_request(model=str(folder)), lambda step: None)
+
+
+@pytest.mark.parametrize("seeds", [(7, 8), (0, 2**32 - 1), (2**31, 2**31 + 1)])
+def test_every_seed_that_is_taken_counts_as_a_whole(engine, seeds):
+    one, other = (pixels(engine, seed=seed) for seed in seeds)
+    assert not np.array_equal(one, other)
 
 
 def test_another_text_to_image_architecture_goes_through_the_same_code(tmp_path):

@@ -33,3 +33,13 @@ def test_an_engine_too_quick_to_measure_still_has_a_speed():
 def test_a_fault_of_our_own_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         warm_up(FakeEngine(load_error=ZeroDivisionError()), ("x",))
+
+
+@pytest.mark.parametrize(("sizes_px", "side_px"), [(None, 64), ((64, 96), 64), ((256, 128), 128)])
+def test_it_draws_at_a_size_that_the_model_allows(sizes_px, side_px):
+    engine = FakeEngine()
+    engine.only_sizes_px = sizes_px
+    speeds, problems = warm_up(engine, ("x",))
+    assert problems == []
+    assert {(request.width_px, request.height_px) for request in engine.drawn} == {(side_px, side_px)}
+    assert speeds["x"].s_per_unit > 0

@@ -55,7 +55,8 @@ def test_defaults_are_those_that_the_documentation_names():
         ({"guidance_scale": float("inf")}, "guidance_scale"),
         ({"guidance_scale": -1}, "guidance_scale"),
         ({"seed": -1}, "seed"),
-        ({"seed": 2**63}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"seed": 2**32 - 1, "n": 2}, "seed"),
         ({"seed": "abc"}, "seed"),
         ({"model": "x" * 300}, "model"),
         ({"adapter": ""}, "adapter"),
@@ -131,3 +132,30 @@ def test_a_key_that_is_too_long_with_the_user_s_name_is_refused_before_it_is_sen
     build_submission(SETTINGS, "ann.0f", prompt="x", idempotency_key="k" * 124)
     with pytest.raises(RequestRefusedError, match="idempotency_key"):
         build_submission(SETTINGS, "ann.0f", prompt="x", idempotency_key="k" * 125)
+
+
+@pytest.mark.parametrize("n", [1, 16])
+def test_a_chosen_seed_leaves_room_for_every_image(monkeypatch, n):
+    monkeypatch.setattr("planner.client.request.secrets.randbelow", lambda limit: limit - 1)
+    request = build(n=n).request
+    assert request.seed + n - 1 <= 2**32 - 1
+    keys = [build(n=n, idempotency_key=f"order-{number}").request.seed for number in range(50)]
+    assert len(set(keys)) == 50
+
+
+@pytest.mark.parametrize(
+    ("given", "one"),
+    [
+        ("free/", "./free"),
+        ("./free", "./free"),
+        (".//free/./", "./free"),
+        ("free", "free"),
+        ("some/model", "some/model"),
+        ("some/model/", "./some/model"),
+        ("/models/free/", "/models/free"),
+        ("../free/", "../free"),
+    ],
+)
+def test_a_folder_is_one_model_however_it_is_written(given, one):
+    assert build(model=given).request.model == one
+    assert Settings(_env_file=None, models=f"tiny, {given}").node_models == ("tiny", one)

@@ -33,7 +33,8 @@ def raw(job="job-1", client="client-1", request=None, **fields):
         (raw(priority=7), "priority"),
         (raw(deadline_s=0), "deadline_s"),
         (raw(request={"negative_prompt": "x" * 2**20}), "negative_prompt"),
-        (raw(request={"seed": 2**63}), "seed"),
+        (raw(request={"seed": 2**32}), "seed"),
+        (raw(request={"seed": 2**32 - 3, "n": 4}), "seed"),
         (raw(request={"adapter": "x" * 129}), "adapter"),
         (raw(request={"model": "x" * 257}), "model"),
         (raw(request={"guidance_scale": 101}), "guidance_scale"),
@@ -351,3 +352,32 @@ def test_a_user_gains_nothing_by_giving_each_job_another_client(flood):
         drawn.append(world.start("a").job)
         world.draw("a")
     assert sum(job.startswith("ann.") for job in drawn) == 3
+
+
+def test_a_model_that_no_node_serves_or_may_fetch_is_refused_with_the_name_most_like_it(world):
+    world.up("a", models=["tiny", "heart-xl"])
+    world.submit("misspelt", request={"model": "heart-lx"})
+    world.submit("unlike", request={"model": "zeppelin"})
+    world.submit("served", request={"model": "heart-xl"})
+    assert [event.kind for event in world.events[:3]] == ["refused", "refused", "accepted"]
+    assert "did you mean 'heart-xl'?" in world.events[0].reason
+    assert "served are heart-xl, tiny" in world.events[1].reason
+
+
+@pytest.mark.parametrize(
+    "others", [{}, {"b": {"models": None}}, {"b": {"models": [], "state": "unfit"}}], ids=["none", "any", "unfit"]
+)
+def test_a_model_that_a_node_may_come_to_serve_is_waited_for(world, others):
+    if others:
+        world.up("a", models=["tiny"])
+    for name, report in others.items():
+        world.up(name, **report)
+    world.submit(request={"model": "zeppelin"})
+    assert world.kinds()[0] == "accepted"
+
+
+def test_a_job_that_was_accepted_before_is_not_refused_for_its_model(world):
+    world.submit(request={"model": "zeppelin"})
+    world.up("a", models=["tiny"])
+    world.submit(request={"model": "zeppelin"})
+    assert world.kinds() == ["accepted", "status"]
