@@ -207,6 +207,11 @@ class Timings(Message):
     generation_s: PartS = 0.0
     transfer_out_s: PartS = 0.0
 
+    @property
+    def total_s(self) -> float:
+        """Return their sum."""
+        return self.transfer_in_s + self.load_s + self.generation_s + self.transfer_out_s
+
 
 class Outcome(Message):
     """What became of one attempt, sent by its worker before it acknowledges the assignment."""

@@ -69,6 +69,7 @@ class LiveNode:
         breakers: what it has failed since its last success, by model. Lost when the planner restarts.
         odd_models: whose files there differ from those of other nodes, and whether it is barred from drawing with them
             because most nodes agree on others.
+        free_at: when it ended the last attempt whose outcome came, as far as the planner can tell.
         said: how far its word on what its jobs take can be believed. Lost when the planner restarts.
     """
 
@@ -87,6 +88,7 @@ class LiveNode:
     store_note: str = ""
     breakers: dict[str, Breaker] = field(default_factory=dict)
     odd_models: Mapping[str, bool] = field(default_factory=dict)
+    free_at: float = 0.0
     said: SaidTimes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -266,13 +268,39 @@ def _report_of(name: str, report: Mapping[str, Any]) -> NodeReport:
 
 @dataclass(kw_only=True)
 class Cluster:
-    """All nodes by name, and the running estimates of what they need for a job."""
+    """All nodes by name, and the running estimates of what they need for a job.
+
+    Attributes:
+        away: from when to when no planner ran, last.
+    """
 
     nodes: dict[str, LiveNode] = field(default_factory=dict)
     estimates: Estimates = field(default_factory=Estimates)
+    away: tuple[float, float] = (0.0, 0.0)
 
-    def forgive_silence(self, now: float) -> None:
-        """Let every node's silence, its idling, what it runs, and evidence against its word begin `now`."""
+    def held_up_s(self, node: LiveNode, attempt: LiveAttempt, on_node_s: float, now: float) -> float:
+        """Return how long the outcome of an attempt waited for a planner to run, and note when the attempt ended.
+
+        It is taken to have begun as soon as the node could: a node does not wait for the planner.
+
+        Args:
+            node: that worked on it for `on_node_s` seconds.
+            attempt: of the outcome.
+            on_node_s: as the node measured it.
+            now: when the outcome came.
+        """
+        gone, back = self.away
+        ended = min(max(node.free_at, attempt.placed_at) + on_node_s, now)
+        held_s = now - max(ended, gone) if ended < back else 0.0
+        node.free_at = now - held_s
+        return held_s
+
+    def forgive_silence(self, now: float, gone: float) -> None:
+        """Let every node's silence, its idling, what it runs, and evidence against its word begin `now`.
+
+        No planner ran from `gone` until then.
+        """
+        self.away = gone, now
         for node in self.nodes.values():
             node.seen_at, node.idle_at, node.said.since = now, (None, now), now
             if node.head is not None:

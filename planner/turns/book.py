@@ -275,6 +275,7 @@ class Book:
         self.cluster = Cluster(
             nodes={row["name"]: LiveNode.from_row(row, now) for row in ledger.nodes(connection)},
             estimates=ledger.estimates(connection),
+            away=(ledger.last_tick(connection) or now, now),
         )
         for name, odd in odd_models(self.cluster.nodes.values()).items():
             self.cluster.nodes[name].odd_models = odd

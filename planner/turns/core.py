@@ -105,7 +105,7 @@ class Planner:
         if since_last_tick_s > AWAY_S:
             logger.warning("did not run for %.0f s: every node has a whole timeout to report", since_last_tick_s)
             self._judges_from = turn.now + CATCH_UP_S
-            self.book.cluster.forgive_silence(turn.now)
+            self.book.cluster.forgive_silence(turn.now, turn.now - since_last_tick_s)
         return turn.now >= self._judges_from
 
     @contextmanager

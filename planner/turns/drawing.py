@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from broker_config.bounds import MAX_DURATION_S
+from broker_config.bounds import MAX_DURATION_S, MAX_PART_S
 from broker_config.messages import Delays, Outcome, StoredImage
 from planner.state.attempts import LiveAttempt
 
@@ -30,17 +30,26 @@ class Drawing:
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, outcome: Outcome, attempt: LiveAttempt, stored: tuple[StoredImage, ...], elapsed_s: float) -> Self:
+    def of(
+        cls,
+        outcome: Outcome,
+        attempt: LiveAttempt,
+        stored: tuple[StoredImage, ...],
+        elapsed_s: float,
+        held_up_s: float = 0.0,
+    ) -> Self:
         """Return the drawing of a done outcome.
 
         Args:
             outcome: with its images and the node's timings.
             attempt: that drew them.
             stored: where they lie now.
-            elapsed_s: seconds since the job was accepted; what the node did not measure of them was waiting.
+            elapsed_s: seconds since the job was accepted; what the node did not measure of them was waiting,
+            held_up_s: except for those that the outcome waited for a planner to run: they are of the way out.
         """
         timings = outcome.timings
-        on_node_s = timings.transfer_in_s + timings.load_s + timings.generation_s + timings.transfer_out_s
+        timings = timings.model_copy(update={"transfer_out_s": min(timings.transfer_out_s + held_up_s, MAX_PART_S)})
+        on_node_s = timings.total_s
         return cls(
             model=attempt.model,
             placer=attempt.placer,

@@ -62,6 +62,7 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
         if not turn.has_done(key) and not planner.ledger.is_recorded(turn.connection, *key):
             _fence(store, outcome)
         return
+    held_up_s = book.cluster.held_up_s(node, attempt, outcome.timings.total_s, turn.now)
     if outcome.resident:
         node.report = node.report.model_copy(update={"resident": outcome.resident})
     if outcome.result == "done":
@@ -71,7 +72,7 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     if attempt.withdrawn or job is None:
         _fence(store, outcome)
     elif outcome.result == "done":
-        _record_done(book, store, turn, job, attempt, outcome)
+        _record_done(book, store, turn, job, attempt, outcome, held_up_s)
     elif outcome.result == "failed":
         book.fail(turn, job, attempt, outcome.failure or NO_REASON)
     else:
@@ -85,14 +86,16 @@ def _fence(store: Store, outcome: Outcome) -> None:
         store.discard(outcome)
 
 
-def _record_done(book: Book, store: Store, turn: Turn, job: LiveJob, attempt: LiveAttempt, outcome: Outcome) -> None:
+def _record_done(
+    book: Book, store: Store, turn: Turn, job: LiveJob, attempt: LiveAttempt, outcome: Outcome, held_up_s: float
+) -> None:
     """Check and store the images, finish the job, log."""
     try:
         stored = store.keep(outcome, job.request.n)
     except ImagesRefusedError as exc:
         book.fail(turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=exc.reason))
         return
-    drawing = Drawing.of(outcome, attempt, stored, turn.now - job.created_at)
+    drawing = Drawing.of(outcome, attempt, stored, turn.now - job.created_at, held_up_s)
     turn.close_attempt(attempt, "done", delays=drawing.delays)
     book.finish(turn, job, JobState.DONE, drawing=drawing)
     delays = drawing.delays

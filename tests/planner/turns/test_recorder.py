@@ -292,3 +292,36 @@ def test_while_the_store_cannot_be_written_no_job_is_done_and_later_it_is(placed
     placed.record(outcome)
     assert placed.state() == "DONE"
     assert len(list(blocked.rglob("*.png"))) == 1
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["the planner sleeps", "another takes over"])
+def test_a_result_that_waited_for_the_planner_did_not_wait_for_its_node(world, dies):
+    # Given two jobs of 4 s and 6 s on one node, the second behind the first
+    world.up("a")
+    world.tick()
+    for job in ("first", "second"):
+        world.submit(job)
+    world.start("a")
+    # When no planner runs for 300 s, in which both are drawn
+    world.pause(300.0)
+    for generation_s in (4.0, 6.0):
+        world.start("a")
+        world.finish("a", timings={"generation_s": generation_s})
+    if dies:
+        world.restart()
+    world.tick()
+    world.record()
+    # Then the first began at once, the second when that was done, and then their results lay there
+    first, second = world.row("first"), world.row("second")
+    assert (first["waiting_s"], second["waiting_s"]) == (pytest.approx(0.0, abs=1.5), pytest.approx(4.0, abs=1.5))
+    assert (first["transfer_out_s"], second["transfer_out_s"]) == (
+        pytest.approx(297.0, abs=2.0),
+        pytest.approx(291.0, abs=2.0),
+    )
+    # And what comes later is booked as ever
+    world.submit("third")
+    world.tick(5.0)
+    world.start("a")
+    world.finish("a", timings={"generation_s": 1.0})
+    world.record()
+    assert (world.row("third")["waiting_s"], world.row("third")["transfer_out_s"]) == (pytest.approx(4.0), 0.0)
