@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,27 @@ from sqlalchemy import Connection, select
 from sqlmodel import col
 
 from broker_config.messages import DELAY_PARTS, JobState
-from planner.ledger.tables import JobRow
+from planner.calibration import Stage
+from planner.ledger.tables import AttemptRow, JobRow
 from rl_agent.experience.log import ExperienceRow
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.policy.registry import policies
 
 MAX_SPANS = 60  # more could not be told apart on a page
 MIN_JOBS_PER_SPAN = 8  # on average; the quantiles of fewer jobs are noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How many results came within what was promised, of those that came.
+
+    Attributes:
+        predictions: how many have ended. p50, p90: shares of them; NaN if there are none.
+    """
+
+    predictions: int
+    p50: float
+    p90: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +45,7 @@ class ReportData:
         edges: (S + 1,) Unix seconds.
         error_at: (E,) Unix seconds. error: (E,) seconds from placement to result over those predicted.
         promotions: when each version was promoted.
+        coverage: of the promises made at each stage.
     """
 
     finished_at: FloatArray
@@ -41,6 +57,7 @@ class ReportData:
     error_at: FloatArray
     error: FloatArray
     promotions: Mapping[str, float]
+    coverage: Mapping[Stage, Coverage]
 
     @property
     def nodes(self) -> list[str]:
@@ -136,7 +153,29 @@ def read_report(connection: Connection, since: float) -> ReportData | None:
         error_at=np.array([row[0] for row in errors], dtype=np.float64),
         error=np.array([row[1] for row in errors], dtype=np.float64),
         promotions={version: at for version, at in promotions.items() if at >= finished_at[0]},
+        coverage=read_coverage(connection, since),
     )
+
+
+def read_coverage(connection: Connection, since: float) -> dict[Stage, Coverage]:
+    """Return how the promises of what ended after `since` (Unix seconds) were kept, by the stage they were made at."""
+    job, attempt = JobRow, AttemptRow
+    of_jobs = select(col(job.finished_at) - col(job.created_at), col(job.eta_p50_s), col(job.eta_p90_s)).where(
+        col(job.state) == JobState.DONE, col(job.finished_at) >= since, col(job.eta_p50_s).is_not(None)
+    )
+    of_attempts = select(
+        col(attempt.closed_at) - col(attempt.created_at), col(attempt.eta_p50_s), col(attempt.eta_p90_s)
+    ).where(col(attempt.result) == "done", col(attempt.closed_at) >= since)
+    chosen = {Stage.ACCEPTED: of_jobs, Stage.PLACED: of_attempts}
+    return {stage: _coverage(connection.execute(statement).all()) for stage, statement in chosen.items()}
+
+
+def _coverage(rows: Sequence[Any]) -> Coverage:
+    """Return the coverage of rows of seconds taken, p50 and p90."""
+    if not rows:
+        return Coverage(predictions=0, p50=math.nan, p90=math.nan)
+    taken_s, p50_s, p90_s = np.array([tuple(row) for row in rows], dtype=np.float64).T
+    return Coverage(predictions=len(rows), p50=float(np.mean(taken_s <= p50_s)), p90=float(np.mean(taken_s <= p90_s)))
 
 
 def _mean(parts_s: FloatArray) -> FloatArray:

@@ -32,7 +32,8 @@ class JobRow(SQLModel, table=True):
     Attributes:
         attempts: how often it was placed.
         failures: how many of these attempts count against `LADLE_MAX_ATTEMPTS`.
-        foretold_s: service delay predicted when it was accepted; None if no node was ready.
+        foretold_s: service delay predicted when it was accepted; None if no node was ready. `eta_p50_s` and `eta_p90_s`
+            are what was made of it, and promised (`planner.calibration`).
     """
 
     __tablename__ = "job"
@@ -51,6 +52,8 @@ class JobRow(SQLModel, table=True):
     created_at: float = Field(index=True)
     deadline_at: float | None = None
     foretold_s: float | None = None
+    eta_p50_s: float | None = None
+    eta_p90_s: float | None = None
     finished_at: float | None = None
     node: str | None = None
     placer: str | None = None
@@ -66,7 +69,12 @@ class JobRow(SQLModel, table=True):
 
 
 class AttemptRow(SQLModel, table=True):
-    """One placement of a job; what it was decided from is in the experience log (`rl_agent.experience.log`)."""
+    """One placement of a job; what it was decided from is in the experience log (`rl_agent.experience.log`).
+
+    Attributes:
+        foretold_s: predicted seconds to its result; None if an older Ladle placed it. `eta_p50_s` and `eta_p90_s` are
+            what was made of it, and promised (`planner.calibration`).
+    """
 
     __tablename__ = "attempt"
     __table_args__ = (_index_of_open("ix_attempt_open", "closed_at"),)
@@ -81,6 +89,7 @@ class AttemptRow(SQLModel, table=True):
     placer: str
     policy_version: str | None = None
     predicted_service_s: float
+    foretold_s: float | None = None
     eta_p50_s: float
     eta_p90_s: float
     failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
@@ -114,6 +123,17 @@ class EstimateRow(SQLModel, table=True):
     load_std_log: float
     load_count: int
     overhead_units: float
+
+
+class CalibrationRow(SQLModel, table=True):
+    """What recent predictions of one stage came to (`planner.calibration`)."""
+
+    __tablename__ = "calibration"
+
+    stage: str = Field(primary_key=True)
+    scores: list[float] = Field(sa_column=Column(JSON, nullable=False))
+    p50_level: float
+    p90_level: float
 
 
 class DeadLetterRow(SQLModel, table=True):

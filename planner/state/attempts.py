@@ -27,7 +27,6 @@ class LiveAttempt:
     model: str
     units: float
     predicted_s: float
-    spread_log: float
     placed_at: float
     placer: str
     policy_version: str | None
@@ -39,7 +38,7 @@ class LiveAttempt:
     said_before_s: float = 0.0
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float, spread_log: float) -> LiveAttempt:
+    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float) -> LiveAttempt:
         """Return the attempt of a ledger row that is not closed; the arguments are not in the row."""
         return cls(
             job=row["job"],
@@ -47,7 +46,6 @@ class LiveAttempt:
             model=model,
             units=units,
             predicted_s=row["predicted_service_s"],
-            spread_log=spread_log,
             placed_at=row["created_at"],
             placer=row["placer"],
             policy_version=row["policy_version"],

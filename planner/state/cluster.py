@@ -214,11 +214,6 @@ class LiveNode:
             ]
         )
 
-    def backlog_std_s(self, *, until: LiveAttempt | None = None) -> float:
-        """Return the standard deviation of `backlog_s`, attempts taken as independent."""
-        variance = sum((attempt.predicted_s * attempt.spread_log) ** 2 for attempt in self._attempts_until(until))
-        return float(variance**0.5)
-
     def _attempts_until(self, last: LiveAttempt | None) -> list[LiveAttempt]:
         held = list(self.attempts.values())
         return held if last is None else held[: held.index(last) + 1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker_config.messages import ImageRequest, JobState, Priority, Submission
+from planner.calibration import Eta
 from rl_agent.placing.estimates import work_units
 from rl_agent.placing.observation import JobView
 from rl_agent.placing.ordering import OrderKey
@@ -24,7 +25,7 @@ class LiveJob:
         owner: whose share it is charged to: the user that `client` is a connection of, else `client` itself.
         attempts: how often it was placed.
         failures: how many of these count against `max_attempts`; an attempt that a node hands back does not.
-        foretold_s: service delay predicted when it was accepted; None if no node was ready.
+        foretold_s: service delay predicted when it was accepted; None if no node was ready. `eta` is what was promised.
         latent_action: the probabilities by node that the placer last gave it.
         order: its rank among its owner's WAITING jobs, least first.
         work_s: predicted seconds of generation on a median node, when it began to wait.
@@ -47,6 +48,7 @@ class LiveJob:
     attempts: int = 0
     failures: int = 0
     foretold_s: float | None = None
+    eta: Eta | None = None
     latent_action: Mapping[str, float] | None = None
     order: OrderKey = (0, 0.0, "")
     work_s: float = 0.0
@@ -87,6 +89,7 @@ class LiveJob:
             attempts=row["attempts"],
             failures=row["failures"],
             foretold_s=row["foretold_s"],
+            eta=None if row["eta_p50_s"] is None else Eta(p50_s=row["eta_p50_s"], p90_s=row["eta_p90_s"]),
         )
 
     def row(self) -> dict[str, Any]:
@@ -106,6 +109,8 @@ class LiveJob:
             "created_at": self.created_at,
             "deadline_at": self.deadline_at,
             "foretold_s": self.foretold_s,
+            "eta_p50_s": None if self.eta is None else self.eta.p50_s,
+            "eta_p90_s": None if self.eta is None else self.eta.p90_s,
         }
 
     def add_listener(self, client: str) -> None:

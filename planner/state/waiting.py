@@ -27,6 +27,9 @@ class WaitingJobs:
 
     Args:
         step_s: see `FairShares`.
+
+    Attributes:
+        work_s: predicted generation of all of them, on a median node.
     """
 
     def __init__(self, step_s: float = math.inf) -> None:
@@ -35,7 +38,7 @@ class WaitingJobs:
         self._owners: dict[str, list[tuple[_Place, str]]] = {}
         self._count_of = Counter[str]()
         self._shares = FairShares(step_s)
-        self.units = 0.0
+        self.work_s = 0.0
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -54,7 +57,7 @@ class WaitingJobs:
             return
         self._jobs[job.id] = job
         self._count_of[job.owner] += 1
-        self.units += job.units
+        self.work_s += job.work_s
         self._shares.enter(job.owner)
         model = job.request.model
         heap = self._heaps.setdefault((model, job.owner), [])
@@ -148,7 +151,7 @@ class WaitingJobs:
     def _pop(self, job: str) -> LiveJob | None:
         popped = self._jobs.pop(job, None)
         if popped is not None:
-            self.units = self.units - popped.units if self._jobs else 0.0
+            self.work_s = self.work_s - popped.work_s if self._jobs else 0.0
             self._count_of[popped.owner] -= 1
             if not self._count_of[popped.owner]:
                 del self._count_of[popped.owner]

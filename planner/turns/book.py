@@ -7,18 +7,20 @@ thrown away and restored from the ledger.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 from broker_config.messages import Assignment, EventKind, Failure, FailureKind, JobState, Timings
 from broker_config.settings import Settings
+from planner.calibration import Calibration, Eta, Promise, Stage
+from planner.ledger.calibrations import read_calibrations
 from planner.ledger.ledger import Ledger
 from planner.state.attempts import LiveAttempt
 from planner.state.cluster import Cluster, LiveNode, NodeState
 from planner.state.drift_alarm import watch_drift
-from planner.state.eta import eta_when_waiting
+from planner.state.eta import foretold_while_waiting_s
 from planner.state.jobs import LiveJob
 from planner.state.odd_models import odd_models
 from planner.state.trust import believed_generation_s
@@ -44,6 +46,7 @@ class Book:
         jobs: every open job by id.
         waiting: those of them that are WAITING, in the planner's order.
         cluster: the nodes, their attempts and the running estimates.
+        calibrations: what is promised of predictions, by the stage at which they are made.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,6 +54,7 @@ class Book:
         self.jobs: dict[str, LiveJob] = {}
         self.waiting = WaitingJobs(settings.fairness)
         self.cluster = Cluster()
+        self.calibrations = {stage: Calibration() for stage in Stage}
 
     # Clients
 
@@ -59,9 +63,18 @@ class Book:
         self.jobs[job.id] = job
         turn.add_job(job)
         self._wait(job)
-        eta = eta_when_waiting(self.cluster, self.waiting, job, turn.now)
-        job.foretold_s = None if eta is None else eta.p50_s
-        turn.tell(job, EventKind.ACCEPTED, eta=eta, warnings=tuple(warnings))
+        job.foretold_s = self.foretell(job, turn.now)
+        if job.foretold_s is not None:
+            job.eta = self.calibrations[Stage.ACCEPTED].promise(job.id, job.foretold_s, turn.now)
+        turn.tell(job, EventKind.ACCEPTED, eta=job.eta, warnings=tuple(warnings))
+
+    def foretell(self, job: LiveJob, now: float) -> float | None:
+        """Return the predicted seconds to the result of a WAITING job, None while no node is ready."""
+        try:
+            return foretold_while_waiting_s(self.cluster, self.waiting, job, window=self.settings.window, now=now)
+        except Exception:  # of what an earlier Ladle wrote, say: the job is accepted all the same
+            logger.exception("nothing can be foretold of job %s", job.id)
+            return None
 
     def hand_over(self, turn: Turn, job: LiveJob, client: str) -> None:
         """Make `client` the one whose job it is."""
@@ -91,7 +104,6 @@ class Book:
             model=job.request.model,
             units=job.units,
             predicted_s=choice.predicted_s,
-            spread_log=choice.spread_log,
             placed_at=turn.now,
             placer=choice.placer,
             policy_version=choice.policy_version,
@@ -99,7 +111,7 @@ class Book:
             said_before_s=node.said.total_s,
         )
         node.add(attempt, turn.now)
-        turn.open_attempt(attempt, node.name, choice.eta)
+        turn.open_attempt(attempt, node.name, foretold_s=choice.foretold_s, eta=choice.eta)
         self.assign(turn, job, node, attempt)
         turn.tell(job, EventKind.PLACED, eta=choice.eta, placer=choice.placer)
         return attempt
@@ -152,6 +164,7 @@ class Book:
             load_s=timings.load_s,
         )
         turn.save_estimate(node.name, attempt.model)
+        self._keep_promise(turn, Stage.PLACED, attempt.key)
 
     def give_back(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, result: str) -> None:
         """Close an attempt that its node did not finish: its job waits again, and no failure counts against it.
@@ -197,6 +210,7 @@ class Book:
         node was drained, a queue was gone), or failed by fault of their node, do not count against the job, but they
         are bounded too.
         """
+        self.calibrations[Stage.PLACED].forget((job.id, job.attempts))
         job.failures += counts and failed is not None
         limit = self.settings.max_attempts
         if job.failures >= limit or job.attempts >= limit * MAX_PLACEMENTS_PER_FAILURE:
@@ -254,6 +268,10 @@ class Book:
         drawn_by = self.cluster.nodes.get(job.node or "") if state is JobState.DONE else None
         if drawn_by is not None:
             self._carry_out(turn, job, on_success(self.cluster, drawn_by, job, turn.now))
+        if state is JobState.DONE:
+            self._keep_promise(turn, Stage.ACCEPTED, job.id)
+        self.calibrations[Stage.ACCEPTED].forget(job.id)
+        self.calibrations[Stage.PLACED].forget((job.id, job.attempts))
         self.jobs.pop(job.id, None)
         self.waiting.remove(job.id)
         job.state = state
@@ -279,7 +297,10 @@ class Book:
         )
         for name, odd in odd_models(self.cluster.nodes.values()).items():
             self.cluster.nodes[name].odd_models = odd
+        self.calibrations = read_calibrations(connection)
         self.jobs = {row["id"]: LiveJob.from_row(row) for row in ledger.open_jobs(connection)}
+        for job in self.jobs.values():
+            self._resume(Stage.ACCEPTED, job.id, job.foretold_s, job.eta, job.created_at, now)
         for row in ledger.open_attempts(connection):
             self._restore_attempt(row, now)
         self.waiting = WaitingJobs(self.settings.fairness)
@@ -292,8 +313,23 @@ class Book:
         if job is None or node is None:
             return
         model = job.request.model
-        spread_log = self.cluster.estimates.of(node.name, model).s_per_unit.std_log
-        node.add(LiveAttempt.from_row(row, model=model, units=job.units, spread_log=spread_log), now)
+        attempt = LiveAttempt.from_row(row, model=model, units=job.units)
+        node.add(attempt, now)
+        eta = Eta(p50_s=row["eta_p50_s"], p90_s=row["eta_p90_s"])
+        self._resume(Stage.PLACED, attempt.key, row["foretold_s"], eta, attempt.placed_at, now)
+
+    def _resume(
+        self, stage: Stage, key: Hashable, foretold_s: float | None, eta: Eta | None, made_at: float, now: float
+    ) -> None:
+        """Remember a promise of the ledger, if there was one."""
+        if foretold_s is not None and eta is not None:
+            promise = Promise(foretold_s=foretold_s, made_at=made_at, eta=eta)
+            self.calibrations[stage].resume(key, promise, now)
+
+    def _keep_promise(self, turn: Turn, stage: Stage, key: Hashable) -> None:
+        """Learn from a prediction whose result has come."""
+        if self.calibrations[stage].keep(key, turn.now):
+            turn.save_calibration(stage, self.calibrations[stage])
 
     def _blame(self, turn: Turn, job: LiveJob, failure: Failure) -> bool:
         """Find out whose fault a failure was; return whether it counts against the job."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.calibration import Eta
 from planner.state.cluster import LiveNode
-from planner.state.eta import Eta
 from planner.state.jobs import LiveJob
 from rl_agent.placing.observation import JobView
 
@@ -18,7 +18,7 @@ class Choice:
         row: of the job in the batch's observation.
         view: what the placer saw of the job.
         predicted_s: model load and generation on `node`.
-        spread_log: standard deviation of the logarithm of the generation time.
+        foretold_s: from now to the result; `eta` is what is promised of that.
         placer: name of the rule or learner that chose; `policy_version` of the latter.
     """
 
@@ -28,6 +28,6 @@ class Choice:
     node: LiveNode
     eta: Eta
     predicted_s: float
-    spread_log: float
+    foretold_s: float
     placer: str
     policy_version: str | None

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from planner.calibration import Calibration, Stage
 from planner.state.cluster import LiveNode
-from planner.state.eta import eta_when_placed
+from planner.state.eta import foretold_when_placed_s
 from planner.state.jobs import LiveJob
 from planner.turns.book import Book
 from planner.turns.choice import Choice
@@ -60,7 +61,8 @@ def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None 
         if not batch.nodes[placement.node[row]].admits(batch.jobs[row].request.model, turn.now):
             book.keep_waiting(batch.jobs[row], _latent_action(batch.observation, placement, row))
             continue  # the job before it is the trial
-        choice = _choice(batch, placement, row, placer.name, turn.now)  # predicted behind those given before it
+        promises = book.calibrations[Stage.PLACED]
+        choice = _choice(batch, placement, row, placer.name, promises, turn.now)  # behind those given before it
         placed.append((choice, book.place(turn, choice)))
     if book.settings.experience_kept:
         turn.decide(experience_rows(batch.observation, placement, placed, beside))
@@ -106,17 +108,18 @@ def _take_batch(book: Book, now: float) -> Batch | None:
     return Batch(jobs=jobs, views=views, nodes=nodes, observation=observation)
 
 
-def _choice(batch: Batch, placement: Placement, row: int, placer: str, now: float) -> Choice:
+def _choice(batch: Batch, placement: Placement, row: int, placer: str, promises: Calibration, now: float) -> Choice:
     column = int(placement.node[row])
-    node, observation = batch.nodes[column], batch.observation
+    node, observation, job = batch.nodes[column], batch.observation, batch.jobs[row]
+    foretold_s = foretold_when_placed_s(observation, row, column, node.backlog_s(now))
     return Choice(
         row=row,
-        job=batch.jobs[row],
+        job=job,
         view=batch.views[row],
         node=node,
-        eta=eta_when_placed(observation, node, row, column, now),
+        foretold_s=foretold_s,
+        eta=promises.promise((job.id, job.attempts + 1), foretold_s, now),
         predicted_s=float(observation.service_s[row, column]),
-        spread_log=float(observation.generation_log_std[row, column]),
         placer=placer,
         policy_version=placement.versions.get(row),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from broker_config.bounds import MAX_DURATION_S
 from broker_config.messages import EventKind, JobState
-from planner.state.eta import eta_when_held, eta_when_waiting
+from planner.calibration import Stage
+from planner.state.eta import foretold_while_held_s
 from planner.state.jobs import LiveJob
 from planner.turns.book import Book
 from planner.turns.turn import Turn
@@ -15,10 +16,11 @@ def tell_status(turn: Turn, book: Book, job: LiveJob, client: str) -> None:
     node = book.cluster.nodes.get(job.node or "")
     attempt = node.attempts.get((job.id, job.attempts)) if node else None
     if node is None or attempt is None:
-        eta = eta_when_waiting(book.cluster, book.waiting, job, turn.now)
+        foretold_s = book.foretell(job, turn.now)
+        eta = None if foretold_s is None else book.calibrations[Stage.ACCEPTED].eta(foretold_s, turn.now)
         turn.tell(job, EventKind.STATUS, only=client, eta=eta, reason=why_waiting(book, job))
         return
-    eta = eta_when_held(node, attempt, turn.now)
+    eta = book.calibrations[Stage.PLACED].eta(foretold_while_held_s(node, attempt, turn.now), turn.now)
     if node.report.running != attempt.key:
         turn.tell(job, EventKind.STATUS, only=client, eta=eta)
         return

@@ -17,11 +17,12 @@ from broker_config.bounds import MAX_DURATION_S
 from broker_config.calls import Generate, Tell, Withdraw
 from broker_config.messages import Assignment, AttemptKey, Delays, Event, EventKind, Failure
 from broker_config.publisher import Post
+from planner.calibration import Calibration, Eta, Stage
+from planner.ledger.calibrations import save_calibrations
 from planner.ledger.ledger import Ledger
 from planner.ledger.tables import AttemptState
 from planner.state.attempts import LiveAttempt
 from planner.state.cluster import Cluster
-from planner.state.eta import Eta
 from planner.state.jobs import LiveJob
 from planner.turns.drawing import Drawing
 from rl_agent.experience.log import finish_experience, insert_experience
@@ -46,6 +47,7 @@ class Turn:
     forgotten_nodes: list[str] = field(default_factory=list)
     done: set[AttemptKey] = field(default_factory=set)
     learned: set[tuple[str, str]] = field(default_factory=set)
+    calibrations: dict[Stage, Calibration] = field(default_factory=dict)
     dead_letters: list[Mapping[str, Any]] = field(default_factory=list)
     assignments: list[tuple[str, LiveAttempt, Post]] = field(default_factory=list)
     withdrawals: dict[str, list[AttemptKey]] = field(default_factory=lambda: defaultdict(list))
@@ -79,7 +81,7 @@ class Turn:
 
     # Attempts
 
-    def open_attempt(self, attempt: LiveAttempt, node: str, eta: Eta) -> None:
+    def open_attempt(self, attempt: LiveAttempt, node: str, *, foretold_s: float, eta: Eta) -> None:
         """Write a new attempt, and what was predicted of it."""
         self.new_attempts.append(
             {
@@ -91,6 +93,7 @@ class Turn:
                 "predicted_service_s": attempt.predicted_s,
                 "placer": attempt.placer,
                 "policy_version": attempt.policy_version,
+                "foretold_s": foretold_s,
                 "eta_p50_s": eta.p50_s,
                 "eta_p90_s": eta.p90_s,
             }
@@ -137,6 +140,10 @@ class Turn:
     def save_estimate(self, node: str, model: str) -> None:
         """Write what is known of a node's speed for a model at the end of the turn."""
         self.learned.add((node, model))
+
+    def save_calibration(self, stage: Stage, calibration: Calibration) -> None:
+        """Write what predictions of a stage came to, as it is at the end of the turn."""
+        self.calibrations[stage] = calibration
 
     # Messages
 
@@ -205,6 +212,7 @@ class Turn:
             self.connection, [cluster.nodes[name].row(self.now, reason) for name, reason in self.nodes.items()]
         )
         ledger.save_estimates(self.connection, cluster.estimates, sorted(self.learned))
+        save_calibrations(self.connection, self.calibrations)
         ledger.delete_nodes(self.connection, self.forgotten_nodes)
         ledger.insert_dead_letters(self.connection, self.dead_letters)
 

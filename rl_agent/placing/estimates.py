@@ -26,7 +26,6 @@ PRIOR_OVERHEAD_UNITS = 0.0  # on top of the image steps; only a warm-up can tell
 PRIOR_LOAD_S = 10.0
 PRIOR_LOG_STD = 0.7  # a factor of 2 either way
 BORROWED_LOG_STD = 0.4  # a factor of 1.5 either way: kin tell more than a prior
-NORMAL_P90 = 1.2816  # 90th percentile of the standard normal distribution
 TYPICAL_FORGETTING = 0.02  # a mean over about the last 50 jobs, so that one odd job does not change the scale of time
 MIN_STD_LOG = 0.05  # otherwise equal measurements would make every later one a surprise
 # What no hardware can do, or is no measurement any more; broker_config.bounds lets nodes report no more than this.

@@ -33,6 +33,7 @@ img {{ max-width: 100%; }}
 <img alt="Service delay, utilisation, placement shares, prediction error over time" src="data:image/png;base64,{png}">
 <h2>By placer and policy</h2>{by_version}
 <h2>By node</h2>{by_node}
+<h2>Promised times</h2>{coverage}
 </body></html>
 """
 
@@ -62,6 +63,10 @@ def command(since: float | None, out: Path) -> None:
     picture.write_bytes(png)
     page.write_text(_page(data, png))
     console.print(plain(f"{len(data.finished_at)} jobs: {picture} and {page}"))
+    for stage, kept in data.coverage.items():
+        if kept.predictions:
+            within = f"{kept.p50:.0%} within its p50, {kept.p90:.0%} within its p90"
+            console.print(plain(f"time promised when {stage}: of {kept.predictions} results {within} (50 %, 90 %)"))
 
 
 def _page(data: ReportData, png: bytes) -> str:
@@ -72,6 +77,7 @@ def _page(data: ReportData, png: bytes) -> str:
         png=base64.b64encode(png).decode(),
         by_version=_table("placer", placers, data),
         by_node=_table("node", data.node, data),
+        coverage=_coverage_table(data),
     )
 
 
@@ -80,9 +86,24 @@ def _table(heading: str, group: Sequence[str], data: ReportData) -> str:
     names, of_job = np.unique(np.array(group), return_inverse=True)
     headings = (heading, "jobs", "mean", "p50", "p95", "p99", "load", "generation")
     rows = [_cells(str(name), data, of_job == n) for n, name in enumerate(names)]
+    return _html_table(headings, rows) + "<p>Seconds; mean, p50, p95 and p99 of the service delay.</p>"
+
+
+def _coverage_table(data: ReportData) -> str:
+    """Return how the promised times were kept."""
+    rows = [
+        [f"when {stage}", str(kept.predictions), f"{kept.p50:.0%}", f"{kept.p90:.0%}"]
+        for stage, kept in data.coverage.items()
+        if kept.predictions
+    ]
+    note = "<p>Results that came within the promised median and 90th percentile; 50 % and 90 % are right.</p>"
+    return _html_table(("promised", "results", "within p50", "within p90"), rows) + note
+
+
+def _html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{name}</th>" for name in headings)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table><p>Seconds; mean, p50, p95 and p99 of the service delay.</p>"
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _cells(name: str, data: ReportData, which: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[str]:

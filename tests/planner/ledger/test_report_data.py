@@ -19,6 +19,7 @@ DATA = ReportData(
     error_at=np.array([5.0, 9.0]),
     error=np.array([1.0, 2.0]),
     promotions={},
+    coverage={},
 )
 
 
@@ -35,6 +36,23 @@ def test_the_report_adds_up_to_what_the_ledger_says(busy_world):
     assert data.mean_parts_s()[0, DELAY_PARTS.index("generation_s")] == pytest.approx(4.0)
     np.testing.assert_allclose(data.shares().sum(axis=0), 1.0)
     assert list(data.promotions) == ["v1"]
+
+
+def test_the_promises_of_the_ledger_are_counted_at_both_stages(busy_world):
+    coverage = read(busy_world).coverage
+    assert {stage: kept.predictions for stage, kept in coverage.items()} == {"accepted": 40, "placed": 40}
+    assert all(0.0 < kept.p50 <= kept.p90 <= 1.0 for kept in coverage.values())
+
+
+def test_a_promise_is_kept_when_the_result_comes_within_it(world):
+    world.up("a", speeds={"tiny": {"load_s": 0.0, "s_per_unit": 100.0}}, resident=["tiny"])
+    for job, taken_s in (("in-p50", 1.0), ("beyond", 1000.0)):
+        world.submit(job)
+        world.start("a")
+        world.clock.time_s += taken_s
+        world.finish("a", timings={"generation_s": taken_s})
+        world.record()
+    assert {(kept.p50, kept.p90) for kept in read(world).coverage.values()} == {(0.5, 0.5)}
 
 
 def test_utilisation_is_load_and_generation_over_time(busy_world):

@@ -19,7 +19,6 @@ def attempt():
         model="tiny",
         units=1.0,
         predicted_s=10.0,
-        spread_log=0.1,
         placed_at=NOW_S,
         placer="random",
         policy_version="v1",
@@ -36,8 +35,8 @@ def test_an_attempt_survives_its_row(attempt):
         "policy_version": "v1",
         "state": "WRITTEN",
     }
-    assert LiveAttempt.from_row(row, model="tiny", units=1.0, spread_log=0.1) == attempt
-    published = LiveAttempt.from_row({**row, "state": "PUBLISHED"}, model="tiny", units=1.0, spread_log=0.1)
+    assert LiveAttempt.from_row(row, model="tiny", units=1.0) == attempt
+    published = LiveAttempt.from_row({**row, "state": "PUBLISHED"}, model="tiny", units=1.0)
     assert published == replace(attempt, published=True)
 
 

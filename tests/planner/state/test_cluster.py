@@ -20,7 +20,7 @@ def node(name="a", state=NodeState.READY, reported="ready", **report):
 
 
 def attempt(job="job-1", predicted_s=10.0, **fields):
-    known = {"number": 1, "model": "tiny", "units": 1.0, "spread_log": 0.1, "placer": "random", "policy_version": None}
+    known = {"number": 1, "model": "tiny", "units": 1.0, "placer": "random", "policy_version": None}
     return LiveAttempt(job=job, predicted_s=predicted_s, placed_at=NOW_S, **{**known, **fields})
 
 
@@ -41,7 +41,6 @@ def test_the_backlog_is_what_is_left_of_the_first_and_all_of_the_others():
     held.add(attempt("job-1", 10.0), NOW_S)
     held.add(attempt("job-2", 4.0), NOW_S)
     assert held.backlog_s(NOW_S + 3) == pytest.approx(7.0 + 4.0)
-    assert held.backlog_std_s() == pytest.approx(math.hypot(1.0, 0.4))
 
 
 def test_a_node_is_overdue_when_its_first_attempt_takes_far_longer_than_predicted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from image_requests import an_image_request
@@ -14,7 +15,7 @@ from planner.state.waiting import WaitingJobs
 def job(name, order, model="tiny", steps=10):
     request = an_image_request(model=model, width_px=1000, height_px=1000, num_inference_steps=steps, n=2)
     live = LiveJob.of(Submission(job=name, client="c", request=request), 0.0)
-    live.order = (1, order, name)
+    live.order, live.work_s = (1, order, name), float(steps)
     return live
 
 
@@ -24,7 +25,7 @@ def test_jobs_are_taken_in_order_and_are_gone():
         waiting.push(job(name, order))
     assert [j.id for j in waiting.take(2)] == ["a", "b"]
     assert len(waiting) == 1
-    assert waiting.units == 20
+    assert waiting.work_s == 10.0
 
 
 def test_a_removed_job_is_not_taken_and_may_come_back_in_another_place():
@@ -37,7 +38,7 @@ def test_a_removed_job_is_not_taken_and_may_come_back_in_another_place():
     first.order = (1, 3.0, "a")
     waiting.push(first)
     assert [j.id for j in waiting.take(5)] == ["b", "a"]
-    assert waiting.units == 0
+    assert waiting.work_s == 0.0
 
 
 def test_only_jobs_of_the_named_models_are_taken():
@@ -67,4 +68,4 @@ def test_it_behaves_as_a_sorted_list(operations):
             for taken in expected:
                 del model[taken.id]
         assert len(waiting) == len(model)
-        assert waiting.units == sum(j.units for j in model.values())
+        assert waiting.work_s == pytest.approx(sum(j.work_s for j in model.values()))

@@ -20,7 +20,6 @@ def attempt():
         model="tiny",
         units=1.0,
         predicted_s=1.0,
-        spread_log=0.1,
         placed_at=0.0,
         placer="random",
         policy_version="v1",

@@ -25,7 +25,6 @@ def an_attempt(number=1):
         model="tiny",
         units=1.0,
         predicted_s=1.0,
-        spread_log=0.1,
         placed_at=0.0,
         placer="random",
         policy_version=None,

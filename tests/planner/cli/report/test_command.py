@@ -20,6 +20,8 @@ def test_the_command_writes_a_picture_and_a_page_that_needs_nothing_else(busy_wo
     assert "data:image/png;base64," in page
     assert 'src="http' not in page
     assert "least-backlog" in page
+    assert "<td>when accepted</td><td>40</td>" in page
+    assert "time promised when placed: of 40 results" in " ".join(result.output.split())
 
 
 def test_an_empty_ledger_is_one_sentence(tmp_path, monkeypatch):
