@@ -403,6 +403,15 @@ TO_PLANNER: Mapping[str, type[Call]] = {
 """The calls that a planner takes, by task."""
 
 
+def clients_named_in(task: str, body: Wire) -> list[str]:
+    """Return the clients that the body of a client's call names; a malformed one is refused by who reads it."""
+    named = [body.get("client")] if task == Reconcile.TASK else []
+    jobs = body.get("jobs") if task == Submit.TASK else None
+    if isinstance(jobs, list):
+        named += [job.get("client") for job in jobs if isinstance(job, dict)]
+    return [str(client) for client in named]
+
+
 def jobs_named_in(body: Wire) -> list[str]:
     """Return the ids of the jobs that the body of a call to the planner names, whatever else it holds."""
     found = [body.get("outcome"), *(body.get("jobs") or ())]

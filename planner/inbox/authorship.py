@@ -11,11 +11,11 @@ Source: https://www.rabbitmq.com/docs/validated-user-id
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from broker_config.calls import TO_PLANNER, Reconcile, Submit
+from broker_config.calls import TO_PLANNER, clients_named_in
 from broker_config.rights import held_to
 from broker_config.topology import JOBS
 
@@ -53,15 +53,7 @@ def overreach(
     if not user:
         return "says not whose it is: publish with the AMQP property user_id, the name of the broker's user"
     owner = held_to(user)
-    strangers = [] if owner is None else [c for c in _clients_in(task, kwargs) if not c.startswith(f"{owner}.")]
+    strangers = [] if owner is None else [c for c in clients_named_in(task, kwargs) if not c.startswith(f"{owner}.")]
     if strangers:
         return f"forged: user {user} names client {strangers[0][:60]!r}, but its own begin with '{owner}.'"
     return None
-
-
-def _clients_in(task: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the clients that a call names; a malformed one names itself nobody and is refused by who reads it."""
-    if task == Reconcile.TASK:
-        yield str(kwargs.get("client"))
-    elif task == Submit.TASK and isinstance(kwargs.get("jobs"), list):
-        yield from (str(job.get("client")) for job in kwargs["jobs"] if isinstance(job, Mapping))

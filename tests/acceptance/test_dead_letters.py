@@ -12,6 +12,7 @@ from kombu import Producer
 from ladle_site import PATIENCE_S, wait_until
 
 from broker_config.settings import load_settings
+from planner.cli import dead
 from planner.cli.main import main
 
 
@@ -20,7 +21,7 @@ def ladle(site, monkeypatch):
     """Runs a command of `ladle` on the site."""
     for name in ("data_dir", "broker_url", "database_url"):
         monkeypatch.setenv(f"LADLE_{name.upper()}", str(getattr(site.settings, name)))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(dead.console, "width", 200)
     load_settings.cache_clear()
     yield lambda *arguments: CliRunner().invoke(main, ["dead", *map(str, arguments)])
     load_settings.cache_clear()

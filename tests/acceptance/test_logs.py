@@ -28,7 +28,8 @@ def test_whatever_foreign_text_reaches_a_log_it_is_spelt_out_in_one_line(site):
         def send(exchange, key, task, **call):
             headers = {"task": task, "id": uuid.uuid4().hex}
             producer = Producer(channel, serializer="json", auto_declare=False)
-            producer.publish([[], call, {}], exchange=exchange.name, routing_key=key, headers=headers)
+            user = connection.info()["userid"]
+            producer.publish([[], call, {}], exchange=exchange.name, routing_key=key, headers=headers, user_id=user)
 
         # Given a node that says why it is unfit, and one that says why its attempt failed
         report = {"node": "odd", "instance": "1", "hostname": "x", "interval_s": 1.0, "state": "unfit"}
