@@ -16,7 +16,7 @@ test: .venv/installed ## lint, types, and every test (a broker is found or start
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 faults: .venv/installed ## inject every fault of docs/faults.md, one line per row (10 to 20 minutes)
 	$(BIN)/python -m pytest --faults

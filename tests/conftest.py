@@ -38,6 +38,11 @@ hypothesis.settings.register_profile("ladle", deadline=None)  # a test asserts n
 hypothesis.settings.load_profile("ladle")
 
 
+def pytest_xdist_auto_num_workers():
+    """Most tests wait most of the time; unless a broker is given, each process has a virtual host of its own."""
+    return 1 if "LADLE_TEST_BROKER_URL" in os.environ else 3
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "rabbitmq: needs a RabbitMQ (skipped at home without one, fails in CI)")
     config.addinivalue_line("markers", "postgresql: needs a PostgreSQL (skipped without one)")
@@ -45,6 +50,7 @@ def pytest_configure(config):
         del os.environ[name]
     config.ladle_data = tempfile.TemporaryDirectory(prefix="ladle-test-")  # nobody's real ledger is ever touched
     os.environ["LADLE_DATA_DIR"] = config.ladle_data.name
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # so small a model gains nothing by a second thread of torch
 
 
 def pytest_unconfigure(config):
