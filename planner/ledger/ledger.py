@@ -53,6 +53,8 @@ _CLOSE_ATTEMPT = (
     .values(
         state=AttemptState.CLOSED,
         closed_at=bindparam("closed_at"),
+        began_at=bindparam("began_at"),
+        ended_at=bindparam("ended_at"),
         result=bindparam("result"),
         failure=bindparam("failure"),
     )
@@ -250,7 +252,7 @@ class Ledger:
             connection.execute(insert(AttemptRow), list(rows))
 
     def close_attempts(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
-        """Close open attempts; a row has `of_job`, `of_number`, `closed_at`, `result` and `failure`."""
+        """Close open attempts; a row has `of_job`, `of_number`, and what `_CLOSE_ATTEMPT` sets."""
         if rows:
             connection.execute(_CLOSE_ATTEMPT, list(rows))
 

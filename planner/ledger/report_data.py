@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ class ReportData:
         edges: (S + 1,) Unix seconds.
         error_at: (E,) Unix seconds. error: (E,) seconds from placement to result over those predicted.
         promotions: when each version was promoted.
+        busy: (A, 2) Unix seconds by node: from when to when it worked on an attempt, whatever came of that.
         coverage: of the promises made at each stage.
     """
 
@@ -57,12 +59,13 @@ class ReportData:
     error_at: FloatArray
     error: FloatArray
     promotions: Mapping[str, float]
+    busy: Mapping[str, FloatArray]
     coverage: Mapping[Stage, Coverage]
 
     @property
     def nodes(self) -> list[str]:
-        """Return the names of all nodes that made images."""
-        return sorted(set(self.node))
+        """Return the names of all nodes that worked."""
+        return sorted({*self.node, *self.busy})
 
     @property
     def delay_s(self) -> FloatArray:
@@ -93,27 +96,13 @@ class ReportData:
         return shares
 
     def utilisation(self) -> FloatArray:
-        """(N, S) share of each span that a node spent loading and generating for jobs that are done."""
-        node = np.array(self.node)
-        out_s, on_node_s = self.parts_s[:, DELAY_PARTS.index("transfer_out_s")], self.busy_s()
-        end = self.finished_at - out_s
-        begin = end - on_node_s
-        width = np.diff(self.edges)
-        return np.array(
-            [
-                [
-                    np.clip(np.minimum(end[node == k], right) - np.maximum(begin[node == k], left), 0.0, None).sum()
-                    for left, right in zip(self.edges[:-1], self.edges[1:], strict=True)
-                ]
-                / width
-                for k in self.nodes
-            ]
-        )
-
-    def busy_s(self) -> FloatArray:
-        """(J,) seconds of load and generation."""
-        busy: FloatArray = self.parts_s[:, [DELAY_PARTS.index("load_s"), DELAY_PARTS.index("generation_s")]].sum(axis=1)
-        return busy
+        """(N, S) share of each span that a node worked."""
+        nothing = np.empty((0, 2))
+        left, right = self.edges[:-1, None], self.edges[1:, None]
+        times = [self.busy.get(node, nothing).T for node in self.nodes]
+        busy_s = [np.clip(np.minimum(end, right) - np.maximum(begin, left), 0.0, None).sum(1) for begin, end in times]
+        shares: FloatArray = np.array(busy_s) / np.diff(self.edges)
+        return shares
 
     def error_quantiles(self, shares: Sequence[float]) -> FloatArray:
         """(S, shares) quantiles of the prediction error in each span, NaN where there is none."""
@@ -153,8 +142,19 @@ def read_report(connection: Connection, since: float) -> ReportData | None:
         error_at=np.array([row[0] for row in errors], dtype=np.float64),
         error=np.array([row[1] for row in errors], dtype=np.float64),
         promotions={version: at for version, at in promotions.items() if at >= finished_at[0]},
+        busy=_busy(connection, since),
         coverage=read_coverage(connection, since),
     )
+
+
+def _busy(connection: Connection, since: float) -> dict[str, FloatArray]:
+    """Return by node when it worked on attempts that ended after `since`."""
+    columns = (col(AttemptRow.node), col(AttemptRow.began_at), col(AttemptRow.ended_at))
+    chosen = select(*columns).where(col(AttemptRow.ended_at) >= since)
+    times: dict[str, list[tuple[float | None, float | None]]] = defaultdict(list)
+    for node, began_at, ended_at in connection.execute(chosen):
+        times[node].append((began_at, ended_at))
+    return {node: np.array(each, dtype=np.float64) for node, each in times.items()}
 
 
 def read_coverage(connection: Connection, since: float) -> dict[Stage, Coverage]:

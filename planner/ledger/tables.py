@@ -72,6 +72,7 @@ class AttemptRow(SQLModel, table=True):
     """One placement of a job; what it was decided from is in the experience log (`rl_agent.experience.log`).
 
     Attributes:
+        began_at, ended_at: between them its node worked on it, as far as is known; None if it never began, or was lost.
         foretold_s: predicted seconds to its result; None if an older Ladle placed it. `eta_p50_s` and `eta_p90_s` are
             what was made of it, and promised (`planner.calibration`).
     """
@@ -85,6 +86,8 @@ class AttemptRow(SQLModel, table=True):
     state: str
     created_at: float
     closed_at: float | None = None
+    began_at: float | None = None
+    ended_at: float | None = None
     result: str | None = None
     placer: str
     policy_version: str | None = None

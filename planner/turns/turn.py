@@ -111,15 +111,29 @@ class Turn:
         if result == "done":
             self.done.add(attempt.key)
         key = {"of_job": attempt.job, "of_number": attempt.number}
+        began_at, ended_at = self._busy_times(attempt, result, delays)
         self.outcomes.append({**key, "finished_at": self.now, "result": result, **learnt})
         self.closed_attempts.append(
             {
                 **key,
                 "closed_at": self.now,
+                "began_at": began_at,
+                "ended_at": ended_at,
                 "result": result,
                 "failure": None if failure is None else failure.to_wire(),
             }
         )
+
+    def _busy_times(
+        self, attempt: LiveAttempt, result: str, delays: Delays | None
+    ) -> tuple[float, float] | tuple[None, None]:
+        """Return from when to when its node worked on an attempt that ends now: as it says, if the job is done."""
+        if delays is not None:
+            ended_at = self.now - delays.transfer_out_s
+            return ended_at - delays.generation_s - delays.load_s, ended_at
+        if attempt.begins_at is None or result == "lost":
+            return None, None
+        return attempt.begins_at, self.now
 
     def has_done(self, key: AttemptKey) -> bool:
         """True when this turn has closed the attempt as done; the ledger knows of the turns before."""

@@ -8,7 +8,8 @@ import pytest
 from broker_config.messages import DELAY_PARTS
 from planner.ledger.report_data import MAX_SPANS, MIN_JOBS_PER_SPAN, ReportData, read_report
 
-# Three jobs in two spans of 10 s: two of 4 s on node a (2 s of load, 2 s of generation), one of 8 s on node b.
+# Three jobs in two spans of 10 s: two of 4 s on node a (2 s of load, 2 s of generation), one of 8 s on node b. Node c
+# worked on one that was cancelled.
 DATA = ReportData(
     finished_at=np.array([5.0, 9.0, 20.0]),
     parts_s=np.array([[0.0, 0.0, 2.0, 2.0, 0.0], [0.0, 0.0, 2.0, 2.0, 0.0], [0.0, 3.0, 0.0, 4.0, 1.0]]),
@@ -19,6 +20,7 @@ DATA = ReportData(
     error_at=np.array([5.0, 9.0]),
     error=np.array([1.0, 2.0]),
     promotions={},
+    busy={"a": np.array([[1.0, 5.0], [5.0, 9.0]]), "b": np.array([[15.0, 19.0]]), "c": np.array([[8.0, 13.0]])},
     coverage={},
 )
 
@@ -67,13 +69,33 @@ def test_service_delays_are_the_sums_of_their_parts():
 
 
 def test_shares_are_of_the_jobs_that_ended_in_a_span():
-    assert DATA.nodes == ["a", "b"]
-    assert DATA.shares().tolist() == [[1.0, 0.0], [0.0, 1.0]]
+    assert DATA.nodes == ["a", "b", "c"]
+    assert DATA.shares().tolist() == [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
 
 
-def test_a_node_is_busy_from_the_beginning_of_its_load_to_the_end_of_its_generation():
-    # a: 1-5 s and 5-9 s, 8 of the first 10 s. b: 15-19 s, before 1 s of transfer.
-    assert DATA.utilisation().tolist() == [[0.8, 0.0], [0.0, 0.4]]
+def test_a_node_is_busy_while_it_works_on_any_attempt():
+    np.testing.assert_allclose(DATA.utilisation(), [[0.8, 0.0], [0.0, 0.4], [0.2, 0.3]])
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed", "lost"])
+def test_a_node_was_busy_with_a_job_whatever_became_of_it_but_for_one_that_it_lost(world, end):
+    world.up("a")
+    world.submit("done")
+    world.draw("a")
+    world.submit("other")
+    world.start("a")
+    began = world.clock.time_s
+    for _ in range(10):
+        world.report("a")
+        world.tick()
+    if end == "cancelled":
+        world.cancel("other")
+    elif end == "failed":
+        world.finish("a", "failed", kind="bad_request")
+        world.record()
+    else:
+        world.tick(30.0)
+    assert ([began, began + 10.0] in read(world).busy["a"].tolist()) == (end != "lost")
 
 
 def test_a_span_without_predictions_has_no_error():
