@@ -10,10 +10,11 @@ COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
                print('\n'.join(p['dependencies'])); \
                [print('\n'.join(p['optional-dependencies'][extra]), file=open(extra + '.txt', 'w')) \
-                for extra in ('worker', 'train')]" > base.txt \
+                for extra in ('worker', 'train', 'serve')]" > base.txt \
     && pip install --constraint constraints.txt --requirement base.txt
 
 FROM base AS planner
+RUN pip install --constraint constraints.txt --requirement serve.txt
 COPY . .
 RUN pip install --no-deps .
 USER ladle

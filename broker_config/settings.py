@@ -169,6 +169,28 @@ class Settings(BaseSettings):
         1.0
     )
 
+    http_host: Annotated[str, Field(description="address on which `ladle serve` listens")] = "127.0.0.1"
+    http_port: Annotated[int, Ge(1), Le(65535), Field(description="its port")] = 8420
+    http_keys: Annotated[
+        Literal["auto", "always", "never"],
+        Field(description="who needs an API key; auto: everybody, or on loopback nobody until there is a key"),
+    ] = "auto"
+    http_keys_file: Annotated[
+        str, Field(description="hashed API keys of `ladle key`; empty: data_dir/http-keys.json")
+    ] = ""
+    http_timeout_s: Annotated[float, Gt(0), Field(description="longest time an HTTP request waits for its images")] = (
+        600.0
+    )
+    http_cancel_after_s: Annotated[
+        float, Ge(0), Field(description="how long a job goes on after its HTTP client has gone; inf: to its end")
+    ] = 10.0
+    http_max_requests: Annotated[
+        int, Ge(1), Field(description="HTTP requests that may wait in one process; further ones are refused")
+    ] = 4000
+    http_origins: Annotated[
+        str, Field(description="origins of web pages that may ask, comma-separated; empty: none (no CORS)")
+    ] = ""
+
     engine: Annotated[
         Literal["diffusers", "emulated"],
         Field(description="what makes the images; emulated waits and paints"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NoReturn, Self
@@ -24,6 +26,7 @@ MAX_EARLY_DEATHS = 3  # the same end three times: a fourth start would come to i
 STOP_MARGIN_S = 10.0  # beyond the grace time of a worker's running job
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CELERY = (sys.executable, "-m", "celery", "--quiet")
+UVICORN = (sys.executable, "-m", "uvicorn")
 POOL = ("-P", "threads", "-c", "1", "--without-gossip", "--without-mingle")
 
 
@@ -42,6 +45,19 @@ def worker_command(node: str, *, app: str = "workers", queue: str = "") -> list[
 def retrain_command() -> list[str]:
     """Return the plain Celery command of continual retraining."""
     return [*CELERY, "-A", "rl_agent", "worker", "-Q", TRAIN_QUEUE.name, "-n", "train@%h", *POOL, "-B", "-l", "INFO"]
+
+
+def serve_command(settings: Settings, processes: int = 1) -> list[str]:
+    """Return the plain uvicorn command of the HTTP gateway."""
+    options = {
+        "--host": settings.http_host,
+        "--port": str(settings.http_port),
+        "--workers": str(processes),
+        "--timeout-graceful-shutdown": str(math.ceil(settings.grace_s)),
+    }
+    # uvicorn's own log of requests would show the signatures of images; `planner.gateway.edge` logs without them.
+    flags = ["--factory", "--no-access-log", "--no-server-header"]
+    return [*UVICORN, *flags, *chain.from_iterable(options.items()), "planner.gateway.app:gateway"]
 
 
 @dataclass(kw_only=True)

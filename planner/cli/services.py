@@ -17,9 +17,11 @@ from planner.cli.processes import (
     planner_command,
     replace_this_process,
     retrain_command,
+    serve_command,
     worker_command,
 )
 from planner.cli.retrain import Duration
+from planner.cli.serve import how_it_is_served
 from planner.cli.tables import node_table, read_nodes
 from planner.cli.terminal import plain
 from planner.ledger.ledger import Ledger
@@ -81,10 +83,16 @@ def worker(node: str, models: tuple[str, ...], celery_options: tuple[str, ...], 
 @click.option("--model", "models", multiple=True, help="Models to load at start; may be repeated.")
 @click.option("--retrain-every", type=Duration(), help="Interval of retraining: 10m.  [LADLE_RETRAIN_EVERY_S]")
 @click.option("--no-retrain", is_flag=True, help="Do not retrain the policy.")
+@click.option("--no-serve", is_flag=True, help="Do not open the HTTP gateway (`ladle serve`).")
 def up(
-    nodes: int, devices: tuple[str, ...], models: tuple[str, ...], retrain_every: float | None, no_retrain: bool
+    nodes: int,
+    devices: tuple[str, ...],
+    models: tuple[str, ...],
+    retrain_every: float | None,
+    no_retrain: bool,
+    no_serve: bool,
 ) -> None:
-    """Start a planner and workers here, and run until Ctrl-C.
+    """Start planner, workers and HTTP gateway here, until Ctrl-C.
 
     A learned policy (LADLE_PLACER=lad-ts) is retrained beside them, at low priority, and a better one is promoted. With
     --retrain-every that happens under any placer, and the policy learns from that placer's decisions.
@@ -98,6 +106,7 @@ def up(
     settings = load_settings().with_changes(**changes)
     check_engine(settings, "`ladle up`")
     is_retrained = not no_retrain and _can_retrain(settings, is_asked=retrain_every is not None)
+    is_served = not no_serve and _can_serve()
     _check(settings)
     with Processes(settings=settings, logs=settings.data_dir / "logs") as processes:
         processes.start("planner", planner_command())
@@ -107,9 +116,13 @@ def up(
             processes.start(name, worker_command(name), LADLE_DEVICE=device)
         if is_retrained:
             processes.start("trainer", retrain_command())
+        if is_served:
+            processes.start("gateway", serve_command(settings))
         beside = f", and retraining every {settings.retrain_every_s:g} s" if is_retrained else ""
         started = f"Planner and {nodes} workers are starting{beside}; logs in {processes.logs}. Ctrl-C stops them."
         console.print(plain(started))
+        if is_served:
+            console.print(plain(how_it_is_served(settings)))
         _show_until_interrupted(settings, processes)
     console.print("All stopped.")
 
@@ -128,6 +141,16 @@ def _can_retrain(settings: Settings, *, is_asked: bool) -> bool:
         if is_asked:
             raise
         console.print(plain(f"The policy is not retrained; {exc}, or say --no-retrain.", "yellow"))
+        return False
+    return True
+
+
+def _can_serve() -> bool:
+    """Return whether the gateway is installed; if not, say so."""
+    try:
+        check_installed("serve", "the HTTP gateway")
+    except NotInstalledError as exc:
+        console.print(plain(f"No HTTP gateway; {exc}, or say --no-serve.", "yellow"))
         return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,12 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PA
     while not condition():
         assert time.monotonic() < give_up, f"{what}: not within {timeout_s:g} s"
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 class Running:
@@ -99,6 +106,7 @@ class Site:
                 "emulated_s_per_unit": 1.0,  # 64x64: 4 ms per image step
                 "heartbeat_s": 0.25,
                 "node_timeout_s": 3.0,
+                "http_port": free_port(),
                 **changes,
             },
         )

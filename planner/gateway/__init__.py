@@ -1,0 +1,1 @@
+"""The HTTP gateway: image clients of every kind, over `AsyncClient`. Imported by `ladle serve` alone."""

@@ -1,0 +1,85 @@
+"""The ASGI app: every surface over one handler."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker_config.errors import LadleError
+from broker_config.log_records import make_log_unforgeable
+from broker_config.settings import Settings, load_settings_or_exit
+from planner.gateway.connection import ClientGoneError
+from planner.gateway.edge import Edge, origins_of
+from planner.gateway.handler import Handler
+from planner.gateway.job_routes import job_routes
+from planner.gateway.keys import key_file
+from planner.gateway.models import ServedModels
+from planner.gateway.openai_images import openai_routes
+from planner.gateway.problems import HttpProblem, Json, problem_of
+from planner.gateway.webui_routes import webui_routes
+
+GONE = 499  # as nginx logs a client that has closed; nobody receives it
+
+
+def make_gateway(settings: Settings) -> Starlette:
+    """Return the app.
+
+    Args:
+        settings: where the broker is, who may ask, and limits.
+    """
+    handler, models, keys = Handler(settings), ServedModels(settings), key_file(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await handler.close()
+        models.close()
+
+    async def answer_problem(_request: Request, error: Exception) -> Response:
+        return problem_of(error, handler.eta_s).response()
+
+    async def answer_nobody(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=GONE)
+
+    async def alive(_request: Request) -> Response:
+        return Json({"status": "ok", "name": "ladle"})
+
+    edge = Middleware(Edge, settings=settings, keys=keys, eta_s=lambda: handler.eta_s)
+    errors: dict[Any, Any] = dict.fromkeys((HttpProblem, LadleError, HTTPException, Exception), answer_problem)
+    return Starlette(
+        routes=[
+            Route("/", alive),
+            Route("/health", alive),
+            *openai_routes(handler, models),
+            *webui_routes(handler, models),
+            *job_routes(handler, models, keys),
+        ],
+        middleware=[*_cors(settings), edge],
+        exception_handlers={**errors, ClientGoneError: answer_nobody},
+        lifespan=lifespan,
+    )
+
+
+def gateway() -> Starlette:
+    """Return the app of a process that uvicorn has started, and have it log each request."""
+    make_log_unforgeable()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    return make_gateway(load_settings_or_exit("ladle serve"))
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    origins = origins_of(settings)
+    if not origins:
+        return []
+    headers = ["authorization", "content-type", "idempotency-key"]
+    return [Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=headers)]

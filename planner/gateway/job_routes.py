@@ -1,0 +1,110 @@
+"""Ladle's own surface: submit a job, see where it is, follow its events, cancel it, fetch its images."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from broker_config.messages import Event, EventKind
+from planner.client.async_client import AsyncJobHandle
+from planner.errors import JobUnknownError
+from planner.gateway.connection import EventStream, caller_of, comment, event, json_body, owner_of, warning_headers
+from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, paced
+from planner.gateway.keys import KeyFile, Owner
+from planner.gateway.models import ServedModels
+from planner.gateway.orders import HIGHEST_QUALITY, compression_of, order_of
+from planner.gateway.pictures import check_picture_url, encoded, picture_name, picture_path
+from planner.gateway.problems import HttpProblem, Json
+
+
+def job_routes(handler: Handler, models: ServedModels, keys: KeyFile) -> list[Route]:
+    """Return the routes below /jobs and /images."""
+
+    async def submit(request: Request) -> Response:
+        order = order_of(await json_body(request), owner_of(request), await models.names())
+        handle = await handler.submit(await caller_of(request), order)
+        where = f"/jobs/{handle.job}"
+        body = {"job": handle.job, "status": where, "events": f"{where}/events"}
+        return Json(body, 202, {"location": where, **warning_headers(order.warnings)})
+
+    async def status(request: Request) -> Response:
+        owner = owner_of(request)
+        handle = await handler.find(owner, request.path_params["job"])
+        return Json(_told(owner, _known(await handle.status(ANSWER_S))))
+
+    async def cancel(request: Request) -> Response:
+        handle = await handler.find(owner_of(request), request.path_params["job"])
+        _known(await handle.status(ANSWER_S))
+        await handle.cancel()
+        return Json({"job": handle.job, "cancelled": "asked for"}, 202)
+
+    async def events(request: Request) -> Response:
+        owner = owner_of(request)
+        handle = await handler.find(owner, request.path_params["job"])
+        _known(await handle.status(ANSWER_S))
+        return EventStream(_events(owner, handle), lambda: None)
+
+    async def image(request: Request) -> Response:
+        job, name = request.path_params["job"], request.path_params["name"]
+        owner = _owner_of_image(request, keys, job)
+        index, picture_format = picture_name(name)
+        result = await handler.finished(owner, job)
+        if index >= len(result.images):
+            raise HttpProblem(404, f"job {job} has {len(result.images)} images", code="image_not_found")
+        compression = compression_of(request.query_params.get("compression", HIGHEST_QUALITY), "compression")
+        picture = await asyncio.to_thread(lambda: encoded(result.images[index].png, picture_format, compression))
+        # Whoever has the URL may see it, but no cache that others share.
+        return Response(picture, media_type=f"image/{picture_format}", headers={"cache-control": "private, immutable"})
+
+    return [
+        Route("/jobs", submit, methods=["POST"]),
+        Route("/jobs/{job}", status),
+        Route("/jobs/{job}", cancel, methods=["DELETE"]),
+        Route("/jobs/{job}/events", events),
+        Route("/images/{job}/{name}", image),
+    ]
+
+
+def _owner_of_image(request: Request, keys: KeyFile, job: str) -> Owner:
+    """Return whose image is asked for: the owner of the key, or of the signature."""
+    if request.state.owner is not None:
+        return owner_of(request)
+    owner = keys.named(job.split(".")[1] if job.count(".") == 2 else "")
+    if owner is None:
+        raise HttpProblem(403, "this image URL is not valid: its key is gone", code="url_expired")
+    check_picture_url(owner, request.url.path, dict(request.query_params))
+    return owner
+
+
+def _known(answer: Event) -> Event:
+    if answer.kind is EventKind.UNKNOWN:
+        raise JobUnknownError(answer.job, answer.reason or "")
+    return answer
+
+
+def _told(owner: Owner, answer: Event) -> dict[str, Any]:
+    """Return an event for HTTP: in place of images, their URLs."""
+    told = answer.model_dump(mode="json", exclude_none=True, exclude={"images", "warnings"})
+    if answer.kind is EventKind.DONE:
+        paths = [picture_path(owner, answer.job, index, "png", HIGHEST_QUALITY) for index in range(len(answer.images))]
+        told["images"] = [{"url": path, "seed": image.seed} for path, image in zip(paths, answer.images, strict=True)]
+    return {**told, "warnings": list(answer.warnings)}
+
+
+async def _events(owner: Owner, handle: AsyncJobHandle) -> AsyncGenerator[bytes, None]:
+    """Yield each event from now on, the terminal one last.
+
+    A stream that begins again begins with where the job is now, so that nothing that matters is missed.
+    """
+    number = 0
+    async for heard in paced(handle, lambda: KEEP_ALIVE_S):
+        if heard is None:
+            yield comment("waiting")
+        else:
+            yield event(heard.kind, _told(owner, heard), number)
+            number += 1

@@ -1,0 +1,60 @@
+"""Which models a caller may name: those that nodes serve, as the ledger says, and the default one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from broker_config.settings import Settings
+from planner.errors import DatabaseUnavailableError
+from planner.ledger.ledger import Ledger, LedgerRow
+from planner.state.cluster import NodeState
+
+logger = logging.getLogger(__name__)
+
+KEPT_S = 5.0  # a node reports every few seconds
+SERVING = (NodeState.READY, NodeState.DRAINING)
+
+
+class ServedModels:
+    """The models of all nodes; kept for some seconds.
+
+    Where no ledger can be read, those of the settings: a gateway needs the broker only.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ledger = Ledger(settings.database)
+        self._names: tuple[str, ...] = ()
+        self._read_at = -KEPT_S
+
+    async def names(self) -> tuple[str, ...]:
+        """Return the names, the default one first."""
+        if time.monotonic() - self._read_at >= KEPT_S:
+            self._read_at = time.monotonic()
+            self._names = await asyncio.to_thread(self._read)
+        return self._names or (self._settings.default_model,)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
+
+    def _read(self) -> tuple[str, ...]:
+        found: set[str] = {*self._settings.node_models}
+        try:
+            if self._ledger.has_tables():
+                with self._ledger.transaction(reads=True) as connection:
+                    found = {model for row in self._ledger.nodes(connection) for model in models_of(row)}
+        except DatabaseUnavailableError as exc:
+            logger.warning("the models of the settings are offered, not those of the nodes: %s", exc)
+        default = self._settings.default_model
+        return (default, *sorted(found - {default}))
+
+
+def models_of(row: LedgerRow) -> set[str]:
+    """Return the models that a node serves or has loaded; one that would load any says nothing of the others."""
+    if NodeState(row["state"]) not in SERVING:
+        return set()
+    report = row["report"]
+    return {*(report.get("models") or ()), *report.get("resident", ()), *report.get("speeds", {})}

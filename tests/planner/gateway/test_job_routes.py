@@ -1,0 +1,81 @@
+"""Ladle's own surface."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from gateway_server import serving
+
+LONG = {"prompt": "x", "size": "512x512", "num_inference_steps": 400}
+
+
+def done(gateway, site, **fields):
+    job = gateway.ask("/jobs", {"prompt": "x", **fields}).json["job"]
+    site.wait_for_state(job, "DONE")
+    return job
+
+
+def events_of(body):
+    """The events of a stream, as pairs of kind and data."""
+    blocks = [block.splitlines() for block in body.decode().split("\n\n") if "data: " in block]
+    return [(lines[1].removeprefix("event: "), json.loads(lines[2].removeprefix("data: "))) for lines in blocks]
+
+
+def test_a_job_is_accepted_at_once_and_says_where_to_look(gateway, site):
+    answer = gateway.ask("/jobs", {"prompt": "x", "seed": 3, "quality": "hd"})
+    assert answer.status == 202
+    assert answer.headers["location"] == answer.json["status"] == f"/jobs/{answer.json['job']}"
+    assert "quality" in answer.headers["x-ladle-warnings"]
+    site.wait_for_state(answer.json["job"], "DONE")
+    told = gateway.ask(answer.json["status"]).json
+    assert (told["state"], told["node"], told["images"][0]["seed"]) == ("DONE", "a", 3)
+    assert gateway.ask(told["images"][0]["url"]).body.startswith(b"\x89PNG")
+    assert "data" not in json.dumps(told)
+
+
+def test_every_process_knows_the_job(gateway, site):
+    job = done(gateway, site)
+    with serving(site.settings) as other:
+        assert other.ask(f"/jobs/{job}").json["state"] == "DONE"
+        assert other.ask(f"/images/{job}/0.png").body == gateway.ask(f"/images/{job}/0.png").body
+
+
+def test_events_end_with_the_last_one(gateway, site):
+    job = gateway.ask("/jobs", {"prompt": "x", "num_inference_steps": 300}).json["job"]
+    told = events_of(gateway.ask(f"/jobs/{job}/events").body)
+    assert told[-1][0] == "done"
+    assert told[-1][1]["images"]
+    assert "step" in {kind for kind, _ in told}
+    # Who comes late, or again, hears how it ended.
+    assert [kind for kind, _ in events_of(gateway.ask(f"/jobs/{job}/events").body)] == ["done"]
+
+
+def test_a_running_job_is_cancelled(gateway, site):
+    job = gateway.ask("/jobs", LONG).json["job"]
+    site.wait_for_state(job, "RUNNING")
+    early = gateway.ask(f"/images/{job}/0.png")
+    assert (early.status, early.error["code"]) == (409, "not_done")
+    assert gateway.ask(f"/jobs/{job}", method="DELETE").status == 202
+    site.wait_for_state(job, "CANCELLED")
+    assert gateway.ask(f"/jobs/{job}").json["kind"] == "cancelled"
+    assert gateway.ask(f"/images/{job}/0.png").error["code"] == "cancelled"
+
+
+@pytest.mark.parametrize("suffix", ["", "/events"])
+@pytest.mark.parametrize("job", ["http.local.none", "order-7", "http.other.1", "x" * 300])
+def test_an_unknown_job_is_not_found(gateway, job, suffix):
+    assert gateway.ask(f"/jobs/{job}{suffix}").status in (404, 422)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("1.png", 404), ("0.gif", 404), ("0.jpeg?compression=x", 422), ("0.webp?compression=3", 200)]
+)
+def test_an_image_is_had_by_its_name(gateway, site, name, status):
+    job = done(gateway, site)
+    assert gateway.ask(f"/images/{job}/{name}").status == status
+
+
+def test_the_same_key_is_the_same_job(gateway):
+    jobs = {gateway.ask("/jobs", {"prompt": "x"}, idempotency_key="order-5").json["job"] for _ in range(3)}
+    assert len(jobs) == 1

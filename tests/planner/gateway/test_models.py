@@ -1,0 +1,65 @@
+"""Which models may be named."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from planner_world import World
+
+from planner.gateway.models import ServedModels, models_of
+from planner.ledger.ledger import Ledger
+
+
+@pytest.fixture
+def names(settings):
+    def read(**changes):
+        models = ServedModels(settings.with_changes(**changes))
+        try:
+            return asyncio.run(models.names())
+        finally:
+            models.close()
+
+    return read
+
+
+def row(state="READY", **report):
+    return {"state": state, "report": report}
+
+
+def test_without_a_ledger_the_models_of_the_settings_are_offered_the_default_one_first(names):
+    assert names(models="zebra, ant", default_model="tiny") == ("tiny", "ant", "zebra")
+
+
+def test_a_ledger_that_cannot_be_reached_is_none(names):
+    assert names(database_url="postgresql://nobody@127.0.0.1:9/x") == ("tiny",)
+
+
+def test_the_models_of_the_nodes_are_offered(settings, names):
+    world = World(ledger=Ledger(settings.database))
+    world.up("a", models=["big", "small"])
+    world.ledger.close()
+    assert names(models="unused") == ("tiny", "big", "small")
+
+
+def test_a_node_offers_what_it_serves_has_loaded_or_measured():
+    assert models_of(row(models=["a"], resident=["b"], speeds={"c": {}})) == {"a", "b", "c"}
+    assert models_of(row("DRAINING", models=None)) == set()
+
+
+@pytest.mark.parametrize("state", ["GONE", "UNFIT"])
+def test_a_node_that_does_not_serve_offers_nothing(state):
+    assert models_of(row(state, models=["a"])) == set()
+
+
+def test_the_models_are_read_once_in_a_while(settings, monkeypatch):
+    models = ServedModels(settings)
+    reads = []
+    monkeypatch.setattr(models, "_read", lambda: reads.append(1) or ("tiny",))
+
+    async def ask_often():
+        return [await models.names() for _ in range(3)]
+
+    assert asyncio.run(ask_often()) == [("tiny",)] * 3
+    assert len(reads) == 1
+    models.close()

@@ -1,0 +1,137 @@
+"""AUTOMATIC1111's surface, with requests in the shape that its clients send."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import io
+import json
+
+import pytest
+from ladle_site import wait_until
+from PIL import Image
+
+from broker_config.errors import RequestRefusedError
+from planner.gateway.webui_routes import plain_fields, unread
+
+# Fields as the web UI's API documents them, as many as a client of it usually sends.
+TYPICAL = {
+    "prompt": "a red heart",
+    "negative_prompt": "rain",
+    "sampler_name": "Euler a",
+    "scheduler": "karras",
+    "steps": 3,
+    "cfg_scale": 5,
+    "width": 128,
+    "height": 64,
+    "seed": -1,
+    "batch_size": 1,
+    "restore_faces": False,
+    "enable_hr": False,
+    "denoising_strength": 0.7,
+    "override_settings": {"sd_model_checkpoint": "other"},
+    "send_images": True,
+}
+
+
+def pictures(answer):
+    return [Image.open(io.BytesIO(base64.b64decode(image))) for image in answer.json["images"]]
+
+
+def test_a_typical_request_is_drawn(gateway, site):
+    answer = gateway.ask("/sdapi/v1/txt2img", TYPICAL)
+    assert [image.size for image in pictures(answer)] == [(128, 64)]
+    info = json.loads(answer.json["info"])
+    assert (info["width"], info["height"], info["sd_model_name"]) == (128, 64, "other")
+    assert info["infotexts"] == [
+        f"a red heart\nNegative prompt: rain\nSeed: {info['seed']}, Size: 128x64, Model: other"
+    ]
+    assert "sampler_name means nothing to Ladle" in answer.headers["x-ladle-warnings"]
+    request = site.rows(info["job"])[0]["request"]
+    assert (request["num_inference_steps"], request["guidance_scale"], request["negative_prompt"]) == (3, 5.0, "rain")
+
+
+def test_several_images_have_seeds_that_follow(gateway):
+    answer = gateway.ask("/sdapi/v1/txt2img", {"prompt": "x", "n_iter": 2, "batch_size": 2, "seed": 9})
+    assert len(pictures(answer)) == 4
+    assert json.loads(answer.json["info"])["all_seeds"] == [9, 10, 11, 12]
+
+
+@pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
+def test_a_picture_to_start_from_is_base64(gateway, site, head):
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "png")
+    init = head + base64.b64encode(out.getvalue()).decode()
+    answer = gateway.ask("/sdapi/v1/img2img", {"prompt": "x", "init_images": [init], "denoising_strength": 0.25})
+    assert answer.status == 200
+    request = site.rows(json.loads(answer.json["info"])["job"])[0]["request"]
+    assert request["strength"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "status", "param"),
+    [
+        ("img2img", {"prompt": "x"}, 422, "init_images"),
+        ("img2img", {"prompt": "x", "init_images": ["a", "b"]}, 422, "init_images"),
+        ("img2img", {"prompt": "x", "init_images": ["/etc/passwd"]}, 422, "init_images"),
+        ("img2img", {"prompt": "x", "init_images": [""], "mask": "x"}, 501, "mask"),
+        ("txt2img", {"prompt": "x", "width": "wide"}, 422, "width"),
+        ("txt2img", {"prompt": "x", "n_iter": 0}, 422, "n_iter"),
+        ("txt2img", {"prompt": "x", "steps": 10_000}, 422, "num_inference_steps"),
+        ("txt2img", {"prompt": "x", "override_settings": {"sd_model_checkpoint": "/x"}}, 404, "model"),
+        ("txt2img", {}, 422, "prompt"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_with_the_field(gateway, path, fields, status, param):
+    answer = gateway.ask(f"/sdapi/v1/{path}", fields)
+    assert (answer.status, answer.error["param"]) == (status, param)
+
+
+def test_the_models_have_both_names(gateway):
+    assert [(model["title"], model["model_name"]) for model in gateway.ask("/sdapi/v1/sd-models").json] == [
+        ("tiny", "tiny"),
+        ("other", "other"),
+    ]
+
+
+def test_options_are_told_and_not_kept(gateway):
+    assert gateway.ask("/sdapi/v1/options").json["sd_model_checkpoint"] == "tiny"
+    kept = gateway.ask("/sdapi/v1/options", {"sd_model_checkpoint": "other"})
+    assert kept.status == 200
+    assert "not kept" in kept.headers["x-ladle-warnings"]
+    assert gateway.ask("/sdapi/v1/options").json["sd_model_checkpoint"] == "tiny"
+    assert gateway.ask("/sdapi/v1/options", {"sd_model_checkpoint": "/x"}).status == 404
+
+
+@pytest.mark.parametrize("name", ["samplers", "schedulers", "upscalers", "latent-upscale-modes", "sd-vae", "loras"])
+def test_the_lists_that_clients_ask_for_are_lists(gateway, name):
+    assert isinstance(gateway.ask(f"/sdapi/v1/{name}").json, list)
+
+
+def test_progress_is_told_and_an_interrupt_ends_it(gateway):
+    assert gateway.ask("/sdapi/v1/progress").json["state"]["job_count"] == 0
+    fields = {"prompt": "x", "width": 512, "height": 512, "steps": 400}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(gateway.ask, "/sdapi/v1/txt2img", fields)
+        wait_until(lambda: gateway.ask("/sdapi/v1/progress").json["progress"] > 0, "progress")
+        told = gateway.ask("/sdapi/v1/progress").json
+        assert told["state"]["job_count"] == 1
+        assert 0 < told["state"]["sampling_step"] < told["state"]["sampling_steps"] == 400
+        assert gateway.ask("/sdapi/v1/interrupt", {}).status == 200
+        assert drawing.result().status == 409
+    assert gateway.ask("/sdapi/v1/progress").json["state"]["job_count"] == 0
+
+
+def test_fields_are_renamed_and_what_is_not_said_is_left_away():
+    assert plain_fields({}) == {}
+    assert plain_fields({"seed": -1, "denoising_strength": 0.7, "height": 96}) == {"size": "96x96"}
+    assert plain_fields({"denoising_strength": 0.7, "seed": 0}, has_image=True) == {"strength": 0.7, "seed": 0}
+    with pytest.raises(RequestRefusedError, match="batch_size: 'True'"):
+        plain_fields({"batch_size": True})
+
+
+def test_only_fields_that_say_something_are_warned_of():
+    assert unread({"tiling": True, "eta": 0.5, "enable_hr": False, "styles": [], "steps": 4, "subseed": -1}) == [
+        "eta means nothing to Ladle",
+        "tiling means nothing to Ladle",
+    ]
