@@ -94,6 +94,8 @@ SHARED_QUEUE = _Queue(
 )  # the rival's, in benches
 PLANNER_QUEUES = (PLANNER_QUEUE, ADMIN_QUEUE, OUTCOMES_QUEUE, DEAD_QUEUE)
 
+DEAD_REQUEST = "dead-request"
+"""Key under which the broker dead-letters what is in queue `planner`, in place of those that its sender chose."""
 PLANNER_DELIVERIES = 100  # broker restarts count as well: bad luck alone can reach 20, the default of 4.x
 UNLIMITED_DELIVERIES = 1_000_000  # 3.10 refuses -1
 CLIENT_QUEUE_EXPIRY_S = 600

@@ -24,6 +24,7 @@ from kombu.entity import Queue
 from broker_config.settings import Settings, load_settings
 from broker_config.topology import (
     DEAD,
+    DEAD_REQUEST,
     EXCHANGES,
     PLANNER_DELIVERIES,
     PLANNER_QUEUES,
@@ -53,8 +54,8 @@ class Policy:
 def policies(settings: Settings) -> tuple[Policy, ...]:
     """Return the policies of Ladle's queues; no queue name matches two.
 
-    A delivery limit of 3 means four executions. The routing key of a dead letter stays what it was: queue `dead` is
-    bound to everything, and its consumer finds the queue's name in the message's `x-death`.
+    A delivery limit of 3 means four executions. The routing key of a dead letter stays what it was, unless its sender
+    may choose any: queue `dead` is bound to everything, and the message's `x-death` holds the queue's name and the key.
     """
     dead = {"dead-letter-exchange": DEAD.name, **AT_LEAST_ONCE}
     return (
@@ -62,8 +63,14 @@ def policies(settings: Settings) -> tuple[Policy, ...]:
         # What a client had confirmed must outlive a broker that restarts often: a dead submission is a lost job.
         Policy(
             name="ladle-planner",
-            pattern=r"^(planner|admin|outcomes|site\.[^.]+)$",
+            pattern=r"^(admin|outcomes|site\.[^.]+)$",
             definition={"delivery-limit": PLANNER_DELIVERIES, **dead},
+        ),
+        # A client may bind exchanges of its own to `ladle.jobs`, where no right binds it to a routing key.
+        Policy(
+            name="ladle-requests",
+            pattern="^planner$",
+            definition={"delivery-limit": PLANNER_DELIVERIES, **dead, "dead-letter-routing-key": DEAD_REQUEST},
         ),
         # The end of the line: without this, 4.x drops a dead letter at its twentieth delivery.
         Policy(name="ladle-dead", pattern="^dead$", definition={"delivery-limit": UNLIMITED_DELIVERIES}),

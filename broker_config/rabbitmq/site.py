@@ -15,10 +15,12 @@ A shovel with neither exchange nor queue as its destination keeps exchange and r
 worthless a minute later; it has queues of its own, so that after a long cut no backlog of it delays results.
 
 A shovel never gets past a message that the other side refuses. So each queue is bound to keys that `rights` allows the
-link. Requests go to `ladle.jobs` whatever exchange and key led them into the queue: a client may bind an exchange of
-its own to the site's `ladle.jobs`. And the two properties that one broker takes and another refuses are overwritten on
-the way: a sender's own `user_id`, and a delivery mode other than 1 and 2, which RabbitMQ 4 takes and 3.10 does not. The
-tag "impersonator" would let a user name pass as well, but then the link could name any user of the hub.
+link, and what dies in queue `planner` has a key that no client chose (`definitions`). The hub must take larger headers
+than the site (`FRAME_BYTES`). Requests go to `ladle.jobs` whatever exchange and key led them into the queue: a client
+may bind an exchange of its own to the site's `ladle.jobs`. And the two properties that one broker takes and another
+refuses are overwritten on the way: a sender's own `user_id`, and a delivery mode other than 1 and 2, which RabbitMQ 4
+takes and 3.10 does not. The tag "impersonator" would let a user name pass as well, but then the link could name any
+user of the hub.
 
 Leaves out how the definitions reach the brokers (`site_command`). Source: https://www.rabbitmq.com/docs/shovel-dynamic,
 https://www.rabbitmq.com/docs/validated-user-id
@@ -64,6 +66,9 @@ LINK_HEARTBEAT_S = 5  # a link that carries nothing is noticed after two or thre
 CONNECT_TIMEOUT_MS = 10_000
 RECONNECT_S = 2
 PERSISTENT = 2  # AMQP's delivery mode of a message that outlives its broker
+FRAME_BYTES = 65_536
+"""Largest frame that a site's broker should take: a message's headers are one frame, and the link adds to them. The hub
+takes twice as much, RabbitMQ's default (https://www.rabbitmq.com/docs/configure#config-items)."""
 IN_FLIGHT = 64  # what a cut link may deliver twice; enough for 600 messages/s at 0.1 s there and back
 
 

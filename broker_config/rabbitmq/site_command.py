@@ -12,7 +12,15 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from broker_config.rabbitmq.definitions import consumer_timeout_ms
-from broker_config.rabbitmq.site import UP, Site, hub_definitions, site_definitions, site_news_queue, site_queue
+from broker_config.rabbitmq.site import (
+    FRAME_BYTES,
+    UP,
+    Site,
+    hub_definitions,
+    site_definitions,
+    site_news_queue,
+    site_queue,
+)
 from broker_config.rabbitmq.users import new_password
 from broker_config.rights import Role, user_of
 from broker_config.settings import load_settings
@@ -66,6 +74,7 @@ def add(name: str, nodes: tuple[str, ...], hub_url: str, site_url: str, out: Pat
 # On the hub's broker, which `ladle broker` has prepared:
 rabbitmqctl import_definitions {hub}
 # On the site's broker; in its rabbitmq.conf: consumer_timeout = {consumer_timeout_ms(settings)}
+# and frame_max = {FRAME_BYTES}, half of the hub's: otherwise one message with large headers stops the link for ever
 # and a max_message_size no higher than the hub's, whose default is 134217728 on RabbitMQ 3 and 16777216 since 4.0
 rabbitmq-plugins enable {SHOVEL_PLUGIN}
 rabbitmqctl import_definitions {of_site}

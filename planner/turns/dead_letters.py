@@ -17,6 +17,7 @@ from broker_config.publisher import Post
 from broker_config.topology import (
     ADMIN_QUEUE,
     DEAD_QUEUE,
+    DEAD_REQUEST,
     JOBS,
     NODES,
     OUTCOMES,
@@ -107,6 +108,17 @@ def jobs_of(row: LedgerRow) -> list[str]:
         return []
 
 
+def _first_key_of(row: LedgerRow) -> str | None:
+    """Return the key under which a letter was published first; a person may trust it, the planner checks it again."""
+    key: str | None = row["routing_key"]
+    if key != DEAD_REQUEST:
+        return key
+    try:
+        return str(row["headers"]["x-death"][0]["routing-keys"][0])
+    except (LookupError, TypeError):
+        return None
+
+
 def post_of(row: LedgerRow) -> Post:
     """Return the message that a letter was, for the queue it came from.
 
@@ -115,9 +127,9 @@ def post_of(row: LedgerRow) -> Post:
     Raises:
         DeadLetterError: the ledger has not all of it.
     """
-    queue, key, body = queue_of(row), row["routing_key"], body_of(row)
+    queue, key, body = queue_of(row), _first_key_of(row), body_of(row)
     if key is None:
-        raise DeadLetterError(row["id"], "an older Ladle kept it, without its routing key")
+        raise DeadLetterError(row["id"], "its routing key is not known")
     if len(body) < row["body_bytes"] or set(row["headers"]) == {"cut"}:
         raise DeadLetterError(row["id"], f"of its {row['body_bytes']} bytes only the beginning was kept")
     is_nodes = queue.startswith(node_key(""))

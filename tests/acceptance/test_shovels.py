@@ -1,6 +1,6 @@
 """No property that a user of a site may set ends a shovel: after each odd message, the next good one is at the hub.
 
-Hub and site are two virtual hosts of one broker here, without planner and workers; test_sites.py has whole sites.
+There are two brokers here, without planner and workers; test_sites.py has whole sites.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import datetime
 import json
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from amqp import Message
@@ -18,10 +19,11 @@ from ladle_site import wait_until
 from private_broker import a_private_rabbitmq
 
 from broker_config.rabbitmq.private import NEW_QUEUE_S
-from broker_config.rabbitmq.site import Site, hub_definitions, site_definitions
+from broker_config.rabbitmq.site import FRAME_BYTES, Site, hub_definitions, site_definitions
 from broker_config.rabbitmq.site_command import SHOVEL_PLUGIN
 from broker_config.rights import Role, user_of
 from broker_config.settings import Settings
+from broker_config.topology import DEAD_REQUEST
 
 pytestmark = pytest.mark.rabbitmq
 LINK = "link.berlin"
@@ -73,28 +75,44 @@ ODD = {  # what the site's broker refuses at once is safe as well: it never gets
 
 
 class JoinedHosts:
-    """The broker with the virtual hosts `hub` and `berlin`, joined as `ladle site add` joins a site."""
+    """Two brokers with the virtual hosts `hub` and `berlin`, joined and configured as `ladle site add` says."""
 
     def __init__(self, folder) -> None:
-        self.broker = a_private_rabbitmq(folder / "rabbitmq", plugins=[SHOVEL_PLUGIN])
+        self.hub = a_private_rabbitmq(folder / "hub")
+        self.site = a_private_rabbitmq(folder / "site", plugins=[SHOVEL_PLUGIN])
         self._folder = folder
-        self._address = self.broker.url.rpartition("@")[2].strip("/")
 
     def start(self) -> None:
-        self.broker.start()
-        hub, edge = f"amqp://{self._address}/hub", f"amqp://{self._address}/berlin"
+        for broker in (self.hub, self.site):
+            broker.start()
+        self.site.rabbitmqctl("eval", f"application:set_env(rabbit, frame_max, {FRAME_BYTES}).")
+        hub, edge = (f"amqp://{self._address(vhost)}/{vhost}" for vhost in ("hub", "berlin"))
         site = Site(name="berlin", nodes=("berlin-1",), hub_url=hub, site_url=edge)
         settings, passwords = Settings(_env_file=None), {user_of(*owner): "secret" for owner in site.owners}
         assert user_of(Role.LINK, site.name) == LINK
-        for make in (hub_definitions, site_definitions):
-            path = self._folder / f"{make.__name__}.json"
-            path.write_text(json.dumps(make(settings, site, passwords)))
-            self.broker.rabbitmqctl("import_definitions", str(path))
-        self.broker.rabbitmqctl("set_permissions", "--vhost", "hub", "guest", ".*", ".*", ".*")
+        for name, make in {"hub": hub_definitions, "site": site_definitions}.items():
+            self._file(name).write_text(json.dumps(make(settings, site, passwords)))
+            self.define(name)
+        self.hub.rabbitmqctl("set_permissions", "--vhost", "hub", "guest", ".*", ".*", ".*")
+
+    def define(self, name: str) -> None:
+        """Import the definitions of `hub` or `site`, for the first time or again."""
+        getattr(self, name).rabbitmqctl("import_definitions", str(self._file(name)))
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+    def kill(self) -> None:
+        for broker in (self.hub, self.site):
+            broker.kill()
+
+    def _address(self, vhost: str) -> str:
+        broker = self.hub if vhost == "hub" else self.site
+        return broker.url.rpartition("@")[2].strip("/")
 
     @contextmanager
     def channel(self, user: str, password: str = "secret", vhost: str = "berlin"):
-        with Connection(f"amqp://{user}:{password}@{self._address}/{vhost}") as connection:
+        with Connection(f"amqp://{user}:{password}@{self._address(vhost)}/{vhost}") as connection:
             with connection.channel() as channel:
                 yield channel
 
@@ -113,7 +131,7 @@ def hosts(rabbitmq_server, tmp_path_factory):
         time.sleep(NEW_QUEUE_S)
         yield hosts
     finally:
-        hosts.broker.kill()
+        hosts.kill()
 
 
 @pytest.fixture
@@ -171,6 +189,41 @@ def test_what_came_through_an_exchange_of_the_client_s_own_stops_nothing(hosts, 
     came = at_the_hub(b"good")
     assert {message.delivery_info["exchange"] for message in came} == {"ladle.jobs"}
     assert [message.body for message in came][-2:] == [b"odd", b"good"]
+
+
+@pytest.mark.fault(46, "R")
+@pytest.mark.parametrize("sender", SENDERS)
+def test_headers_as_large_as_the_site_takes_them_stop_nothing(hosts, at_the_hub, sender):
+    # payload of a header frame: 25 bytes and the text; the default of the site would let 131,072 through
+    taken = []
+    for size in (FRAME_BYTES - 2000, *range(FRAME_BYTES - 60, FRAME_BYTES, 5), 2 * FRAME_BYTES - 30):
+        with suppress(AMQPError, OSError):
+            hosts.publish(sender, Message(b"odd", application_headers={"h": "z" * size}))
+            taken.append(size)
+    hosts.publish(sender, Message(b"good"))
+    assert len([message for message in at_the_hub(b"good") if message.body == b"odd"]) >= len(taken)
+    assert FRAME_BYTES - 60 <= max(taken) < FRAME_BYTES
+
+
+@pytest.mark.fault(46, "R")
+@pytest.mark.parametrize("key", ["node.turin-1", "dead.node.turin-1", "dead.planner"])
+def test_a_request_that_expires_under_a_key_of_others_stops_nothing(hosts, at_the_hub, key):
+    # Given requests that a client leads past the rights to keys, and that die at the site before the link takes them
+    hosts.site.rabbitmqctl("clear_parameter", "--vhost", "berlin", "shovel", "planner")
+    with hosts.channel(CLIENT) as channel:
+        channel.exchange_declare("client.berlin.x", type="topic", auto_delete=False)
+        channel.exchange_bind("ladle.jobs", "client.berlin.x", "#")
+        channel.confirm_select()
+        for _ in range(10):
+            message = Message(b"odd", application_headers={"CC": ["submit"]}, expiration="0")
+            channel.basic_publish_confirm(message, "client.berlin.x", key)
+        channel.exchange_delete("client.berlin.x")
+    # Then they arrive under a key that nobody chose, and so does a node's dead letter after them
+    at_the_hub(b"odd")
+    hosts.publish("a node's dead letter", Message(b"good"))
+    came = at_the_hub(b"good")
+    assert {message.delivery_info["routing_key"] for message in came} == {DEAD_REQUEST, "dead.node.berlin-1"}
+    hosts.define("site")
 
 
 @pytest.mark.fault(46, "R")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from broker_config.calls import RecordDeadLetter
 from broker_config.foreign_text import visible
+from broker_config.topology import DEAD_REQUEST
 from planner.errors import DeadLetterError
 from planner.turns.dead_letters import body_text, jobs_of, letter_of_outcome, letter_row, post_of, queue_of
 
@@ -58,6 +59,13 @@ def test_it_goes_to_the_queue_it_came_from(queue, routing_key, came_from, exchan
     assert post_of(letter).exchange == exchange
 
 
+def test_a_request_that_the_broker_dead_lettered_goes_under_its_first_key_again():
+    deaths = [{"queue": "planner", "routing-keys": ["cancel", "submit"]}]
+    letter = row(queue="dead", routing_key=DEAD_REQUEST, headers={"task": "planner.cancel", "x-death": deaths})
+    assert queue_of(letter) == "planner"
+    assert (post_of(letter).exchange, post_of(letter).routing_key) == ("ladle.jobs", "cancel")
+
+
 def test_what_a_node_wrote_into_a_letter_leads_to_its_own_queue_only():
     forged = post_of(row(queue="node.evil", routing_key="outcome.good.done"))
     assert (forged.exchange, forged.routing_key) == ("ladle.nodes", "node.evil")
@@ -67,6 +75,7 @@ def test_what_a_node_wrote_into_a_letter_leads_to_its_own_queue_only():
     ("changes", "reason"),
     [
         ({"routing_key": None}, "routing key"),
+        ({"queue": "dead", "routing_key": DEAD_REQUEST, "headers": {"x-death": "none"}}, "routing key"),
         ({"body_bytes": 10**6}, "only the beginning"),
         ({"headers": {"cut": "{..."}}, "only the beginning"),
         ({"queue": "control.a"}, "control.a"),
