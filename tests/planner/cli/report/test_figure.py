@@ -27,6 +27,7 @@ def test_every_number_of_nodes_is_drawn_and_more_nodes_make_it_higher(nodes):
         error_at=one[:5],  # none in the second span
         error=one[:5] + 0.5,
         promotions={"v1": 7.0},
+        busy={"node-0": np.array([[1.0, 5.0]])},
         coverage={},
     )
     with Image.open(io.BytesIO(draw(data))) as picture:
