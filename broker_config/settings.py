@@ -178,6 +178,9 @@ class Settings(BaseSettings):
     http_keys_file: Annotated[
         str, Field(description="hashed API keys of `ladle key`; empty: data_dir/http-keys.json")
     ] = ""
+    http_defaults_file: Annotated[
+        str, Field(description="JSON file of what HTTP requests leave unsaid, by model (docs/http.md); empty: none")
+    ] = ""
     http_timeout_s: Annotated[float, Gt(0), Field(description="longest time an HTTP request waits for its images")] = (
         600.0
     )

@@ -26,7 +26,7 @@ def job_routes(handler: Handler, models: ServedModels, keys: KeyFile) -> list[Ro
     """Return the routes below /jobs and /images."""
 
     async def submit(request: Request) -> Response:
-        order = order_of(await json_body(request), owner_of(request), await models.names())
+        order = order_of(await json_body(request), owner_of(request), await models.names(), models.defaults)
         handle = await handler.submit(await caller_of(request), order)
         where = f"/jobs/{handle.job}"
         body = {"job": handle.job, "status": where, "events": f"{where}/events"}

@@ -8,6 +8,7 @@ import time
 
 from broker_config.settings import Settings
 from planner.errors import DatabaseUnavailableError
+from planner.gateway.defaults import read_defaults
 from planner.ledger.ledger import Ledger, LedgerRow
 from planner.state.cluster import NodeState
 
@@ -21,10 +22,14 @@ class ServedModels:
     """The models of all nodes; kept for some seconds.
 
     Where no ledger can be read, those of the settings: a gateway needs the broker only.
+
+    Attributes:
+        defaults: what a request leaves unsaid, by model.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.defaults = read_defaults(settings)
         self._ledger = Ledger(settings.database)
         self._names: tuple[str, ...] = ()
         self._read_at = -KEPT_S

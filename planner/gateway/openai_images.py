@@ -47,7 +47,7 @@ def openai_routes(handler: Handler, models: ServedModels) -> list[Route]:
 
     async def generations(request: Request) -> Response:
         given = await json_body(request)
-        order = order_of(given, owner_of(request), await models.names())
+        order = order_of(given, owner_of(request), await models.names(), models.defaults)
         return await _answer(handler, request, order)
 
     async def edits(request: Request) -> Response:
@@ -55,7 +55,7 @@ def openai_routes(handler: Handler, models: ServedModels) -> list[Route]:
         async with request.form(max_files=3, max_fields=MAX_FORM_FIELDS) as form:  # image, mask and one too many
             image = await _image_of(form)
             given = {name: value for name, value in form.items() if isinstance(value, str)}
-        order = order_of(given, owner_of(request), await models.names(), image)
+        order = order_of(given, owner_of(request), await models.names(), models.defaults, image)
         return await _answer(handler, request, order)
 
     async def list_models(_request: Request) -> Response:

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from broker_config.errors import RequestRefusedError
 from planner.client.request import JobFields
+from planner.gateway.defaults import Defaults
 from planner.gateway.keys import Owner
 from planner.gateway.problems import HttpProblem
 
@@ -63,13 +64,16 @@ class ImageOrder:
     warnings: tuple[str, ...] = ()
 
 
-def order_of(given: Mapping[str, Any], owner: Owner, models: tuple[str, ...], image: bytes | None = None) -> ImageOrder:
+def order_of(
+    given: Mapping[str, Any], owner: Owner, models: tuple[str, ...], defaults: Defaults, image: bytes | None = None
+) -> ImageOrder:
     """Return the order that a request's fields are.
 
     Args:
         given: JSON object, or form without its files; null means absent.
         owner: who asks.
         models: names that a caller may use; the first one is the default.
+        defaults: what is left unsaid, by model.
         image: to start from.
 
     Raises:
@@ -82,7 +86,8 @@ def order_of(given: Mapping[str, Any], owner: Owner, models: tuple[str, ...], im
         raise RequestRefusedError(f"{unknown[0]}: no such field", unknown[0])
     warnings = [f"{name} means nothing to Ladle" for name in sorted(MEANINGLESS & given.keys())]
     fields = {name: given[name] for name in PLAIN_FIELDS & given.keys()}
-    fields["model"] = _model(given, models, warnings)
+    model = _model(given, models, warnings)
+    fields = {**defaults.get(model, {}), **fields, "model": model}
     if given.get("size", "auto") != "auto":
         fields["size"] = given["size"]
     if adapter := _adapter(given):

@@ -49,7 +49,8 @@ def webui_routes(handler: Handler, models: ServedModels) -> list[Route]:
     async def draw(request: Request) -> Response:
         given = await json_body(request)
         image = _image_of(given) if request.url.path.endswith("img2img") else None
-        order = order_of(plain_fields(given, image is not None), owner_of(request), await models.names(), image)
+        fields = plain_fields(given, image is not None)
+        order = order_of(fields, owner_of(request), await models.names(), models.defaults, image)
         watch = await handler.begin(await caller_of(request), order)
         try:
             result = await unless_gone(request, watch.result())

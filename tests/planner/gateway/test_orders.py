@@ -12,10 +12,11 @@ from planner.gateway.problems import HttpProblem
 
 ANN = Owner(name="ann")
 MODELS = ("tiny", "big")
+DEFAULTS = {"big": {"size": "1024x1024", "num_inference_steps": 28}}
 
 
 def order(**fields):
-    return order_of({"prompt": "x", **fields}, ANN, MODELS)
+    return order_of({"prompt": "x", **fields}, ANN, MODELS, DEFAULTS)
 
 
 def test_what_is_not_said_is_left_to_the_python_api():
@@ -43,7 +44,7 @@ def test_one_adapter_is_taken_as_a_list_or_by_itself(adapters):
 
 
 def test_a_picture_to_start_from_is_bytes_never_a_name():
-    assert order_of({"prompt": "x"}, ANN, MODELS, b"PNG").fields["image"] == b"PNG"
+    assert order_of({"prompt": "x"}, ANN, MODELS, {}, b"PNG").fields["image"] == b"PNG"
     with pytest.raises(RequestRefusedError, match="image: no such field"):
         order(image="/etc/passwd")
     with pytest.raises(RequestRefusedError, match="idempotency_key: no such field"):
@@ -68,7 +69,7 @@ def test_high_priority_is_for_those_who_may():
     with pytest.raises(HttpProblem) as refused:
         order(priority="high")
     assert (refused.value.status, refused.value.param) == (403, "priority")
-    allowed = order_of({"prompt": "x", "priority": "high"}, Owner(name="bob", may_high=True), MODELS)
+    allowed = order_of({"prompt": "x", "priority": "high"}, Owner(name="bob", may_high=True), MODELS, {})
     assert allowed.fields["priority"] == "high"
 
 
@@ -77,3 +78,10 @@ def test_a_compression_is_a_number_from_0_to_100(value):
     with pytest.raises(RequestRefusedError, match="no number from 0 to 100"):
         compression_of(value)
     assert [compression_of(number) for number in (0, "50", 100)] == [0, 50, 100]
+
+
+def test_what_is_left_unsaid_is_the_models_own():
+    assert order(model="big", size="auto").fields == {"prompt": "x", "model": "big", **DEFAULTS["big"]}
+    said = order(model="big", size="64x64", num_inference_steps=2).fields
+    assert (said["size"], said["num_inference_steps"]) == ("64x64", 2)
+    assert "size" not in order(model="tiny").fields
