@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from broker_config.errors import LadleError
-from planner.cli.tables import ago, node_table, open_ledger, read_nodes
+from planner.cli.tables import ago, node_table, open_ledger, read_estimates, read_nodes
 from planner.cli.terminal import plain
 from planner.client.client import Client
 from planner.ledger.ledger import LedgerRow
@@ -32,12 +32,13 @@ def nodes(is_all: bool) -> None:
         ledger.migrate()
         with ledger.transaction(reads=True) as connection:
             rows, ticked_at = ledger.nodes(connection), ledger.last_tick(connection)
+        estimates = read_estimates(ledger)
     if not rows:
         console.print("No node has ever reported. Start one with `ladle worker --node NAME`.")
         return
     is_watched = ticked_at is not None and time.time() - ticked_at < SILENT_AFTER_S
     shown = [row for row in rows if is_all or not _is_long_gone(row)]
-    console.print(node_table(shown, is_watched=is_watched))
+    console.print(node_table(shown, estimates, is_watched=is_watched))
     if len(shown) < len(rows):
         console.print(f"{len(rows) - len(shown)} more GONE for more than an hour: `ladle nodes --all` shows them.")
     if not is_watched:

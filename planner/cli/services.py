@@ -22,7 +22,7 @@ from planner.cli.processes import (
 )
 from planner.cli.retrain import Duration
 from planner.cli.serve import how_it_is_served
-from planner.cli.tables import node_table, read_nodes
+from planner.cli.tables import node_table, read_estimates, read_nodes
 from planner.cli.terminal import plain
 from planner.ledger.ledger import Ledger
 from planner.serving.placers import LEARNED, check_placer
@@ -169,7 +169,7 @@ def _show_until_interrupted(settings: Settings, processes: Processes) -> None:
             nodes = read_nodes(ledger)
             states = {row["name"]: row["state"] for row in nodes}
             if states != shown:
-                console.print(node_table(nodes))
+                console.print(node_table(nodes, read_estimates(ledger)))
                 shown = states
             for service in [service for service in processes.given_up() if service not in given_up]:
                 given_up.append(service)

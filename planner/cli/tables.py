@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from broker_config.settings import load_settings
 from planner.cli.terminal import plain
 from planner.errors import NoLedgerYetError
 from planner.ledger.ledger import Ledger, LedgerRow
+from rl_agent.placing.estimates import Estimates, ModelEstimate
 
 STATE_STYLE = {
     JobState.WAITING: "yellow",
@@ -50,11 +52,18 @@ def read_nodes(ledger: Ledger) -> list[LedgerRow]:
         return list(ledger.nodes(connection))
 
 
-def node_table(rows: Sequence[LedgerRow], *, is_watched: bool = True) -> Table:
+def read_estimates(ledger: Ledger) -> Estimates:
+    """Return the running estimates of the nodes' speeds."""
+    with ledger.transaction(reads=True) as connection:
+        return ledger.estimates(connection)
+
+
+def node_table(rows: Sequence[LedgerRow], estimates: Estimates, *, is_watched: bool = True) -> Table:
     """Return one row per node: state, device, models, speed, what is emulated.
 
     Args:
         rows: of the nodes.
+        estimates: of their speeds.
         is_watched: a planner runs. Otherwise each state is the last one known, and said to be past.
     """
     table = Table(title="Nodes", title_justify="left")
@@ -62,7 +71,7 @@ def node_table(rows: Sequence[LedgerRow], *, is_watched: bool = True) -> Table:
         table.add_column(heading, justify="right" if heading.startswith("s /") else "left")
     for row in rows:
         report = row["report"]
-        speeds = [f"{speed['s_per_unit']:.3g}" for speed in report.get("speeds", {}).values()]
+        speeds = [_speed(model, known) for model, known in sorted(estimates.by_node.get(row["name"], {}).items())]
         drifts = [
             f"drift: {model} took {alarm['factor']:g}x {ago(alarm['since'])}" for model, alarm in row["drift"].items()
         ]
@@ -72,11 +81,19 @@ def node_table(rows: Sequence[LedgerRow], *, is_watched: bool = True) -> Table:
             plain(row["state"], NODE_STYLE[row["state"]]) if is_watched else plain(f"was {row['state']}", "dim"),
             plain(report.get("device", "")),
             plain(", ".join(report.get("resident", []))),
-            ", ".join(speeds),
+            plain(", ".join(speeds)),
             ago(row["seen_at"]),
             plain(note),
         )
     return table
+
+
+def _speed(model: str, estimate: ModelEstimate) -> str:
+    """Return a running estimate with its spread: one standard deviation."""
+    rate = estimate.s_per_unit
+    if not estimate.is_measured:
+        return f"{model} {rate.median:.3g} at start"
+    return f"{model} {rate.median:.3g} ± {math.expm1(rate.std_log):.0%}"
 
 
 def job_table(rows: Sequence[LedgerRow], width: int) -> Table:

@@ -23,7 +23,9 @@ from broker_config.messages import JobState
 from planner.errors import DatabaseUnavailableError
 from planner.ledger.tables import AttemptRow, AttemptState, DeadLetterRow, EstimateRow, JobRow, NodeRow, PlannerRow
 from rl_agent.database import for_reading, open_database
-from rl_agent.placing.estimates import Estimates, ModelEstimate, RunningLogMean
+from rl_agent.placing.estimates import Estimates, ModelEstimate
+from rl_agent.placing.running_mean import RunningLogMean
+from rl_agent.placing.work_law import WorkLaw
 
 logger = logging.getLogger(__name__)
 
@@ -290,7 +292,7 @@ class Ledger:
                 load_s=RunningLogMean(
                     mean_log=row["load_mean_log"], std_log=row["load_std_log"], count=row["load_count"]
                 ),
-                overhead_units=row["overhead_units"],
+                law=WorkLaw(overhead_units=row["overhead_units"], **(row["law"] or {})),
             )
             if estimate.is_plausible:
                 estimates.by_node.setdefault(row["node"], {})[row["model"]] = estimate
@@ -313,7 +315,8 @@ class Ledger:
                     "load_mean_log": estimate.load_s.mean_log,
                     "load_std_log": estimate.load_s.std_log,
                     "load_count": estimate.load_s.count,
-                    "overhead_units": estimate.overhead_units,
+                    "overhead_units": estimate.law.overhead_units,
+                    "law": {k: v for k, v in vars(estimate.law).items() if k != "overhead_units"},
                 }
             )
         self._save(connection, EstimateRow, ("node", "model"), rows)

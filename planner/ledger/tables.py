@@ -113,7 +113,11 @@ class NodeRow(SQLModel, table=True):
 
 
 class EstimateRow(SQLModel, table=True):
-    """Running estimate of one node for one model (`rl_agent.placing.estimates`), so that a restart forgets nothing."""
+    """Running estimate of one node for one model (`rl_agent.placing.estimates`), so that a restart forgets nothing.
+
+    Attributes:
+        law: the fit of `rl_agent.placing.work_law.WorkLaw`, but for its overhead; None if an older Ladle wrote the row.
+    """
 
     __tablename__ = "estimate"
 
@@ -126,6 +130,7 @@ class EstimateRow(SQLModel, table=True):
     load_std_log: float
     load_count: int
     overhead_units: float
+    law: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
 
 
 class CalibrationRow(SQLModel, table=True):

@@ -26,6 +26,7 @@ class LiveAttempt:
     number: int
     model: str
     units: float
+    images: int
     predicted_s: float
     placed_at: float
     placer: str
@@ -38,13 +39,14 @@ class LiveAttempt:
     said_before_s: float = 0.0
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float) -> LiveAttempt:
+    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float, images: int) -> LiveAttempt:
         """Return the attempt of a ledger row that is not closed; the arguments are not in the row."""
         return cls(
             job=row["job"],
             number=row["number"],
             model=model,
             units=units,
+            images=images,
             predicted_s=row["predicted_service_s"],
             placed_at=row["created_at"],
             placer=row["placer"],

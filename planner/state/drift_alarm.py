@@ -29,7 +29,7 @@ def watch_drift(node: LiveNode, attempt: LiveAttempt, generation_s: float, estim
         return False
     model = attempt.model
     drift = node.drifts.setdefault(model, Drift(is_alarm=model in node.drift_alarms))
-    predicted_s = estimate.generation_s(attempt.units)
+    predicted_s = estimate.generation_s(attempt.units, attempt.images)
     rate = estimate.s_per_unit
     if not drift.observe(
         taken_s=generation_s, predicted_s=predicted_s, level_log=rate.mean_log, spread_log=rate.std_log

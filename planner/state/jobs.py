@@ -133,6 +133,7 @@ class LiveJob:
             job=self.id,
             model=request.model,
             units=self.units,
+            n=request.n,
             ingress=self.ingress,
             input_mbit=len(request.image or "") * MBIT_PER_BASE64_CHARACTER,
             output_mbit=megapixels * OUTPUT_MBIT_PER_MEGAPIXEL,

@@ -103,6 +103,7 @@ class Book:
             number=job.attempts,
             model=job.request.model,
             units=job.units,
+            images=job.request.n,
             predicted_s=choice.predicted_s,
             placed_at=turn.now,
             placer=choice.placer,
@@ -160,6 +161,7 @@ class Book:
             node.name,
             attempt.model,
             units=attempt.units,
+            n=attempt.images,
             generation_s=generation_s,
             load_s=timings.load_s,
         )
@@ -313,7 +315,7 @@ class Book:
         if job is None or node is None:
             return
         model = job.request.model
-        attempt = LiveAttempt.from_row(row, model=model, units=job.units)
+        attempt = LiveAttempt.from_row(row, model=model, units=job.units, images=job.request.n)
         node.add(attempt, now)
         eta = Eta(p50_s=row["eta_p50_s"], p90_s=row["eta_p90_s"])
         self._resume(Stage.PLACED, attempt.key, row["foretold_s"], eta, attempt.placed_at, now)
@@ -352,7 +354,7 @@ class Book:
             turn.save_node(node.name, node.note)
 
     def _wait(self, job: LiveJob) -> None:
-        job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units)
+        job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units, job.request.n)
         job.order = order_key(
             job=job.id,
             priority=int(job.priority),

@@ -1,8 +1,10 @@
 """Running estimates of what a node needs for a job: model load time, seconds per unit of work, uncertainty.
 
 Work is measured in *megapixel steps*: image steps x megapixels x images. A node that makes a 1024x1024 image in
-28 image steps does 29.4 of them. Estimates learn from every outcome. What was never measured is borrowed from kin:
-other nodes with that model, other models on that node. Left out: links (`observation`), the backlog (`backlog`).
+28 image steps does 29.4 of them. What a request amounts to on a node is fitted (`work_law`), and how long that takes.
+Both learn from every outcome; what a worker measures when it starts is a first guess only. What was never measured is
+borrowed from kin: other nodes with that model, other models on that node. Left out: links (`observation`), the backlog
+(`backlog`).
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rl_agent.placing.running_mean import PRIOR_LOG_STD, RunningLogMean
+from rl_agent.placing.work_law import MAX_OVERHEAD_UNITS, WorkLaw
 
 logger = logging.getLogger(__name__)
 
@@ -22,20 +27,13 @@ FloatArray = NDArray[np.float64]
 
 # Priors are guesses, replaced by the warm-up or the first outcome of any node that has the model.
 PRIOR_S_PER_UNIT = 1.0
-PRIOR_OVERHEAD_UNITS = 0.0  # on top of the image steps; only a warm-up can tell it from them
 PRIOR_LOAD_S = 10.0
-PRIOR_LOG_STD = 0.7  # a factor of 2 either way
 BORROWED_LOG_STD = 0.4  # a factor of 1.5 either way: kin tell more than a prior
 TYPICAL_FORGETTING = 0.02  # a mean over about the last 50 jobs, so that one odd job does not change the scale of time
-MIN_STD_LOG = 0.05  # otherwise equal measurements would make every later one a surprise
 # What no hardware can do, or is no measurement any more; broker_config.bounds lets nodes report no more than this.
-MIN_MEASURED = 1e-12  # s: below any clock's resolution
 MIN_S_PER_UNIT = 1e-9  # s for a megapixel step: a no-op engine takes microseconds
 MAX_S_PER_UNIT = 1e6  # 11 days for a megapixel step
 MAX_LOAD_S = 1e5
-MAX_OVERHEAD_UNITS = 1e6  # hundreds of the largest jobs
-MAX_STD_LOG = 40.0  # a factor of 1e17 either way: more than the range of speeds
-FIRST_STD_LOG = 0.1  # after one measurement, until the second tells how much they differ
 
 
 def work_units(*, num_inference_steps: int, width_px: int, height_px: int, n: int) -> float:
@@ -44,54 +42,16 @@ def work_units(*, num_inference_steps: int, width_px: int, height_px: int, n: in
 
 
 @dataclass(kw_only=True)
-class RunningLogMean:
-    """Exponentially forgetting mean and spread of the logarithm of a positive quantity.
-
-    Seconds on heterogeneous machines differ by factors, so the logarithm is averaged. The first observations weigh 1,
-    1/2, 1/3 ... until `forgetting` is reached. A surprise of more than `surprise_stds` standard deviations doubles the
-    weight: a node that throttles to a tenth is believed within a few jobs (docs/faults.md, row 23).
-    """
-
-    mean_log: float
-    std_log: float = PRIOR_LOG_STD
-    count: int = 0
-    forgetting: float = 0.3
-    surprise_stds: float = 3.0
-
-    def observe(self, value: float) -> None:
-        """Take one measured `value` > 0 into the estimate."""
-        deviation = math.log(value) - self.mean_log
-        weight = max(self.forgetting, 1.0 / (self.count + 1))
-        if self.count and abs(deviation) > self.surprise_stds * max(self.std_log, MIN_STD_LOG):
-            weight = min(2.0 * weight, 1.0)
-        self.mean_log += weight * deviation
-        spread = self.std_log**2 if self.count else 0.0
-        self.std_log = math.sqrt((1.0 - weight) * (spread + weight * deviation**2)) if self.count else FIRST_STD_LOG
-        self.count += 1
-
-    @property
-    def median(self) -> float:
-        """Return the estimate itself, in the quantity's own unit."""
-        return math.exp(self.mean_log)
-
-    def is_between(self, low: float, high: float) -> bool:
-        """Return whether the estimate lies in this range, with a spread that is less than the whole range of floats."""
-        log_low, log_high = (math.log(max(bound, MIN_MEASURED)) for bound in (low, high))
-        return log_low <= self.mean_log <= log_high and 0.0 <= self.std_log <= MAX_STD_LOG and self.count >= 0
-
-
-@dataclass(kw_only=True)
 class ModelEstimate:
-    """What one node needs for one model: seconds to load it and seconds per megapixel step.
+    """What one node needs for one model: seconds to load it and seconds per megapixel step of one image.
 
     Attributes:
-        overhead_units: work of a job that does not grow with its image steps (text encoding, decoding), expressed in
-            megapixel steps, so that one measured factor scales both.
+        law: what a request amounts to in megapixel steps of one image.
     """
 
     s_per_unit: RunningLogMean
     load_s: RunningLogMean
-    overhead_units: float = PRIOR_OVERHEAD_UNITS
+    law: WorkLaw = field(default_factory=WorkLaw)
 
     @property
     def is_plausible(self) -> bool:
@@ -99,12 +59,17 @@ class ModelEstimate:
         return (
             self.s_per_unit.is_between(MIN_S_PER_UNIT, MAX_S_PER_UNIT)
             and self.load_s.is_between(0.0, MAX_LOAD_S)
-            and 0.0 <= self.overhead_units <= MAX_OVERHEAD_UNITS
+            and self.law.is_plausible
         )
 
-    def generation_s(self, units: float) -> float:
-        """Return predicted median seconds of generation for `units` megapixel steps."""
-        return self.s_per_unit.median * (units + self.overhead_units)
+    @property
+    def is_measured(self) -> bool:
+        """True when a job has told how long it takes; before that the speed is a guess."""
+        return self.law.scale_units > 0.0
+
+    def generation_s(self, units: float, n: int = 1) -> float:
+        """Return predicted median seconds of generation for `units` megapixel steps in `n` images."""
+        return self.s_per_unit.median * self.law.work(units, n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +78,7 @@ class EstimateTable:
 
     s_per_unit: FloatArray
     overhead_units: FloatArray
+    further_image: FloatArray
     log_std: FloatArray
     load_s: FloatArray
 
@@ -123,7 +89,7 @@ class _Kin:
 
     model_log: dict[str, float]
     model_load_log: dict[str, float]
-    model_overhead_units: dict[str, float]
+    model_law: dict[str, WorkLaw]
     node_log: dict[str, float]
 
 
@@ -173,7 +139,8 @@ class Estimates:
             flat = [estimate for row in estimates for estimate in row]
             self._tables[key] = EstimateTable(
                 s_per_unit=array(estimate.s_per_unit.median for estimate in flat),
-                overhead_units=array(estimate.overhead_units for estimate in flat),
+                overhead_units=array(estimate.law.overhead_units for estimate in flat),
+                further_image=array(estimate.law.further_image for estimate in flat),
                 log_std=array(estimate.s_per_unit.std_log for estimate in flat),
                 load_s=array(estimate.load_s.median for estimate in flat),
             )
@@ -189,12 +156,14 @@ class Estimates:
         estimate = self._measured(node, model)
         if estimate.s_per_unit.count == 0:
             if 0.0 <= overhead_units <= MAX_OVERHEAD_UNITS:
-                estimate.overhead_units = overhead_units
+                estimate.law = WorkLaw(overhead_units=overhead_units)
             self._learn_speed(estimate, max(s_per_unit, MIN_S_PER_UNIT), node)
         if estimate.load_s.count == 0:
             self._learn_load(estimate, load_s, node)
 
-    def observe_outcome(self, node: str, model: str, *, units: float, generation_s: float, load_s: float) -> None:
+    def observe_outcome(
+        self, node: str, model: str, *, units: float, generation_s: float, load_s: float, n: int = 1
+    ) -> None:
         """Learn from one finished attempt; what no hardware can do is an outlier, and is not learned from.
 
         Args:
@@ -203,10 +172,13 @@ class Estimates:
             units: its work in megapixel steps.
             generation_s: measured seconds of generation, without the load.
             load_s: measured seconds of loading the model; 0 when it was resident.
+            n: images that share the work.
         """
         estimate = self._measured(node, model)
-        rate = generation_s / max(units + estimate.overhead_units, 1e-9)
+        rate = generation_s / max(estimate.law.work(units, n), 1e-9)
         if generation_s > 0.0 and self._learn_speed(estimate, rate, node):
+            measured = generation_s / estimate.s_per_unit.median
+            estimate.s_per_unit.mean_log += math.log(estimate.law.observe(units, n, measured))
             self.typical_generation.observe(generation_s)
         self._learn_load(estimate, load_s, node)
 
@@ -215,7 +187,10 @@ class Estimates:
         if not MIN_S_PER_UNIT <= s_per_unit <= MAX_S_PER_UNIT:
             logger.warning("not learned from node %s: %g s for a megapixel step", node, s_per_unit)
             return False
-        estimate.s_per_unit.observe(s_per_unit)
+        if estimate.s_per_unit.count and not estimate.is_measured:
+            estimate.s_per_unit.replace_guess(s_per_unit)
+        else:
+            estimate.s_per_unit.observe(s_per_unit)
         return True
 
     @staticmethod
@@ -230,11 +205,11 @@ class Estimates:
         self.by_node.pop(node, None)
         self._forget_derived()
 
-    def fleet_generation_s(self, model: str, units: float) -> float:
+    def fleet_generation_s(self, model: str, units: float, n: int = 1) -> float:
         """Return the predicted seconds of a job on the median node: the planner's measure of a job's size."""
         kin = self._kin_by_now()
         s_per_unit = math.exp(_of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)))
-        return s_per_unit * (units + kin.model_overhead_units.get(model, PRIOR_OVERHEAD_UNITS))
+        return s_per_unit * kin.model_law.get(model, WorkLaw()).work(units, n)
 
     def _measured(self, node: str, model: str) -> ModelEstimate:
         """Return the estimate to update, borrowed at first, and forget what was derived from the old ones."""
@@ -256,19 +231,19 @@ class Estimates:
         return ModelEstimate(
             s_per_unit=RunningLogMean(mean_log=mean_log, std_log=BORROWED_LOG_STD if known else PRIOR_LOG_STD),
             load_s=RunningLogMean(mean_log=_of_kin(kin.model_load_log, model, math.log(PRIOR_LOAD_S))),
-            overhead_units=kin.model_overhead_units.get(model, PRIOR_OVERHEAD_UNITS),
+            law=replace(kin.model_law.get(model, WorkLaw())),
         )
 
     def _kin_by_now(self) -> _Kin:
         if self._kin is None:
             speeds: dict[str, list[float]] = {}
             loads: dict[str, list[float]] = {}
-            overheads: dict[str, list[float]] = {}
+            laws: dict[str, list[WorkLaw]] = {}
             for models in self.by_node.values():
                 for model, estimate in models.items():
                     if estimate.s_per_unit.count:
                         speeds.setdefault(model, []).append(estimate.s_per_unit.mean_log)
-                        overheads.setdefault(model, []).append(estimate.overhead_units)
+                        laws.setdefault(model, []).append(estimate.law)
                     if estimate.load_s.count:
                         loads.setdefault(model, []).append(estimate.load_s.mean_log)
             model_log = {model: median(logs) for model, logs in speeds.items()}
@@ -280,10 +255,18 @@ class Estimates:
             self._kin = _Kin(
                 model_log=model_log,
                 model_load_log={model: median(logs) for model, logs in loads.items()},
-                model_overhead_units={model: median(units) for model, units in overheads.items()},
+                model_law={model: _middle(found) for model, found in laws.items()},
                 node_log=node_log,
             )
         return self._kin
+
+
+def _middle(laws: Sequence[WorkLaw]) -> WorkLaw:
+    """Return the shape of the medians, which nothing has been fitted to."""
+    return WorkLaw(
+        overhead_units=median(law.overhead_units for law in laws),
+        further_image=median(law.further_image for law in laws),
+    )
 
 
 def _of_kin(by_model: dict[str, float], model: str, prior: float) -> float:

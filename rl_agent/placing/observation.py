@@ -23,7 +23,7 @@ class JobView:
     """What is known of one WAITING job.
 
     Attributes:
-        units: its work in megapixel steps (`estimates.work_units`).
+        units: its work in megapixel steps (`estimates.work_units`), all `n` images together.
         latent_action: probabilities by node name from its last decision; None before the first.
         priority: class, 0 goes first.
         client: who shares the nodes' time with others.
@@ -34,6 +34,7 @@ class JobView:
     job: str
     model: str
     units: float
+    n: int = 1
     ingress: str | None = None
     input_mbit: float = 0.0
     output_mbit: float = 0.0
@@ -166,7 +167,9 @@ def observe(
         [[node.accepts_jobs and (node.models is None or name in node.models) for node in nodes] for name in models],
         dtype=bool,
     ).reshape(len(models), len(nodes))
-    generation_s = table.s_per_unit[model] * (units + table.overhead_units[model])
+    n = np.array([job.n for job in jobs], dtype=np.float64)[:, None]
+    work = units / n * (1.0 + table.further_image[model] * (n - 1.0)) + table.overhead_units[model]
+    generation_s = table.s_per_unit[model] * work
     had_s = {job.client: job.client_had_s for job in jobs}
     number = {client: n for n, client in enumerate(had_s)}
     return Observation(

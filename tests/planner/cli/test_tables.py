@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from planner.cli.tables import ago, node_table, service_delay_s
+from rl_agent.placing.estimates import Estimates
 
 
 def shown(renderable) -> str:
@@ -26,8 +27,20 @@ def test_what_a_node_says_of_itself_is_shown_as_it_is():
         "drift": {"[/k]": {"factor": 2, "since": 0.0}},
         "seen_at": 0.0,
     }
-    table = shown(node_table([row]))
+    table = shown(node_table([row], Estimates()))
     assert all(f"[/{letter}]" in table for letter in "dmerk")
+
+
+def test_a_node_is_shown_with_its_running_estimate_and_its_spread_not_with_what_it_measured_at_its_start():
+    row = {"name": "a", "state": "READY", "report": {}, "reason": "", "drift": {}, "seen_at": 0.0}
+    estimates = Estimates()
+    estimates.observe_warm_up("a", "tiny", load_s=1.0, s_per_unit=77.0)
+    assert "tiny 77 at start" in shown(node_table([row], estimates))
+    for seconds in (4.0, 4.5, 5.0, 4.5) * 5:
+        estimates.observe_outcome("a", "tiny", units=1.0, generation_s=seconds, load_s=0.0)
+    table = shown(node_table([row], estimates))
+    assert "tiny 4.5" in table
+    assert "± 7%" in table
 
 
 def test_an_id_is_never_cut_and_the_prompt_gives_way(ladle, planner_world):

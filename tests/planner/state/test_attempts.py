@@ -18,6 +18,7 @@ def attempt():
         number=1,
         model="tiny",
         units=1.0,
+        images=1,
         predicted_s=10.0,
         placed_at=NOW_S,
         placer="random",
@@ -35,8 +36,8 @@ def test_an_attempt_survives_its_row(attempt):
         "policy_version": "v1",
         "state": "WRITTEN",
     }
-    assert LiveAttempt.from_row(row, model="tiny", units=1.0) == attempt
-    published = LiveAttempt.from_row({**row, "state": "PUBLISHED"}, model="tiny", units=1.0)
+    assert LiveAttempt.from_row(row, model="tiny", units=1.0, images=1) == attempt
+    published = LiveAttempt.from_row({**row, "state": "PUBLISHED"}, model="tiny", units=1.0, images=1)
     assert published == replace(attempt, published=True)
 
 

@@ -20,7 +20,7 @@ def node(name="a", state=NodeState.READY, reported="ready", **report):
 
 
 def attempt(job="job-1", predicted_s=10.0, **fields):
-    known = {"number": 1, "model": "tiny", "units": 1.0, "placer": "random", "policy_version": None}
+    known = {"number": 1, "model": "tiny", "units": 1.0, "images": 1, "placer": "random", "policy_version": None}
     return LiveAttempt(job=job, predicted_s=predicted_s, placed_at=NOW_S, **{**known, **fields})
 
 

@@ -19,6 +19,7 @@ def attempt():
         number=1,
         model="tiny",
         units=1.0,
+        images=1,
         predicted_s=1.0,
         placed_at=0.0,
         placer="random",

@@ -24,6 +24,7 @@ def an_attempt(number=1):
         number=number,
         model="tiny",
         units=1.0,
+        images=1,
         predicted_s=1.0,
         placed_at=0.0,
         placer="random",

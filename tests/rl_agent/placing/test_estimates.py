@@ -5,28 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from rl_agent.placing.estimates import PRIOR_LOAD_S, PRIOR_S_PER_UNIT, Estimates, RunningLogMean, work_units
+from rl_agent.placing.estimates import PRIOR_LOAD_S, PRIOR_S_PER_UNIT, Estimates, work_units
 
 
 def test_work_is_image_steps_times_megapixels_times_images():
     assert work_units(num_inference_steps=28, width_px=1024, height_px=1024, n=2) == pytest.approx(58.720256)
-
-
-def test_first_observations_are_averaged_evenly_in_logarithms():
-    mean = RunningLogMean(mean_log=0.0)
-    mean.observe(2.0)
-    assert mean.median == pytest.approx(2.0)
-    mean.observe(2.2)
-    assert mean.median == pytest.approx(math.sqrt(2.0 * 2.2))
-
-
-def test_a_node_ten_times_slower_is_believed_within_three_jobs():
-    mean = RunningLogMean(mean_log=0.0)
-    for _ in range(20):
-        mean.observe(1.0)
-    for _ in range(3):
-        mean.observe(10.0)
-    assert mean.median > 5.0
 
 
 def test_what_nobody_measured_is_the_prior():
@@ -96,4 +79,26 @@ def test_an_estimate_is_plausible_until_it_could_overflow():
     ):
         assert not replace(estimate, s_per_unit=replace(estimate.s_per_unit, **change)).is_plausible
         assert not replace(estimate, load_s=replace(estimate.load_s, **change)).is_plausible
-    assert not replace(estimate, overhead_units=math.nan).is_plausible
+    assert not replace(estimate, law=replace(estimate.law, overhead_units=math.nan)).is_plausible
+
+
+def test_what_a_worker_measured_at_its_start_counts_little_beside_the_first_outcome():
+    estimates = Estimates()
+    estimates.observe_warm_up("a", "m", load_s=1.0, s_per_unit=77.0)  # three workers started together
+    assert not estimates.of("a", "m").is_measured
+    estimates.observe_outcome("a", "m", units=2.0, generation_s=9.0, load_s=0.0)
+    assert estimates.of("a", "m").is_measured
+    assert 9.0 <= estimates.of("a", "m").generation_s(2.0) <= 12.0
+    for _ in range(4):
+        estimates.observe_outcome("a", "m", units=2.0, generation_s=9.0, load_s=0.0)
+    assert estimates.of("a", "m").generation_s(2.0) == pytest.approx(9.0, rel=0.1)
+
+
+def test_images_that_cost_little_more_than_one_are_foreseen_to():
+    estimates = Estimates()
+    for n in (1, 2, 4, 8) * 10:
+        estimates.observe_outcome("a", "m", units=10.0 * n, n=n, generation_s=18.0 + n, load_s=0.0)
+    for n in (1, 4, 8):
+        assert estimates.of("a", "m").generation_s(10.0 * n, n) == pytest.approx(18.0 + n, rel=0.05)
+        assert estimates.of("b", "m").generation_s(10.0 * n, n) == pytest.approx(18.0 + n, rel=0.05)
+        assert estimates.fleet_generation_s("m", 10.0 * n, n) == pytest.approx(18.0 + n, rel=0.05)
