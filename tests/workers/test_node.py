@@ -190,6 +190,7 @@ def test_a_message_that_killed_the_process_too_often_is_not_drawn_again(bench):
     assert len(bench.engine.drawn) == 1
 
 
+@pytest.mark.fault(2, "B")
 def test_a_job_that_kills_the_process_ends_whatever_the_broker_counts(tmp_path):
     killed = Bench(tmp_path, FakeEngine(error=KeyboardInterrupt()))  # as good as a kill: nothing is kept of the attempt
     for _ in range(4):
