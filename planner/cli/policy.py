@@ -13,10 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
+from broker_config.settings import load_settings
 from planner.cli.tables import ago, open_ledger
 from planner.cli.terminal import plain
+from rl_agent.errors import PolicyFileError
 from rl_agent.policy import registry
-from rl_agent.policy.file import parse_policy, read_policy, write_policy
+from rl_agent.policy.file import load_policy, parse_policy, read_policy, write_policy
+from rl_agent.policy.learned_placer import shipped_policy
 from rl_agent.policy.registry import PolicyState
 
 console = Console()
@@ -39,29 +42,53 @@ def command() -> None:
 
 @command.command("list")
 def list_versions() -> None:
-    """List all versions, newest first."""
+    """List all versions, newest first, and the policy of the settings: by default the one that ships with Ladle."""
     with _database() as connection:
         rows = registry.policies(connection)
+    has_promoted = any(row["state"] == PolicyState.PROMOTED for row in rows)
     table = Table("version", "state", "made", "promoted", "why", title="Policies", title_justify="left")
     for row in rows:
         state = row["state"] + (f" {row['share']:.0%}" if row["share"] else "")
         promoted = "" if row["promoted_at"] is None else ago(row["promoted_at"])
         style = STYLE.get(PolicyState(row["state"]), "dim")
         table.add_row(row["version"], plain(state, style), ago(row["created_at"]), promoted, plain(row["reason"]))
+    version, why = _of_settings()
+    state = plain("in reserve", "dim") if has_promoted else plain("serves", "green")
+    table.add_row(plain(version), state, "", "", plain(why))
     console.print(table)
-    if not any(row["state"] == PolicyState.PROMOTED for row in rows):
-        console.print("None is promoted: LADLE_PLACER=lad-ts serves the policy of LADLE_POLICY, or the shipped one.")
+    if not has_promoted:
+        console.print(plain(f"None is promoted: {version} decides where LADLE_PLACER=lad-ts."))
 
 
 @command.command()
 @click.argument("version")
 def show(version: str) -> None:
-    """Show the card of one version, and what the gate measured."""
+    """Show the card of one version, also of the one that ships with Ladle, and what the gate measured."""
+    if version == _of_settings()[0]:
+        folder = _folder_of_settings()
+        card = json.loads(read_policy(folder).card)
+        console.print_json(json.dumps({"version": version, "folder": str(folder), "card": card}))
+        return
     with _database() as connection:
         row = dict(registry.policy(connection, version))
         parse_policy(version, registry.policy_files(connection, version))
     card = json.loads(row.pop("card"))
     console.print_json(json.dumps({**row, "card": card}))
+
+
+def _folder_of_settings() -> Path:
+    named = load_settings().policy
+    return Path(named) if named else shipped_policy()
+
+
+def _of_settings() -> tuple[str, str]:
+    """Return the version of the policy that serves while none is promoted, and where it comes from."""
+    folder = _folder_of_settings()
+    why = "ships with Ladle" if folder == shipped_policy() else f"LADLE_POLICY is {folder}"
+    try:
+        return load_policy(folder).card.version, why
+    except PolicyFileError as exc:
+        return "?", f"{why}; cannot be served, earliest completion decides: {exc}"
 
 
 @command.command()

@@ -7,16 +7,18 @@ from click.testing import CliRunner
 from policies import policy_files
 
 from broker_config.settings import Settings
-from planner.cli import tables
+from planner.cli import policy, tables
 from planner.cli.main import main
 from planner.ledger.ledger import Ledger
 from rl_agent.policy.file import load_policy, write_policy
+from rl_agent.policy.learned_placer import shipped_policy
 
 
 @pytest.fixture
 def ladle(tmp_path, monkeypatch):
     settings = Settings(_env_file=None, data_dir=tmp_path)
-    monkeypatch.setattr(tables, "load_settings", lambda: settings)
+    for module in (tables, policy):
+        monkeypatch.setattr(module, "load_settings", lambda: settings)
     ledger = Ledger(settings.database)
     ledger.migrate()
     ledger.close()
@@ -57,6 +59,31 @@ def test_a_policy_goes_out_as_the_folder_it_came_in_as(ladle, tmp_path):
     assert ladle("policy", "export", "v1", "--out", str(tmp_path / "again"))[0] == 0
     assert load_policy(tmp_path / "again").card == load_policy(tmp_path / "v1").card
     assert json.loads(ladle("policy", "show", "v1")[1])["card"]["version"] == "v1"
+
+
+def test_the_policy_that_ships_is_listed_and_shown_while_it_serves_and_in_reserve(ladle, tmp_path):
+    shipped = load_policy(shipped_policy()).card.version
+    listed = ladle("policy", "list")[1]
+    assert shipped in listed
+    assert "serves" in listed
+    assert json.loads(ladle("policy", "show", shipped)[1])["card"]["version"] == shipped
+    write_policy(tmp_path / "v1", policy_files("v1"))
+    ladle("policy", "add", str(tmp_path / "v1"))
+    ladle("policy", "promote", "v1")
+    listed = ladle("policy", "list")[1]
+    assert "in reserve" in listed
+    assert "serves" not in listed
+
+
+def test_a_policy_of_the_settings_that_cannot_be_read_is_said_to_be_so(tmp_path, monkeypatch):
+    settings = Settings(_env_file=None, data_dir=tmp_path, policy=str(tmp_path / "gone"))
+    for module in (tables, policy):
+        monkeypatch.setattr(module, "load_settings", lambda: settings)
+    ledger = Ledger(settings.database)
+    ledger.migrate()
+    ledger.close()
+    listed = " ".join(CliRunner().invoke(main, ["policy", "list"], env={"COLUMNS": "300"}).output.split())
+    assert "cannot be served, earliest completion decides" in listed
 
 
 def test_an_unknown_version_is_one_sentence(ladle):
