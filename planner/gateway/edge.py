@@ -160,9 +160,16 @@ def _refuse_foreign_pages(headers: Headers, origins: Sequence[str]) -> None:
     Raises:
         HttpProblem: the host it asks for, or the page it comes from, is elsewhere.
     """
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
     origin = headers.get("origin")
-    is_near = origin is None or origin in origins or is_loopback(urlsplit(origin).hostname or "")
-    if not is_loopback(host) or not is_near:
+    is_near = origin is None or origin in origins or is_loopback(_host_of(origin))
+    if not is_near or not is_loopback(_host_of(f"//{headers.get('host', '')}")):
         message = "without keys this machine only is served: make a key with `ladle key add NAME`"
         raise HttpProblem(403, message, code="foreign_origin")
+
+
+def _host_of(url: str) -> str:
+    """Return the host of a URL; empty: it has none, or cannot be read."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

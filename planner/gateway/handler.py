@@ -56,13 +56,13 @@ class Watch:
         began_at: of the monotonic clock.
     """
 
-    def __init__(self, owner: Owner, handle: AsyncJobHandle, handler: Handler) -> None:
-        self.owner = owner
+    def __init__(self, caller: Caller, handle: AsyncJobHandle, handler: Handler) -> None:
+        self.owner = caller.owner
         self.handle = handle
         self.job = handle.job
         self.last: Event | None = None
         self._handler = handler
-        self._goes_on = False
+        self._goes_on = caller.key is not None  # who has a key may come back with it, and must not find it cancelled
         self.began_at = time.monotonic()
 
     async def events(self) -> AsyncIterator[Event | None]:
@@ -145,7 +145,7 @@ class Handler:
         except BaseException:
             self.waiting.leave(job, goes_on=True)
             raise
-        watch = Watch(caller.owner, handle, self)
+        watch = Watch(caller, handle, self)
         self.watches.add(watch)
         return watch
 
@@ -194,7 +194,8 @@ class Handler:
         return self._clients[owner.name]
 
     async def _cancel(self, job: str) -> None:
-        """Cancel a job that nobody waits for any more."""
+        """Cancel a job that nobody waits for any more; a repetition that comes now after all is drawn anew."""
+        self._repetitions.forget(job)
         try:
             await (await self._clients[_owner_name(job)].handle(job)).cancel()
         except LadleError as exc:

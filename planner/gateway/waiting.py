@@ -102,6 +102,12 @@ class Repetitions:
         if len(self._jobs) > MAX_REMEMBERED:
             self._jobs.popitem(last=False)
 
+    def forget(self, job: str) -> None:
+        """Let no repetition find a job any more."""
+        for jobs in self._jobs.values():
+            if job in jobs:
+                jobs.remove(job)
+
     def job_of(self, caller: Caller, is_waited_for: Callable[[str], bool]) -> str | None:
         """Return the job that a repeated request is for, None if it is no repetition of a known one."""
         known = self._jobs.get(self._key(caller), []) if caller.is_repeated else []

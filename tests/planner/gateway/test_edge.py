@@ -68,7 +68,16 @@ def test_a_key_comes_as_a_bearers_or_as_a_password():
         assert key_of(header) == ""
 
 
-@pytest.mark.parametrize("headers", [{"host": "evil.example"}, {"origin": "https://evil.example"}, {"origin": "null"}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "["},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "//["},
+    ],
+)
 def test_without_keys_no_page_from_elsewhere_is_served(settings, headers):
     with serving(settings) as gateway:
         assert gateway.ask(MODELS, **headers).status == 403

@@ -55,6 +55,28 @@ def test_a_job_goes_on_after_its_client_where_that_is_set(site, newest_job):
         site.wait_for_state(job, "DONE")
 
 
+def test_a_repetition_that_comes_too_late_is_drawn_anew(site, newest_job):
+    fields = {"prompt": "x", "size": "256x256", "num_inference_steps": 40}
+    with serving(site.settings, http_cancel_after_s=0) as gateway:
+        connection = gateway.begin(IMAGES, fields, **FIRST)
+        job = newest_job()
+        connection.close()
+        site.wait_for_state(job, "CANCELLED")
+        answer = gateway.ask(IMAGES, fields, **AGAIN)
+        assert answer.status == 200
+        assert answer.json["ladle"]["job"] != job
+
+
+def test_who_has_an_idempotency_key_may_go_and_come_back(site, newest_job):
+    fields = {"prompt": "x", "size": "256x256", "num_inference_steps": 20}
+    with serving(site.settings, http_cancel_after_s=0) as gateway:
+        connection = gateway.begin(IMAGES, fields, idempotency_key="order-9")
+        job = newest_job()
+        connection.close()
+        site.wait_for_state(job, "DONE")
+        assert gateway.ask(IMAGES, fields, idempotency_key="order-9").json["ladle"]["job"] == job
+
+
 def test_a_request_that_openai_repeats_finds_its_job(site, newest_job):
     fields = {"prompt": "x", "size": "256x256", "num_inference_steps": 20}
     with serving(site.settings) as gateway:
@@ -98,10 +120,10 @@ def test_one_idempotency_key_is_one_job_in_every_process(site):
 def test_while_one_of_two_waits_the_job_goes_on(site, newest_job):
     fields = {"prompt": "x", "size": "256x256", "num_inference_steps": 20}
     with serving(site.settings, http_cancel_after_s=0) as gateway, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        staying = pool.submit(gateway.ask, IMAGES, fields, idempotency_key="both")
-        newest_job()
-        gateway.begin(IMAGES, fields, idempotency_key="both").close()
-        assert staying.result().status == 200
+        staying = pool.submit(gateway.ask, IMAGES, fields, **FIRST)
+        job = newest_job()
+        gateway.begin(IMAGES, fields, **AGAIN).close()
+        assert staying.result().json["ladle"]["job"] == job == newest_job()
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])

@@ -87,6 +87,16 @@ def test_a_repetition_finds_the_newest_job_of_its_body_that_nobody_waits_for():
     assert repetitions.job_of(again, lambda _: True) == "three"
 
 
+def test_nobody_finds_a_job_that_is_forgotten():
+    repetitions = Repetitions()
+    for job in ("one", "two"):
+        repetitions.note(Caller(owner=ANN, body_sha256="b"), job)
+    repetitions.forget("two")
+    assert repetitions.job_of(Caller(owner=ANN, body_sha256="b", is_repeated=True), lambda _: False) == "one"
+    repetitions.forget("one")
+    assert repetitions.job_of(Caller(owner=ANN, body_sha256="b", is_repeated=True), lambda _: False) is None
+
+
 @pytest.mark.parametrize(
     "other",
     [
