@@ -66,9 +66,9 @@ LINK_HEARTBEAT_S = 5  # a link that carries nothing is noticed after two or thre
 CONNECT_TIMEOUT_MS = 10_000
 RECONNECT_S = 2
 PERSISTENT = 2  # AMQP's delivery mode of a message that outlives its broker
-FRAME_BYTES = 65_536
-"""Largest frame that a site's broker should take: a message's headers are one frame, and the link adds to them. The hub
-takes twice as much, RabbitMQ's default (https://www.rabbitmq.com/docs/configure#config-items)."""
+FRAME_BYTES = 2**27
+"""Largest frame that a hub should take: a message's headers are one frame, and the link adds to them. At a site they
+are as large as a frame, by default 128 KiB; over AMQP 1.0, which RabbitMQ 4 takes too, as a message, up to 16 MiB."""
 IN_FLIGHT = 64  # what a cut link may deliver twice; enough for 600 messages/s at 0.1 s there and back
 
 

@@ -71,10 +71,10 @@ def add(name: str, nodes: tuple[str, ...], hub_url: str, site_url: str, out: Pat
         raise click.ClickException(f"cannot write {exc.filename or out}: {exc.strerror}") from exc
     hub, of_site, whose = (shlex.quote(str(path)) for path in files)
     click.echo(f"""\
-# On the hub's broker, which `ladle broker` has prepared:
+# On the hub's broker, which `ladle broker` has prepared; in its rabbitmq.conf: frame_max = {FRAME_BYTES}
+# Without that, one message with large headers stops the link for ever.
 rabbitmqctl import_definitions {hub}
 # On the site's broker; in its rabbitmq.conf: consumer_timeout = {consumer_timeout_ms(settings)}
-# and frame_max = {FRAME_BYTES}, half of the hub's: otherwise one message with large headers stops the link for ever
 # and a max_message_size no higher than the hub's, whose default is 134217728 on RabbitMQ 3 and 16777216 since 4.0
 rabbitmq-plugins enable {SHOVEL_PLUGIN}
 rabbitmqctl import_definitions {of_site}
