@@ -123,8 +123,10 @@ class Settings(BaseSettings):
         float,
         Gt(0),
         Le(1000),
-        Field(description="joint-completion: seconds of service that one second of waiting makes up for"),
-    ] = 0.3
+        Field(
+            description="lad-ts, joint-completion: seconds of service that one second of waiting makes up for, at least"
+        ),
+    ] = 0.15
     fairness: Annotated[
         float, Ge(0), Field(description="seconds of work by which one client may get ahead of others; inf: no fairness")
     ] = 10.0

@@ -22,7 +22,8 @@ def make_placer(settings: Settings) -> Placer:
         ConfigurationError: it is from another package and cannot be imported, cannot be made, or is not a `Placer`.
     """
     if settings.placer == LEARNED:
-        return ServedPolicy(Path(settings.policy) if settings.policy else None, exploration=settings.exploration)
+        folder = Path(settings.policy) if settings.policy else None
+        return ServedPolicy(folder, exploration=settings.exploration, ageing=settings.joint_ageing)
     if settings.placer == JointCompletionPlacer.name:
         return JointCompletionPlacer(ageing=settings.joint_ageing)
     if settings.placer in RULES:

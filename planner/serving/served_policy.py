@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from rl_agent.errors import PolicyError
 from rl_agent.experience.decision import Decision
+from rl_agent.placing.joint_order import JOINT_AGEING
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.placer import Placement, Placer
 from rl_agent.placing.rules import EarliestCompletionPlacer
@@ -31,11 +32,12 @@ class ServedPolicy:
 
     Args:
         folder: the policy of the settings; None is the one that ships with the package.
-        exploration: as in `LearnedPlacer`.
+        exploration, ageing: as in `LearnedPlacer`.
     """
 
-    def __init__(self, folder: Path | None, *, exploration: float = 0.0) -> None:
+    def __init__(self, folder: Path | None, *, exploration: float = 0.0, ageing: float = JOINT_AGEING) -> None:
         self._exploration = exploration
+        self._ageing = ageing
         self._rule = EarliestCompletionPlacer()
         self._of_settings = self._load(folder)
         self._policies: dict[str, LearnedPlacer | None] = {}
@@ -74,7 +76,7 @@ class ServedPolicy:
         if promoted is not None:
             for policy_of in self._shares(promoted):
                 try:
-                    placement = place_each(observation, policy_of)
+                    placement = place_each(observation, policy_of, self._ageing)
                 except PolicyError as exc:
                     self._say(f"falling back to the next policy, finally to earliest-completion: {exc}")
                 else:

@@ -27,10 +27,11 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
     """Placement of text-to-image jobs on heterogeneous nodes whose speeds are unknown at first and drift.
 
     **Time** is continuous. Jobs arrive at ingresses (Poisson, or in bursts). The planner asks the placer about the
-    WAITING jobs whenever a job arrives, an attempt ends, or a node leaves or returns; it orders them by predicted work
-    with ageing. A node holds at most `window` unfinished attempts. A job whose chosen node is full stays WAITING and is
-    reconsidered at the next event. One step is one decision about one job. The decisions of one event are taken one
-    after another, and each sees what the previous ones took.
+    WAITING jobs whenever a job arrives, an attempt ends, or a node leaves or returns. It offers the first by predicted
+    work with ageing; they are decided in the joint order (`rl_agent.placing.joint_order`). A node holds at most
+    `window` unfinished attempts. A job whose chosen node is full stays WAITING and is reconsidered at the next event.
+    One step is one decision about one job. The decisions of one event are taken one after another, and each sees what
+    the previous ones took.
 
     **Nodes**: speeds 1:5; 2-4 models that take 2-30 s to load; one or two resident models (the least recently used is
     evicted); links of 5-500 Mbit/s to each ingress. Nodes throttle to a 1.5th to a 4th of their speed for a while. They
@@ -152,12 +153,14 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
             self._aimed_at[self._job] = node
             outlook = self._input.outlook
             delay, backlog = float(outlook.delay_s(self._job)[node]), float(outlook.backlog_s[node])
-            if outlook.take(self._job, node):
+            if self._input.order.give(self._job, node):
                 self._chosen[self._job] = node
                 if self.reward == "foresight":
                     standard_s = self._input.standard_s
                     busy_s = (float(outlook.backlog_s[node]) - backlog) * standard_s
                     self._foresight.place(self._job, delay_s=delay * standard_s, busy_s=busy_s)
+        else:
+            self._input.order.give(self._job, WAITING)
         batch = self._observation
         over = not self._advance()
         if over:
@@ -192,7 +195,8 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
             probabilities = np.zeros(self._observation.eligible.shape)
             aiming = self._aimed_at != WAITING
             probabilities[aiming, self._aimed_at[aiming]] = 1.0
-            self.simulator.place(Placement(node=self._chosen, probabilities=probabilities))
+            order = self._input.order.rank
+            self.simulator.place(Placement(node=self._chosen, probabilities=probabilities, rank=order))
             if not self._next_batch():
                 return False
 
@@ -202,7 +206,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
             return False
         self._observation = observation
         self._input = PolicyInput(observation)
-        self._jobs: Iterator[int] = self._input.jobs()
+        self._jobs: Iterator[int] = iter(self._input.order)
         self._chosen = np.full(len(observation.jobs), WAITING, dtype=np.int64)
         self._aimed_at = self._chosen.copy()
         if self.reward == "foresight":

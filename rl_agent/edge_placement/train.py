@@ -28,7 +28,7 @@ from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.placer import Placer
-from rl_agent.placing.rules import PricedCompletionPlacer
+from rl_agent.placing.rules import JointCompletionPlacer
 from rl_agent.policy.export import reset_actor, served_weights
 from rl_agent.policy.file import PolicyCard, load_policy, save_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
@@ -154,7 +154,7 @@ class Validation(BaseCallback):
         self.out = out
         self.rounds: list[dict[str, Any]] = []
         self._scenarios = validation_scenarios(plan)
-        self._rule_s = mean_delays_s(PricedCompletionPlacer(), self._scenarios)
+        self._rule_s = mean_delays_s(JointCompletionPlacer(), self._scenarios)
 
     def _on_training_start(self) -> None:
         self._export(self.out)

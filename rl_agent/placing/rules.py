@@ -1,8 +1,8 @@
 """The rules that choose a node without learning, by the names of `LADLE_PLACER`.
 
 Only the three rules of completion (and the learned placer) may let a job wait although some node has room, because a
-fast node that is busy can still finish it sooner than a slow idle one. Only `joint-completion` chooses which job is
-next; the others keep the planner's order.
+fast node that is busy can still finish it sooner than a slow idle one. Of the rules, only `joint-completion` chooses
+which job is next; the others keep the planner's order.
 """
 
 from __future__ import annotations
@@ -13,18 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.joint_order import JOINT_AGEING, JointOrder
 from rl_agent.placing.observation import Observation
-from rl_agent.placing.ordering import Precedence
-from rl_agent.placing.outlook import EVERY, Outlook
+from rl_agent.placing.outlook import Outlook
 from rl_agent.placing.placer import WAITING, Placement
-from rl_agent.placing.prices import priced_delay_s, priced_service_s
-
-JOINT_AGEING = 0.3
-"""Seconds of service that one second of waiting makes up for in `joint-completion`.
-
-Less serves short jobs and those of a loaded model yet sooner, and lets others wait longer: .1 had 5-12 % less mean
-delay but a p99 up to 1.16 times that of earliest completion; 1 is close to priced completion in the planner's order.
-"""
+from rl_agent.placing.prices import priced_delay_s
 
 
 class Rule:
@@ -204,26 +197,13 @@ class PricedCompletionPlacer(EarliestCompletionPlacer):
 
 
 class JointCompletionPlacer(Rule):
-    """Chooses job and node together: next is the job that costs its best node least, less what it has waited.
+    """Chooses job and node together: jobs in the joint order (`rl_agent.placing.joint_order`), each to where it aims.
 
-    Each job aims at the node where its priced delay (`rl_agent.placing.prices`) is least. The job decided next is the
-    one of least service on that node, load and eviction included, minus `ageing` x the seconds it has waited. It gets
-    its node, or waits for it if that has no room. Then all jobs aim anew, until no node has room. So jobs of a model
-    run while it is in memory, and short ones first.
-
-    Priority classes and fair shares stand above this order (`Precedence`). Within them no job starves: it can be passed
-    by another of its batch only if that one arrived less than (its own service / `ageing`) seconds later, with load and
-    eviction in the service. Into the batch it comes by the planner's order, with the bound of `ordering`.
-
-    Shortest job first with ageing, over pairs of job and node. The nearest in the literature is the heuristic Min-min:
-    Ibarra, Kim, "Heuristic Algorithms for Scheduling Independent Tasks on Nonidentical Processors", JACM 24 (1977).
-    Differs: by service instead of completion, so that a job that waits for a busy node does not lose its turn; ageing.
-
-    Cost: O(J x N) once, then O(J) for each job decided and O(N) for each job that aimed at its node.
+    That is the node of least priced delay. A job whose node has no room waits for it.
 
     Args:
         seed: not used, it draws nothing.
-        ageing: seconds of service that one second of waiting makes up for.
+        ageing: seconds of service that one second of waiting makes up for, at least.
     """
 
     name = "joint-completion"
@@ -234,63 +214,15 @@ class JointCompletionPlacer(Rule):
 
     def place(self, observation: Observation) -> Placement:
         """Decide one job after another until no node has room; the remaining jobs stay WAITING."""
-        jobs, nodes = observation.eligible.shape
-        chosen = np.full(jobs, WAITING, dtype=np.int64)
-        rank = np.full(jobs, jobs, dtype=np.int64)
-        probabilities = np.zeros((jobs, nodes))
-        outlook, precedence = Outlook(observation), Precedence(observation)
-        room = int(outlook.room.sum())
-        aims = _Aims(outlook) if room > 0 else None
-        for turn in range(jobs):
-            may_be_next = precedence.open()
-            if aims is None or room <= 0 or not may_be_next.any():
-                break
-            cost_s = aims.service_s - self.ageing * observation.waited_s
-            job = int(np.argmin(np.where(may_be_next, cost_s, np.inf)))
-            node = int(aims.node[job])
-            precedence.decide(job)
-            rank[job] = turn
+        chosen = np.full(len(observation.jobs), WAITING, dtype=np.int64)
+        probabilities = np.zeros(observation.eligible.shape)
+        order = JointOrder(Outlook(observation), self.ageing)
+        for job in order:
+            node = order.aim(job)
             probabilities[job, node] = 1.0
-            if outlook.take(job, node):
+            if order.give(job, node):
                 chosen[job] = node
-                room -= 1
-            aims.decided(job)
-        return Placement(node=chosen, probabilities=probabilities, rank=rank)
-
-
-class _Aims:
-    """The node that each undecided job of a batch would choose now, kept up to date one decision at a time.
-
-    Attributes:
-        node: (J,) of least priced delay.
-        service_s: (J,) seconds for which the job would keep that node busy, eviction included.
-    """
-
-    def __init__(self, outlook: Outlook) -> None:
-        self._outlook = outlook
-        self._eligible = outlook.observation.eligible
-        self._delays_s = np.where(self._eligible, priced_delay_s(outlook, EVERY), np.inf)
-        self._services_s = priced_service_s(outlook, EVERY)
-        jobs = len(self._eligible)
-        self._delay_s = np.empty(jobs)
-        self.node = np.empty(jobs, dtype=np.int64)
-        self.service_s = np.empty(jobs)
-        self._aim(np.arange(jobs))
-
-    def decided(self, job: int) -> None:
-        """Leave out row `job`, which the outlook gave to its node, and let the others aim anew."""
-        node = int(self.node[job])
-        self._delay_s[job], self.node[job] = -np.inf, WAITING  # nothing is as soon, and no node that changes is its
-        delay_s = np.where(self._eligible[:, node], priced_delay_s(self._outlook, EVERY, node), np.inf)
-        self._delays_s[:, node] = delay_s
-        self._services_s[:, node] = priced_service_s(self._outlook, EVERY, node)
-        self._aim(np.flatnonzero((self.node == node) | (delay_s <= self._delay_s)))
-
-    def _aim(self, jobs: NDArray[np.int64]) -> None:
-        node = self._delays_s[jobs].argmin(axis=1)
-        self.node[jobs] = node
-        self._delay_s[jobs] = self._delays_s[jobs, node]
-        self.service_s[jobs] = self._services_s[jobs, node]
+        return Placement(node=chosen, probabilities=probabilities, rank=order.rank)
 
 
 RULES: dict[str, Callable[..., Rule]] = {

@@ -11,6 +11,7 @@ import numpy as np
 from rl_agent.errors import PolicyAnswerError
 from rl_agent.ladts.numpy_chain import softmax
 from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.joint_order import JOINT_AGEING
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.placer import WAITING, Placement
 from rl_agent.policy.file import LoadedPolicy, load_policy
@@ -24,9 +25,11 @@ def shipped_policy() -> Path:
 
 
 class LearnedPlacer:
-    """Chooses the most probable node of a served policy for each job, each after the jobs before it in the batch.
+    """Chooses the most probable node of a served policy for each job, one after another in the joint order.
 
-    A job whose node is full waits for it; its next chain starts from the probabilities that it got now.
+    The order is that of `joint-completion` (`rl_agent.placing.joint_order`), with its bound on how long a job can be
+    passed, whatever the weights. A job whose node is full waits for it; its next chain starts from the probabilities
+    that it got now.
 
     Args:
         folder: a policy folder; None is the one that ships with the package.
@@ -34,6 +37,7 @@ class LearnedPlacer:
         exploration: share of the decisions that draw a node by its probability instead of taking the most probable
             one: what was never tried cannot be evaluated from the log.
         seed: of these draws.
+        ageing: of the joint order.
 
     Raises:
         PolicyFileError: the folder cannot be loaded.
@@ -48,10 +52,12 @@ class LearnedPlacer:
         policy: LoadedPolicy | None = None,
         exploration: float = 0.0,
         seed: int | None = None,
+        ageing: float = JOINT_AGEING,
     ) -> None:
         policy = policy or load_policy(shipped_policy() if folder is None else folder)
         self.card = policy.card
         self.exploration = exploration
+        self.ageing = ageing
         self._generator = np.random.default_rng(seed)
         self._policy = NodePolicy(policy.weights, policy.card.n_denoising_steps)
 
@@ -61,12 +67,12 @@ class LearnedPlacer:
         return self.card.version
 
     def place(self, observation: Observation) -> Placement:
-        """Answer for all jobs, in their order, until no node has room; the remaining jobs stay WAITING.
+        """Answer for all jobs, in the joint order, until no node has room; the remaining jobs stay WAITING.
 
         Raises:
             PolicyAnswerError: the policy answered NaN or infinity; nothing is placed.
         """
-        return place_each(observation, lambda _job: self)
+        return place_each(observation, lambda _job: self, self.ageing)
 
     def probabilities(self, rows: Rows, latent_action: FloatArray) -> FloatArray:
         """Return (N,) of one job from its rows (N, columns) and latent action (N,); NaN if the policy answers NaN."""
@@ -90,12 +96,13 @@ PolicyOf = Callable[[str], LearnedPlacer]
 """Returns the policy that decides about the job of this id."""
 
 
-def place_each(observation: Observation, policy_of: PolicyOf) -> Placement:
-    """Answer for all jobs, in their order, each by its own policy and after the jobs before it.
+def place_each(observation: Observation, policy_of: PolicyOf, ageing: float = JOINT_AGEING) -> Placement:
+    """Answer for all jobs, in the joint order, each by its own policy and after the jobs before it.
 
     Args:
         observation: the jobs and nodes.
         policy_of: returns the policy that decides about a job.
+        ageing: of the joint order.
 
     Raises:
         PolicyAnswerError: a policy answered NaN or infinity; nothing is placed.
@@ -106,14 +113,21 @@ def place_each(observation: Observation, policy_of: PolicyOf) -> Placement:
     propensity = np.ones(jobs)
     read: dict[int, Rows] = {}
     versions: dict[int, str | None] = {}
-    policy_input = PolicyInput(observation)
-    for job in policy_input.jobs():
+    policy_input = PolicyInput(observation, ageing)
+    for job in policy_input.order:
         rows = policy_input.rows(job)
         policy = policy_of(observation.jobs[job])
         probabilities[job] = policy.probabilities(rows, observation.latent_action[job])
         if not np.isfinite(probabilities[job]).all():
             raise PolicyAnswerError(policy.card.version, observation.jobs[job])
         node, propensity[job] = policy.choose(probabilities[job])
-        if policy_input.outlook.take(job, node):
+        if policy_input.order.give(job, node):
             chosen[job], read[job], versions[job] = node, rows, policy.policy_version
-    return Placement(node=chosen, probabilities=probabilities, propensity=propensity, rows=read, versions=versions)
+    return Placement(
+        node=chosen,
+        probabilities=probabilities,
+        propensity=propensity,
+        rank=policy_input.order.rank,
+        rows=read,
+        versions=versions,
+    )

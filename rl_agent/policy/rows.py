@@ -8,13 +8,13 @@ serves any fleet: durations are in *standard seconds*, of which the generation o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rl_agent.placing.estimates import FloatArray
+from rl_agent.placing.joint_order import JOINT_AGEING, JointOrder
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.outlook import Outlook
 from rl_agent.placing.prices import priced_delay_s
@@ -79,16 +79,22 @@ class PolicyInput:
     | eligible | 1 where the job may be placed |
     | score | logits of priced completion, 0 on its node |
 
+    Args:
+        observation: the batch.
+        ageing: of the joint order.
+
     Attributes:
         standard_s: how many seconds a standard second has.
-        outlook: the nodes after the decisions so far, in standard seconds; call `outlook.take` after each decision.
+        outlook: the nodes after the decisions so far, in standard seconds.
+        order: yields the jobs to decide about; it keeps the outlook up to date with `order.give`.
     """
 
-    def __init__(self, observation: Observation) -> None:
+    def __init__(self, observation: Observation, ageing: float = JOINT_AGEING) -> None:
         jobs, nodes = observation.eligible.shape
         self.standard_s = standard_s(observation)
         observation = _in_unit_of(self.standard_s, observation)
         self.outlook = Outlook(observation)
+        self.order = JointOrder(self.outlook, ageing)
         self._observation = observation
         self._present = observation.eligible.any(axis=0)
         self._pressure = min(observation.waiting / max(int(self._present.sum()), 1), MAX_PRESSURE)
@@ -110,14 +116,6 @@ class PolicyInput:
             "eligible": observation.eligible,
         }.items():
             self._fixed[:, :, COLUMN[name]] = values
-
-    def jobs(self) -> Iterator[int]:
-        """Yield the jobs to decide about, in order, until no node has room; call `outlook.take` after each."""
-        for job, mask in enumerate(self._observation.eligible):
-            if not self.outlook.room.any():
-                return
-            if mask.any():
-                yield job
 
     def rows(self, job: int) -> Rows:
         """Return the (N, columns) matrix of row `job`, after the decisions so far.

@@ -28,9 +28,9 @@ from rl_agent.placing.rules import (
 
 RIVAL_RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
 REORDERING_RULE = JointCompletionPlacer
-"""It chooses which job is next, too. A policy chooses the node only, so that it is hardly ever better than this rule:
-the gate says how they compare, and whether it passes does not depend on it. Otherwise the older of two policies would
-serve on because a third placer is better than both.
+"""It takes the jobs in the same order as a policy, which differs from it by its corrections only: often the two are
+equal. The gate says how they compare, and whether it passes does not depend on it. Otherwise the older of two policies
+would serve on because a third placer is better than both.
 """
 BLOCK_JOBS = 20
 """Longer blocks would leave too few of them: 60 logged jobs hold out 18, 1,000 hold out 300.

@@ -10,7 +10,10 @@ from broker_config.errors import ConfigurationError
 from broker_config.settings import Settings
 from planner.serving.placers import LEARNED, make_placer
 from planner.serving.served_policy import ServedPolicy
-from rl_agent.placing.rules import JOINT_AGEING, RULES, Rule
+from rl_agent.placing.estimates import Estimates
+from rl_agent.placing.joint_order import JOINT_AGEING
+from rl_agent.placing.observation import JobView, NodeView, observe
+from rl_agent.placing.rules import RULES, Rule
 
 OWN = """
 from rl_agent.placing.rules import EarliestCompletionPlacer
@@ -58,6 +61,14 @@ def test_a_rule_is_made_by_its_name(name):
 def test_the_joint_rule_ages_as_the_settings_say():
     assert make_placer(settings("joint-completion").with_changes(joint_ageing=0.7)).ageing == 0.7
     assert Settings(_env_file=None).joint_ageing == JOINT_AGEING
+
+
+def test_the_learned_policy_ages_in_its_order_as_the_settings_say():
+    fast = [NodeView(node="a", backlog_s=0.0, room=1, resident=("m",))]
+    jobs = [JobView(job="long", model="m", units=20.0, waited_s=60.0), JobView(job="short", model="m", units=10.0)]
+    seen = observe(jobs, fast, Estimates())
+    placers = [make_placer(settings("lad-ts").with_changes(joint_ageing=ageing)) for ageing in (1e-4, 1e3)]
+    assert [placer.place(seen).in_order()[0] for placer in placers] == [1, 0]
 
 
 def test_by_default_the_learned_policy_serves():

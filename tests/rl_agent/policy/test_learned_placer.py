@@ -6,17 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from batches import a_batch, fleets, queues
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from policies import policy_files, random_weights
 
 from rl_agent.edge_placement.scenario import PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.errors import PolicyAnswerError, PolicyFileError
 from rl_agent.placing.estimates import Estimates
+from rl_agent.placing.joint_order import JointOrder
 from rl_agent.placing.observation import JobView, NodeView, observe
-from rl_agent.placing.placer import WAITING
-from rl_agent.placing.rules import EarliestCompletionPlacer, PricedCompletionPlacer
+from rl_agent.placing.outlook import Outlook
+from rl_agent.placing.placer import WAITING, Placement
+from rl_agent.placing.rules import JointCompletionPlacer
 from rl_agent.policy.file import parse_policy, save_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.policy.rows import PRICED, UNPRICED
 
 
 def placer(folder, scale):
@@ -54,10 +60,10 @@ def observation(n_jobs=3, n_nodes=4, seed=0, latent_action=None, room=2):
     return observe(jobs, nodes, Estimates())
 
 
-def test_zero_weights_play_priced_completion(tmp_path):
+def test_zero_weights_play_joint_completion(tmp_path):
     scenario = ScenarioSpec(n_nodes=4, jobs_per_node=20, load=0.9).draw(1)
     learned = Simulator(scenario).run(placer(tmp_path, 0.0))
-    np.testing.assert_array_equal(learned, Simulator(scenario).run(PricedCompletionPlacer()))
+    np.testing.assert_array_equal(learned, Simulator(scenario).run(JointCompletionPlacer()))
 
 
 @pytest.mark.parametrize("factor", [1 / 64, 32.0])
@@ -109,11 +115,11 @@ def test_nothing_eligible_leaves_the_job_waiting(tmp_path):
 
 @pytest.mark.fault(24, "B")
 def test_an_answer_that_is_no_number_is_refused_with_the_version_and_the_job(tmp_path):
-    # Given finite weights that overflow within the chain
+    # Given finite weights that overflow within the chain, and a job that is decided first as it is the shortest
     learned = placer(tmp_path, 3e37)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(PolicyAnswerError, match="'test' answered NaN or infinity for job 'j0'"),
+        pytest.raises(PolicyAnswerError, match="'test' answered NaN or infinity for job 'j2'"),
     ):
         learned.place(observation())
 
@@ -135,8 +141,58 @@ def test_serving_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("rule", [PricedCompletionPlacer, EarliestCompletionPlacer])
-def test_weights_of_zero_play_the_rule_that_the_card_names(rule):
+class EarliestInJointOrder:
+    """Jobs in the joint order, each to the node of least predicted delay, no prices."""
+
+    def place(self, observation):
+        chosen = np.full(len(observation.jobs), WAITING)
+        probabilities = np.zeros(observation.eligible.shape)
+        outlook = Outlook(observation)
+        order = JointOrder(outlook)
+        for job in order:
+            node = int(np.where(observation.eligible[job], outlook.delay_s(job), np.inf).argmin())
+            probabilities[job, node] = 1.0
+            if order.give(job, node):
+                chosen[job] = node
+        return Placement(node=chosen, probabilities=probabilities, rank=order.rank)
+
+
+@pytest.mark.parametrize(
+    ("rule", "same"), [(PRICED, JointCompletionPlacer), (UNPRICED, EarliestInJointOrder)], ids=[PRICED, UNPRICED]
+)
+def test_weights_of_zero_play_the_rule_that_the_card_names_in_the_joint_order(rule, same):
     scenario = ScenarioSpec(n_nodes=6, jobs_per_node=20).draw(3)
-    learned = LearnedPlacer(policy=parse_policy("v", policy_files("v", rule=rule.name)))
-    np.testing.assert_allclose(Simulator(scenario).run(learned), Simulator(scenario).run(rule()), rtol=1e-6)
+    learned = LearnedPlacer(policy=parse_policy("v", policy_files("v", rule=rule)))
+    np.testing.assert_allclose(Simulator(scenario).run(learned), Simulator(scenario).run(same()), rtol=1e-6)
+
+
+def test_who_is_next_is_decided_by_service_and_waiting_at_the_ageing_it_is_told():
+    # a long job that came a minute before a short one, and one place: 10 s more work are made up for from .2 on
+    jobs = [JobView(job="long", model="m", units=20.0, waited_s=60.0), JobView(job="short", model="m", units=10.0)]
+    nodes = [NodeView(node="a", backlog_s=0.0, room=1, resident=("m",))]
+    estimates = Estimates()
+    estimates.observe_outcome("a", "m", units=10.0, generation_s=10.0, load_s=0.0)
+    seen = observe(jobs, nodes, estimates)
+    assert LearnedPlacer(ageing=0.01).place(seen).node.tolist() == [WAITING, 0]
+    assert LearnedPlacer(ageing=1.0).place(seen).node.tolist() == [0, WAITING]
+
+
+@given(fleets, queues, st.sampled_from([0.0, 0.3, 3.0]))
+@settings(deadline=None)
+def test_no_weights_let_a_job_be_passed_by_one_that_came_longer_later_than_its_service_over_ageing(fleet, queue, scale):
+    seen = a_batch(fleet, queue)
+    ageing = 0.5
+    files = policy_files("v", scale=scale)
+    answer = LearnedPlacer(policy=parse_policy("v", files), ageing=ageing).place(seen)
+    longest_s = seen.generation_s + seen.cold_load_s[seen.model] + seen.cold_load_s.max(axis=0)
+    order = [job for job in answer.in_order() if seen.eligible[job].any()]
+    decided = [job for job in order if answer.probabilities[job].any()]
+    for position, first in enumerate(decided):
+        for passed in order[position + 1 :]:
+            came_later_s = seen.waited_s[passed] - seen.waited_s[first]
+            assert came_later_s <= longest_s[passed][seen.eligible[passed]].max() / ageing + 1e-6
+
+
+def test_no_class_and_no_share_is_passed():
+    seen = replace(observation(n_jobs=4, room=1), priority=np.array([1, 1, 0, 1]))
+    assert LearnedPlacer().place(seen).in_order()[0] == 2

@@ -78,9 +78,9 @@ def test_pressure_is_the_jobs_that_wait_for_each_node_up_to_a_bound():
 def test_no_more_jobs_are_asked_about_than_there_is_room_for():
     policy_input = PolicyInput(observation(room=(1, 0)))
     asked = []
-    for job in policy_input.jobs():
+    for job in policy_input.order:
         asked.append(job)
-        policy_input.outlook.take(job, 0)
+        policy_input.order.give(job, 0)
     assert asked == [0]
 
 

@@ -38,6 +38,18 @@ def simple():
 
 
 @pytest.fixture(scope="session")
+def favourable():
+    """The same with other nodes, where the joint order is better than the planner's."""
+    return site(n_models=1, seed=8)
+
+
+@pytest.fixture(scope="session")
+def favourable_log():
+    """The log of a placer that tries everything, on a fleet where the shipped policy beats earliest completion."""
+    return log_of(site(seed=4), RandomPlacer(seed=0))
+
+
+@pytest.fixture(scope="session")
 def simple_log(simple):
     """The log of a placer that tries everything there."""
     return log_of(simple, RandomPlacer(seed=0))

@@ -48,10 +48,10 @@ def test_a_policy_as_good_as_the_rule_it_plays_passes(scenario):
     assert trial.jobs == len(scenario.jobs)
 
 
-def test_where_what_was_learnt_fails_the_next_candidate_is_promoted_if_it_beats_what_serves(scenario):
+def test_where_what_was_learnt_fails_the_next_candidate_is_promoted_if_it_beats_what_serves(favourable):
     random, bad = (lambda: RULES["random"](seed=0)), (lambda: RULES["round-robin"](seed=0))
-    assert first_to_pass([random, served], bad, [scenario], Estimates(), PLANNER)[0] == 1
-    index, trial = first_to_pass([random, served], served, [scenario], Estimates(), PLANNER)
+    assert first_to_pass([random, served], bad, [favourable], Estimates(), PLANNER)[0] == 1
+    index, trial = first_to_pass([random, served], served, [favourable], Estimates(), PLANNER)
     assert (index, trial.is_passed) == (0, False)
 
 
