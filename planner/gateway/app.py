@@ -27,6 +27,7 @@ from planner.gateway.models import ServedModels
 from planner.gateway.openai_images import openai_routes
 from planner.gateway.problems import HttpProblem, Json, problem_of
 from planner.gateway.webui_routes import webui_routes
+from planner.ledger.ledger import Ledger
 
 GONE = 499  # as nginx logs a client that has closed; nobody receives it
 
@@ -37,13 +38,14 @@ def make_gateway(settings: Settings) -> Starlette:
     Args:
         settings: where the broker is, who may ask, and limits.
     """
-    handler, models, keys = Handler(settings), ServedModels(settings), key_file(settings)
+    handler, keys, ledger = Handler(settings), key_file(settings), Ledger(settings.database)
+    models = ServedModels(settings, ledger)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         await handler.close()
-        models.close()
+        ledger.close()
 
     async def answer_problem(_request: Request, error: Exception) -> Response:
         return problem_of(error, handler.eta_s).response()
@@ -62,7 +64,7 @@ def make_gateway(settings: Settings) -> Starlette:
             Route("/health", alive),
             *openai_routes(handler, models),
             *webui_routes(handler, models),
-            *job_routes(handler, models, keys),
+            *job_routes(handler, models, keys, ledger),
         ],
         middleware=[*_cors(settings), edge],
         exception_handlers={**errors, ClientGoneError: answer_nobody},

@@ -163,7 +163,7 @@ class Handler:
         Raises:
             JobUnknownError: it is no job of this owner.
         """
-        if not job.startswith(_prefix(owner)):
+        if not job.startswith(job_prefix(owner)):
             raise JobUnknownError(job, "no job of this key has that id")
         return await self._client(owner).handle(job)
 
@@ -207,11 +207,12 @@ class Handler:
 def new_job_id(caller: Caller) -> str:
     """Return the id of a caller's new job: of its idempotency key, if it has one, always the same."""
     if caller.key is None:
-        return _prefix(caller.owner) + str(uuid7())
-    return _prefix(caller.owner) + "key-" + hashlib.sha256(caller.key.encode()).hexdigest()[:KEY_CHARACTERS]
+        return job_prefix(caller.owner) + str(uuid7())
+    return job_prefix(caller.owner) + "key-" + hashlib.sha256(caller.key.encode()).hexdigest()[:KEY_CHARACTERS]
 
 
-def _prefix(owner: Owner) -> str:
+def job_prefix(owner: Owner) -> str:
+    """Return how the ids of an owner's jobs begin."""
     return f"http.{owner.name}."
 
 

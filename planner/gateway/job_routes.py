@@ -6,23 +6,30 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker_config.messages import Event, EventKind
+from broker_config.errors import RequestRefusedError
+from broker_config.messages import Event, EventKind, JobState
 from planner.client.async_client import AsyncJobHandle
 from planner.errors import JobUnknownError
 from planner.gateway.connection import EventStream, caller_of, comment, event, json_body, owner_of, warning_headers
-from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, paced
+from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, job_prefix, paced
 from planner.gateway.keys import KeyFile, Owner
 from planner.gateway.models import ServedModels
 from planner.gateway.orders import HIGHEST_QUALITY, compression_of, order_of
 from planner.gateway.pictures import check_picture_url, encoded, picture_name, picture_path
 from planner.gateway.problems import HttpProblem, Json
+from planner.ledger.ledger import Ledger, LedgerRow
+
+LISTED = ("state", "model", "node", "created_at", "finished_at")
+LISTED_JOBS = 50  # a screen of them
+MAX_LISTED_JOBS = 1000  # about 200 KiB
 
 
-def job_routes(handler: Handler, models: ServedModels, keys: KeyFile) -> list[Route]:
+def job_routes(handler: Handler, models: ServedModels, keys: KeyFile, ledger: Ledger) -> list[Route]:
     """Return the routes below /jobs and /images."""
 
     async def submit(request: Request) -> Response:
@@ -31,6 +38,11 @@ def job_routes(handler: Handler, models: ServedModels, keys: KeyFile) -> list[Ro
         where = f"/jobs/{handle.job}"
         body = {"job": handle.job, "status": where, "events": f"{where}/events"}
         return Json(body, 202, {"location": where, **warning_headers(order.warnings)})
+
+    async def listed(request: Request) -> Response:
+        limit, states = _asked_for(request.query_params)
+        rows = await asyncio.to_thread(_newest, ledger, owner_of(request), limit, states)
+        return Json({"jobs": [{name: row[name] for name in LISTED} | {"job": row["id"]} for row in rows]})
 
     async def status(request: Request) -> Response:
         owner = owner_of(request)
@@ -63,11 +75,40 @@ def job_routes(handler: Handler, models: ServedModels, keys: KeyFile) -> list[Ro
 
     return [
         Route("/jobs", submit, methods=["POST"]),
+        Route("/jobs", listed),
         Route("/jobs/{job}", status),
         Route("/jobs/{job}", cancel, methods=["DELETE"]),
         Route("/jobs/{job}/events", events),
         Route("/images/{job}/{name}", image),
     ]
+
+
+def _asked_for(query: QueryParams) -> tuple[int, list[str]]:
+    """Return how many jobs are asked for, and in which states; none: in any.
+
+    Raises:
+        RequestRefusedError: the query says something else.
+    """
+    limit, states = query.get("limit", str(LISTED_JOBS)), query.getlist("state")
+    if not (limit.isascii() and limit.isdecimal() and 0 < int(limit[:9]) <= MAX_LISTED_JOBS):
+        raise RequestRefusedError(f"limit: {limit[:20]!r} is no number from 1 to {MAX_LISTED_JOBS}", "limit")
+    for state in states:
+        if state not in set(JobState):
+            raise RequestRefusedError(f"state: {state[:20]!r} is none of {', '.join(JobState)}", "state")
+    return int(limit), states
+
+
+def _newest(ledger: Ledger, owner: Owner, limit: int, states: list[str]) -> list[LedgerRow]:
+    """Return the rows of an owner's newest jobs.
+
+    Raises:
+        HttpProblem: there is no ledger here.
+        DatabaseUnavailableError: it cannot be reached.
+    """
+    if not ledger.has_tables():
+        raise HttpProblem(501, "jobs are listed only where LADLE_DATABASE_URL is the planner's", code="no_ledger")
+    with ledger.transaction(reads=True) as connection:
+        return ledger.recent_jobs(connection, limit, states, id_prefix=job_prefix(owner))
 
 
 def _owner_of_image(request: Request, keys: KeyFile, job: str) -> Owner:

@@ -27,10 +27,10 @@ class ServedModels:
         defaults: what a request leaves unsaid, by model.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings = settings
         self.defaults = read_defaults(settings)
-        self._ledger = Ledger(settings.database)
+        self._ledger = ledger
         self._names: tuple[str, ...] = ()
         self._read_at = -KEPT_S
 
@@ -40,10 +40,6 @@ class ServedModels:
             self._read_at = time.monotonic()
             self._names = await asyncio.to_thread(self._read)
         return self._names or (self._settings.default_model,)
-
-    def close(self) -> None:
-        """Close the ledger."""
-        self._ledger.close()
 
     def _read(self) -> tuple[str, ...]:
         found: set[str] = {*self._settings.node_models}

@@ -197,15 +197,30 @@ class Ledger:
         return [dict(row) for row in connection.execute(statement).mappings()]
 
     def recent_jobs(
-        self, connection: Connection, limit: int, states: Sequence[str] = (), owner: str | None = None
+        self,
+        connection: Connection,
+        limit: int,
+        states: Sequence[str] = (),
+        owner: str | None = None,
+        id_prefix: str = "",
     ) -> list[LedgerRow]:
-        """Return the newest `limit` jobs, newest first: in `states` if any are named, of `owner` if one is."""
+        """Return the newest `limit` jobs, newest first.
+
+        Args:
+            connection: of a transaction.
+            limit: how many.
+            states: only those in one of these, if any are named.
+            owner: only those of this one, if one is named.
+            id_prefix: only those whose id begins so.
+        """
         statement = select(JobRow).order_by(col(JobRow.created_at).desc()).limit(limit)
         if states:
             statement = statement.where(col(JobRow.state).in_(states))
         if owner is not None:
             whose = col(JobRow.client)
             statement = statement.where(or_(whose == owner, whose.startswith(f"{owner}.", autoescape=True)))
+        if id_prefix:
+            statement = statement.where(col(JobRow.id).startswith(id_prefix, autoescape=True))
         return [dict(row) for row in connection.execute(statement).mappings()]
 
     def count_by_state(self, connection: Connection) -> dict[str, int]:

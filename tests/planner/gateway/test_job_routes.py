@@ -7,6 +7,8 @@ import json
 import pytest
 from gateway_server import serving
 
+from planner.gateway.keys import KeyFile
+
 LONG = {"prompt": "x", "size": "512x512", "num_inference_steps": 400}
 
 
@@ -60,6 +62,32 @@ def test_a_running_job_is_cancelled(gateway, site):
     site.wait_for_state(job, "CANCELLED")
     assert gateway.ask(f"/jobs/{job}").json["kind"] == "cancelled"
     assert gateway.ask(f"/images/{job}/0.png").error["code"] == "cancelled"
+
+
+def test_an_owner_lists_its_newest_jobs(gateway, site, tmp_path):
+    keys = KeyFile(tmp_path / "keys.json")
+    ann, bob = ({"authorization": f"Bearer {keys.add(name)}"} for name in ("ann_l", "bob_l"))
+    with serving(site.settings, http_keys_file=str(keys.path)) as guarded:
+        jobs = [guarded.ask("/jobs", {"prompt": "x"}, **ann).json["job"] for _ in range(3)]
+        for job in jobs:
+            site.wait_for_state(job, "DONE")
+        told = guarded.ask("/jobs?state=DONE", **ann).json["jobs"]
+        assert [entry["job"] for entry in told] == jobs[::-1]
+        assert {(entry["state"], entry["model"], entry["node"]) for entry in told} == {("DONE", "tiny", "a")}
+        assert [entry["job"] for entry in guarded.ask("/jobs?limit=1", **ann).json["jobs"]] == jobs[-1:]
+        assert guarded.ask("/jobs?state=FAILED", **ann).json["jobs"] == []
+        assert guarded.ask("/jobs", **bob).json["jobs"] == []
+
+
+@pytest.mark.parametrize(("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("state=LOST", "state")])
+def test_a_wrong_question_for_jobs_is_refused(gateway, query, field):
+    answer = gateway.ask(f"/jobs?{query}")
+    assert (answer.status, answer.error["param"]) == (422, field)
+
+
+def test_without_a_ledger_no_jobs_are_listed(settings):
+    with serving(settings) as gateway:
+        assert gateway.ask("/jobs").error["code"] == "no_ledger"
 
 
 @pytest.mark.parametrize("suffix", ["", "/events"])

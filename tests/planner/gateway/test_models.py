@@ -14,11 +14,12 @@ from planner.ledger.ledger import Ledger
 @pytest.fixture
 def names(settings):
     def read(**changes):
-        models = ServedModels(settings.with_changes(**changes))
+        changed = settings.with_changes(**changes)
+        ledger = Ledger(changed.database)
         try:
-            return asyncio.run(models.names())
+            return asyncio.run(ServedModels(changed, ledger).names())
         finally:
-            models.close()
+            ledger.close()
 
     return read
 
@@ -53,7 +54,8 @@ def test_a_node_that_does_not_serve_offers_nothing(state):
 
 
 def test_the_models_are_read_once_in_a_while(settings, monkeypatch):
-    models = ServedModels(settings)
+    ledger = Ledger(settings.database)
+    models = ServedModels(settings, ledger)
     reads = []
     monkeypatch.setattr(models, "_read", lambda: reads.append(1) or ("tiny",))
 
@@ -62,4 +64,4 @@ def test_the_models_are_read_once_in_a_while(settings, monkeypatch):
 
     assert asyncio.run(ask_often()) == [("tiny",)] * 3
     assert len(reads) == 1
-    models.close()
+    ledger.close()

@@ -37,6 +37,7 @@ def test_a_whole_job_on_each_database(ledger):
         counts = ledger.count_by_state(connection)
         assert [row["id"] for row in ledger.recent_jobs(connection, 1)] == ["two"]
         assert ledger.recent_jobs(connection, 5, ["WAITING"]) == []
+        assert [row["id"] for row in ledger.recent_jobs(connection, 5, id_prefix="tw")] == ["two"]
     assert job_counts(counts) == (0, 2)
 
 
