@@ -8,6 +8,7 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from broker_config.frames import tolerant_frame_handler
 from broker_config.rights import owner_of
 from broker_config.settings import Settings
 from broker_config.sqlite import transport as sqlite_transport
@@ -73,4 +74,4 @@ def transport_options(settings: Settings) -> dict[str, Any]:
         return {"delivery_limit": settings.delivery_limit, "delivery_limits": OWN_DELIVERY_LIMITS}
     # No confirms: Celery's own events would wait for them without a limit, in the thread that keeps the connection
     # alive. What matters is sent by a `Publisher`.
-    return {"write_timeout": settings.confirm_timeout_s}
+    return {"write_timeout": settings.confirm_timeout_s, "frame_handler": tolerant_frame_handler}

@@ -152,7 +152,7 @@ def dead_letter(message: Any, *, reason: str, queue: str, kept_bytes: int = KEPT
     """
     body = message.body or b""
     raw = body.encode(errors="surrogateescape") if isinstance(body, str) else bytes(body)
-    text = json.dumps(message.headers, default=repr)
+    text = _as_json(message.headers)
     headers = json.loads(text) if len(text) <= KEPT_BYTES else {"cut": text[:KEPT_BYTES]}
     info = message.delivery_info or {}
     return RecordDeadLetter(
@@ -165,6 +165,14 @@ def dead_letter(message: Any, *, reason: str, queue: str, kept_bytes: int = KEPT
         body=base64.b64encode(raw[:kept_bytes]).decode(),
         body_bytes=len(raw),
     )
+
+
+def _as_json(headers: Any) -> str:
+    """Return headers as JSON; where they have no form in it (NaN, keys that are no text), what that says."""
+    try:
+        return json.dumps(headers, default=repr, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as exc:
+        return json.dumps({"cut": f"no JSON: {exc!s:.200}"})
 
 
 def refuse_compression() -> None:

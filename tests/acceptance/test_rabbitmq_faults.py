@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import struct
+from calendar import timegm
 from contextlib import contextmanager
 
 import pytest
+from amqp import Message
 from ladle_site import PATIENCE_S, wait_until
 from severable_link import SeverableLink
 
@@ -14,6 +18,7 @@ from broker_config.topology import node_queue
 pytestmark = pytest.mark.rabbitmq
 
 LONG = {"prompt": "x", "num_inference_steps": 500, "size": "128x128"}  # 8 s
+LAST_DAY = datetime.datetime(9999, 12, 31)
 SHORT = {"prompt": "x", "num_inference_steps": 50}
 
 
@@ -24,6 +29,42 @@ def site(make_site, private_vhost_url):
 
 def results(site, job):
     return [attempt["result"] for attempt in site.attempts(job)]
+
+
+class Hostile(Message):
+    """A message whose date in the headers is replaced by any 8 bytes, as no client library would write them."""
+
+    value = b""
+
+    def _serialize_properties(self):
+        return super()._serialize_properties().replace(struct.pack(">Q", timegm(LAST_DAY.utctimetuple())), self.value)
+
+
+@pytest.mark.fault(18, "R")
+def test_headers_that_python_cannot_decode_stop_neither_planner_nor_client(site):
+    # Given a planner and a client that waits for a job
+    site.start("a")
+    site.wait_for_node("a", "READY")
+    planner = site.running["planner"]
+    letters = len(site.dead_letters())
+    with site.client() as client:
+        handle = client.submit(**SHORT)
+        wait_until(lambda: site.rows(handle.job), "it is accepted")
+        events = ("ladle.events", f"job.{site.rows(handle.job)[0]['client']}.done")
+        # When messages come whose headers hold a date that Python has not, to the planner and to the client
+        with site.connection() as connection, connection.channel() as channel:
+            channel.confirm_select()
+            for seconds in (2**40, 2**62):
+                message = Hostile(b"x", application_headers={"at": LAST_DAY})
+                message.value = struct.pack(">Q", seconds)
+                for exchange, key in (("ladle.jobs", "submit"), ("ladle.dead", "dead.x"), events):
+                    channel.basic_publish_confirm(message, exchange=exchange, routing_key=key)
+        # Then the next job is drawn, and what came to the planner lies among the dead letters
+        assert handle.result(PATIENCE_S).node == "a"
+        assert client.submit(**SHORT).result(PATIENCE_S).node == "a"
+    wait_until(lambda: len(site.dead_letters()) == letters + 4, "four dead letters")
+    assert planner.is_alive
+    assert planner.log.count("Connected to") == 1
 
 
 @pytest.mark.fault(5, "R")

@@ -8,6 +8,7 @@ import time
 import uuid
 import zlib
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery
@@ -18,7 +19,7 @@ from kombu import Connection, Exchange, Producer, Queue
 from ladle_site import delete_queues
 
 from broker_config.calls import RecordDeadLetter
-from broker_config.consumer import BODY_LIMIT_BYTES, KEPT_BYTES, death_of, was_dead_lettered
+from broker_config.consumer import BODY_LIMIT_BYTES, KEPT_BYTES, dead_letter, death_of, was_dead_lettered
 
 WORK = Exchange("ladle.jobs", type="topic")
 DEAD = Exchange("ladle.dead", type="topic")
@@ -254,6 +255,15 @@ calls = st.tuples(
     st.dictionaries(texts, json_values, max_size=2) | json_values,
     st.just({}) | json_values,
 )
+
+
+@pytest.mark.parametrize("headers", [{"x": float("nan")}, {b"\xff": 1}, {"deep": {b"\xff": None}}])
+def test_a_dead_letter_has_headers_that_a_database_takes(headers):
+    message = SimpleNamespace(body=b"", headers=headers, delivery_info={}, content_type="", content_encoding="")
+    letter = dead_letter(message, reason="because", queue="planner")
+    assert letter.headers["cut"].startswith("no JSON: ")
+
+
 bodies = st.binary(max_size=64) | (json_values | calls).map(lambda v: json.dumps(v).encode()) | st.just(GOOD_BODY)
 header_names = st.sampled_from(
     "task id lang eta expires retries timelimit shadow root_id parent_id group group_index argsrepr ignore_result"
