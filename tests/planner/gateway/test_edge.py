@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import socket
@@ -10,7 +11,7 @@ import pytest
 from gateway_server import serving
 from ladle_site import wait_until
 
-from planner.gateway.edge import body_limit_bytes, key_of
+from planner.gateway.edge import Edge, body_limit_bytes, key_of
 from planner.gateway.keys import key_file
 
 MODELS = "/v1/models"
@@ -39,6 +40,26 @@ def test_for_other_machines_or_where_it_is_set_a_key_is_needed_even_if_there_is_
         answer = gateway.ask(MODELS)
         assert (answer.status, answer.error["type"]) == (401, "authentication_error")
         assert "`ladle key add NAME`" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("server", "status"),
+    [(("127.0.0.1", 1), 200), (("10.0.0.7", 1), 401), (("/run/x.sock", None), 401), (None, 401)],
+    ids=str,
+)
+def test_whatever_the_settings_say_a_connection_from_elsewhere_needs_a_key(settings, server, status):
+    statuses = []
+
+    async def app(scope, _receive, _send):
+        statuses.append(200 if scope["state"]["owner"] else None)
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    edge = Edge(app, settings, key_file(settings), lambda: 1.0)
+    scope = {"type": "http", "method": "GET", "path": MODELS, "query_string": b"", "server": server}
+    asyncio.run(edge({**scope, "headers": [(b"host", b"localhost")]}, None, send))
+    assert statuses[0] == status
 
 
 def test_where_it_is_set_nobody_needs_a_key(settings, key):
