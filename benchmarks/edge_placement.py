@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rl_agent.edge_placement.genai_trace import GenAITraceSpec
 from rl_agent.edge_placement.scenario import ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.observation import Observation
@@ -28,6 +29,7 @@ from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 
 EVALUATION_SEED = 500_000  # training and validation draw from below it: see rl_agent/edge_placement/train.py
 REFERENCE = "earliest completion"
+TRACE = "GenAITrace-v1"
 LOADS = (0.5, 0.7, 0.9, 1.1)  # the last is more than the fleet can do: there the queue only grows
 
 COLUMNS = (
@@ -95,8 +97,10 @@ def interval(values: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def scenario_specs(nodes: int, load: float, count: int, jobs_per_node: int) -> list[ScenarioSpec]:
-    """Return the specifications of paired scenarios, half of them bursty."""
+def scenario_specs(family: str, nodes: int, load: float, count: int, jobs_per_node: int) -> list[ScenarioSpec]:
+    """Return the specifications of paired scenarios; of EdgePlacement-v1, half of them bursty."""
+    if family == TRACE:
+        return [GenAITraceSpec(n_nodes=nodes, load=load, jobs_per_node=jobs_per_node)] * count
     return [
         ScenarioSpec(n_nodes=nodes, load=load, jobs_per_node=jobs_per_node, arrivals=("poisson", "bursty")[n % 2])
         for n in range(count)
@@ -121,6 +125,7 @@ def arguments_of_the_command() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--policy", type=Path, action="append", help="policy folder; may be repeated")
+    parser.add_argument("--family", choices=("EdgePlacement-v1", TRACE), default="EdgePlacement-v1")
     parser.add_argument("--nodes", type=int, nargs="+", default=[10])
     parser.add_argument("--loads", type=float, nargs="+", default=list(LOADS))
     parser.add_argument("--scenarios", type=int, default=40, help="per load and fleet size")
@@ -142,7 +147,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     for nodes in arguments.nodes:
         for load in arguments.loads:
-            specs = scenario_specs(nodes, load, arguments.scenarios, arguments.jobs_per_node)
+            specs = scenario_specs(arguments.family, nodes, load, arguments.scenarios, arguments.jobs_per_node)
             seeds = [arguments.seed + 1000 * nodes + n for n in range(arguments.scenarios)]
             for name, values in compared(wanted, specs, seeds):
                 mean, p95, p99, ratio, p95_ratio, p99_ratio, low, high, worst, _ = values

@@ -22,6 +22,7 @@ from planner.calibration import Calibration, Eta, Stage
 from planner.ledger.ledger import Ledger
 from planner.ledger.report_data import read_coverage
 from planner.state.eta import foretold_alone_s, foretold_behind_s, foretold_when_placed_s
+from rl_agent.edge_placement.genai_trace import GenAITraceSpec
 from rl_agent.edge_placement.scenario import Job, PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.observation import JobView, Observation
@@ -33,6 +34,7 @@ PLACERS = ("priced-completion", "joint-completion")
 FAMILIES: dict[str, Callable[[int, float], ScenarioSpec]] = {
     "EdgePlacement-v1, Poisson": lambda nodes, load: ScenarioSpec(n_nodes=nodes, load=load),
     "EdgePlacement-v1, bursty": lambda nodes, load: ScenarioSpec(n_nodes=nodes, load=load, arrivals="bursty"),
+    "GenAITrace-v1": lambda nodes, load: GenAITraceSpec(n_nodes=nodes, load=load),
 }
 P50_WITHIN = (0.45, 0.55)  # a promise as good as one can tell within some hundred results
 P90_WITHIN = (0.87, 0.93)  # likewise

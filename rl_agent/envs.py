@@ -17,6 +17,7 @@ from types import ModuleType
 ENVIRONMENTS = {
     "EdgeOffloading-v0": "rl_agent.edge_offloading.env:EdgeOffloadingEnv",
     "EdgePlacement-v1": "rl_agent.edge_placement.env:EdgePlacementEnv",
+    "GenAITrace-v1": "rl_agent.edge_placement.genai_trace_env:GenAITraceEnv",
 }
 
 

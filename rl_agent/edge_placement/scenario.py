@@ -6,7 +6,7 @@ same noise, so comparisons are paired. All hardware here is emulated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -132,8 +132,25 @@ class ScenarioSpec:
         mean_units = float(np.mean([job.units for job in jobs]))
         rate = self._capacity(speeds, popularity) * self.load / mean_units
         arrivals = self._arrivals(generator, rate, len(jobs))
-        end_s = 3.0 * float(arrivals[-1]) + 600.0
-        nodes = tuple(
+        arriving = zip(jobs, map(float, arrivals), strict=True)
+        arrived = tuple(replace(job, arrival_s=arrival_s) for job, arrival_s in arriving)
+        return PlacementScenario(
+            nodes=self._nodes(generator, models, speeds, load_s, names, ingresses, arrived), jobs=arrived
+        )
+
+    def _nodes(
+        self,
+        generator: np.random.Generator,
+        models: list[str],
+        speeds: FloatArray,
+        load_s: FloatArray,
+        names: list[str],
+        ingresses: list[str],
+        jobs: Sequence[Job],
+    ) -> tuple[NodeProfile, ...]:
+        """Draw the nodes' memory, links, slowdowns and absences, long beyond the last of the jobs."""
+        end_s = 3.0 * jobs[-1].arrival_s + 600.0
+        return tuple(
             NodeProfile(
                 name=name,
                 s_per_unit=dict(zip(models, map(float, speeds[:, k]), strict=True)),
@@ -147,10 +164,6 @@ class ScenarioSpec:
                 absences=tuple(phases(generator, self.away_every_s, self.away_for_s, end_s)),
             )
             for k, name in enumerate(names)
-        )
-        arriving = zip(jobs, map(float, arrivals), strict=True)
-        return PlacementScenario(
-            nodes=nodes, jobs=tuple(replace(job, arrival_s=arrival_s) for job, arrival_s in arriving)
         )
 
     def _s_per_unit(self, generator: np.random.Generator, n_models: int) -> FloatArray:

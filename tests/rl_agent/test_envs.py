@@ -10,7 +10,7 @@ import pytest
 
 from rl_agent.envs import ENVIRONMENTS, GymnasiumFinder
 
-MAKE = "; print(*(gymnasium.make(name).spec.id for name in ('EdgeOffloading-v0', 'EdgePlacement-v1')))"
+MAKE = "; print(*(gymnasium.make(name).spec.id for name in ('EdgeOffloading-v0', 'EdgePlacement-v1', 'GenAITrace-v1')))"
 
 
 def run(code):
@@ -23,7 +23,7 @@ def run(code):
     ["import rl_agent, gymnasium", "import gymnasium, rl_agent", "import planner.celery, gymnasium"],
 )
 def test_the_ids_are_registered_in_whichever_order_both_are_imported(imports):
-    assert run(imports + MAKE) == ["EdgeOffloading-v0", "EdgePlacement-v1"]
+    assert run(imports + MAKE) == ["EdgeOffloading-v0", "EdgePlacement-v1", "GenAITrace-v1"]
 
 
 def test_gymnasium_finds_an_id_by_the_name_of_the_package():
