@@ -15,9 +15,10 @@ from rl_agent.placing.joint_order import JOINT_AGEING
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.placer import Placement, Placer
 from rl_agent.placing.rules import EarliestCompletionPlacer
-from rl_agent.policy.file import parse_policy
-from rl_agent.policy.learned_placer import LearnedPlacer, PolicyOf, place_each
+from rl_agent.policy.file import load_policy, parse_policy
+from rl_agent.policy.learned_placer import LearnedPlacer, PolicyOf, place_each, shipped_policy
 from rl_agent.policy.registry import PolicyState, policy_files, serving_policies
+from rl_agent.policy.rule_policy import RulePolicy, placer_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ class ServedPolicy:
     """The learned policies in use; earliest completion places whenever they cannot answer.
 
     The promoted version of the registry decides; while none is promoted, the policy of the settings does. A canary
-    decides about a share of the jobs, the same ones whenever they are reconsidered. A policy cannot answer when it is
+    decides about a share of the jobs, the same ones whenever they are reconsidered. Where a rule is promoted, it
+    decides about whole batches, and no canary does. A policy cannot answer when it is
     missing or damaged, does not fit, or answers NaN (docs/faults.md, row 24). The log then says why, once, and every
     decision is logged under the name of the placer that made it.
 
@@ -40,7 +42,7 @@ class ServedPolicy:
         self._ageing = ageing
         self._rule = EarliestCompletionPlacer()
         self._of_settings = self._load(folder)
-        self._policies: dict[str, LearnedPlacer | None] = {}
+        self._policies: dict[str, LearnedPlacer | RulePolicy | None] = {}
         self._serving: dict[str, tuple[str, float]] = {}
         self._answering: Placer = self._of_settings or self._rule
         self._last_problem = ""
@@ -73,6 +75,9 @@ class ServedPolicy:
     def place(self, observation: Observation) -> Placement:
         """Answer with the policies, or with earliest completion if they cannot."""
         promoted = self._policies.get(PolicyState.PROMOTED, self._of_settings)
+        if isinstance(promoted, RulePolicy):
+            self._answering = promoted
+            return promoted.place(observation)
         if promoted is not None:
             for policy_of in self._shares(promoted):
                 try:
@@ -89,7 +94,7 @@ class ServedPolicy:
         """Return what the policy in the shadow would have chosen, for the experience row of `decision`."""
         shadow = self._policies.get(PolicyState.SHADOW)
         node = None
-        if shadow is not None:
+        if isinstance(shadow, LearnedPlacer):
             probabilities = shadow.probabilities(decision.rows, decision.latent_action)
             node = decision.nodes[int(probabilities.argmax())] if np.isfinite(probabilities).all() else None
         return {"shadow_version": None if shadow is None else shadow.policy_version, "shadow_node": node}
@@ -97,22 +102,22 @@ class ServedPolicy:
     def _shares(self, promoted: LearnedPlacer) -> list[PolicyOf]:
         """Return which policy decides about which job; the second entry is the fallback if the canary has no answer."""
         canary = self._policies.get(PolicyState.CANARY)
-        if canary is None:
+        if not isinstance(canary, LearnedPlacer):
             return [lambda _job: promoted]
         version, share = self._serving[PolicyState.CANARY]
         return [lambda job: canary if is_in_share(job, version, share) else promoted, lambda _job: promoted]
 
-    def _load(self, folder: Path | None) -> LearnedPlacer | None:
+    def _load(self, folder: Path | None) -> LearnedPlacer | RulePolicy | None:
         try:
-            return LearnedPlacer(folder, exploration=self._exploration)
+            return placer_of(load_policy(folder or shipped_policy()), exploration=self._exploration)
         except PolicyError as exc:
             self._refuse(exc)
             return None
 
-    def _load_version(self, connection: Connection, version: str) -> LearnedPlacer | None:
+    def _load_version(self, connection: Connection, version: str) -> LearnedPlacer | RulePolicy | None:
         try:
             policy = parse_policy(version, policy_files(connection, version))
-            return LearnedPlacer(policy=policy, exploration=self._exploration)
+            return placer_of(policy, exploration=self._exploration)
         except PolicyError as exc:
             self._refuse(exc)
             return None

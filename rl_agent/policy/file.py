@@ -25,6 +25,7 @@ from broker_config.bounds import ID
 from rl_agent.errors import PolicyFileError
 from rl_agent.ladts.numpy_chain import NodeDenoiserWeights
 from rl_agent.placing.observation import OBSERVATION_VERSION
+from rl_agent.placing.rules import RULES
 from rl_agent.policy.node_policy import INPUT_COLUMNS
 from rl_agent.policy.rows import COLUMN, CORRECTABLE_RULES, PRICED
 
@@ -46,6 +47,7 @@ class PolicyCard:
         hidden: width of the denoiser.
         n_denoising_steps: length of its chain.
         rule: the rule whose score it corrects, one of `rl_agent.policy.rows.CORRECTABLE_RULES`.
+        plays: the rule, one of `rl_agent.placing.rules.RULES`, that places instead of the network; "" is none.
         columns: names of the columns of the rows it was trained on, in order.
         observation_version: of `rl_agent.placing.observation`.
         sha256: of the weights file, hexadecimal.
@@ -57,6 +59,7 @@ class PolicyCard:
     n_denoising_steps: int
     sha256: str
     rule: str = PRICED
+    plays: str = ""
     columns: tuple[str, ...] = tuple(COLUMN)
     observation_version: int = OBSERVATION_VERSION
     format: int = CARD_FORMAT
@@ -86,6 +89,7 @@ def dump_policy(
     n_denoising_steps: int,
     training: Mapping[str, Any],
     rule: str = PRICED,
+    plays: str = "",
 ) -> tuple[PolicyCard, PolicyFiles]:
     """Return a policy's card and its files.
 
@@ -95,6 +99,7 @@ def dump_policy(
         n_denoising_steps: length of its chain.
         training: provenance, anything JSON can hold.
         rule: the rule whose score they correct.
+        plays: the rule that places instead; "" is none.
     """
     data = dump_tensors({name: np.ascontiguousarray(value) for name, value in vars(weights).items()})
     card = PolicyCard(
@@ -103,6 +108,7 @@ def dump_policy(
         n_denoising_steps=n_denoising_steps,
         sha256=hashlib.sha256(data).hexdigest(),
         rule=rule,
+        plays=plays,
         training=training,
     )
     return card, PolicyFiles(card=json.dumps(asdict(card), indent=2).encode() + b"\n", weights=data)
@@ -197,6 +203,8 @@ def _parse_card(where: str, data: bytes) -> PolicyCard:
             raise PolicyFileError(where, f"{name} is {value!r:.200}, not an integer from 1 to {limit}")
     if values.get("rule", PRICED) not in CORRECTABLE_RULES:
         raise PolicyFileError(where, f"rule is {values['rule']!r}, none of {', '.join(CORRECTABLE_RULES)}")
+    if values.get("plays", "") not in ("", *RULES):
+        raise PolicyFileError(where, f"plays is {values['plays']!r:.200}, none of {', '.join(RULES)}")
     if not all(isinstance(values.get(name), str) for name in ("version", "sha256")):
         raise PolicyFileError(where, f"{CARD_FILE} names no version or no sha256")
     if not ID.fullmatch(values["version"]):

@@ -1,14 +1,15 @@
-"""The promotion gate: a candidate must not be worse than the policy that serves, nor than the best rule.
+"""The promotion gate: a candidate must not be worse than the policy that serves, and a rule that beats both serves.
 
 All of them place the same held-out real arrivals in the twin, with the same noise and the same throttling, so the
-comparison is paired. Delays of neighbouring jobs are correlated, so the bootstrap draws blocks of consecutive jobs.
-Off-policy estimates on the log are shown beside the verdict and do not influence it: they see one decision at a time
-and cannot know what a placement costs the jobs that follow.
+comparison is paired. Delays of neighbouring jobs are correlated, so intervals are those of batch means. Off-policy
+estimates on the log are shown beside the verdict and do not influence it: they see one decision at a time and cannot
+know what a placement costs the jobs that follow.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,31 +28,33 @@ from rl_agent.placing.rules import (
 )
 
 RIVAL_RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
-REORDERING_RULE = JointCompletionPlacer
-"""It takes the jobs in the same order as a policy, which differs from it by its corrections only: often the two are
-equal. The gate says how they compare, and whether it passes does not depend on it. Otherwise the older of two policies
-would serve on because a third placer is better than both.
+"""A candidate must not be worse than the best of them."""
+ALL_RULES = (*RIVAL_RULES, JointCompletionPlacer)
+"""The last takes the jobs in the same order as a policy, which differs from it by its corrections only: often the two
+are equal. So it rejects nobody: the older of two policies would serve on because a third placer is better than both.
+Where it is better for certain, it is promoted itself, as any of these.
 """
-BLOCK_JOBS = 20
-"""Longer blocks would leave too few of them: 60 logged jobs hold out 18, 1,000 hold out 300.
-
-The differences between priced and earliest completion still correlate at .03 (10 nodes, load .7), .14 (10, .9), .41
-(5, .7) and .76 (5, .9) over 20 jobs: at a small busy site the interval is too narrow.
-"""
-RESAMPLES = 2_000
-"""50 of them lie beyond each end of the interval, so another seed moves them by about 2 % of its width."""
-CONFIDENCE = 0.95
-"""The usual level; of 40 pure coincidences at most four may pass (tests)."""
+BATCHES = 10
+"""Means of so many stretches of consecutive jobs make an interval, whatever their number: the longer the stretches, the
+less their means are correlated."""
+MIN_BATCH_JOBS = 20
+"""Of a stretch, as long as there are at least `MIN_BATCHES`."""
+MIN_BATCHES = 4
+"""With fewer, Student's t is so wide that nothing could be told."""
+STUDENT_T = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""Quantile .975 by degrees of freedom, 0 to 9. Source: any table of Student's distribution."""
 MARGIN = 0.02
 """Non-inferiority margin. Without one, a policy exactly as good as its rival would pass half of the time at best."""
+MAX_RATIO = 1_000.0
+"""Bound of an interval that is not bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Ratio of a candidate's mean service delay to a rival's on the same jobs; below 1 the candidate is better.
+    """Ratio of one placer's mean service delay to a rival's on the same jobs; below 1 it is better than the rival.
 
     Attributes:
-        low, high: bootstrap interval of `CONFIDENCE`.
+        low, high: 95 % confidence interval by batch means.
     """
 
     rival: str
@@ -66,6 +69,11 @@ class Comparison:
         """True unless the ratio is at most 1 and the whole interval lies below 1 + `MARGIN`."""
         return self.ratio > 1.0 or self.high > 1.0 + MARGIN
 
+    @property
+    def is_better(self) -> bool:
+        """True when the whole interval lies below 1."""
+        return self.high < 1.0
+
     def __str__(self) -> str:
         return (
             f"{self.candidate_s:.2f} s against {self.rival_s:.2f} s of {self.rival} "
@@ -75,12 +83,16 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What the gate measured: the candidate against the policy that serves, the best rule and `REORDERING_RULE`."""
+    """What the gate measured of a candidate: against the policy that serves, and against every rule by its name."""
 
     jobs: int
     serving: Comparison
-    best_rule: Comparison
-    reordering_rule: Comparison
+    rules: Mapping[str, Comparison]
+
+    @property
+    def best_rule(self) -> Comparison:
+        """Return the comparison with the best of `RIVAL_RULES`."""
+        return min((self.rules[rule.name] for rule in RIVAL_RULES), key=lambda one: one.rival_s)
 
     @property
     def is_passed(self) -> bool:
@@ -91,19 +103,34 @@ class Trial:
     def reason(self) -> str:
         """Return the verdict in one sentence."""
         verdict = "passed the gate" if self.is_passed else "rejected at the gate"
-        measured = f"{self.serving}; {self.best_rule}; {self.reordering_rule}"
-        return f"{verdict}, {self.jobs} held-out jobs: {measured}{self._advice}"
+        return f"{verdict}, {self.jobs} held-out jobs: {'; '.join(map(str, (self.serving, *self.rules.values())))}"
 
     def to_json(self) -> dict[str, Any]:
         """Return what `PolicyRow.trial` keeps."""
-        compared = (self.serving, self.best_rule, self.reordering_rule)
+        compared = (self.serving, *self.rules.values())
         return {"passed": self.is_passed, "jobs": self.jobs, **{one.rival: _rounded(one) for one in compared}}
 
+
+@dataclass(frozen=True, kw_only=True)
+class RuleWin:
+    """A rule that is better, for certain, than what serves and than the candidate that would serve instead.
+
+    Attributes:
+        beaten: the rule against each of them.
+    """
+
+    rule: str
+    jobs: int
+    beaten: tuple[Comparison, ...]
+
     @property
-    def _advice(self) -> str:
-        rule = self.reordering_rule
-        is_better = rule.low > 1.0 and rule.rival_s < self.serving.rival_s
-        return f"; LADLE_PLACER={rule.rival} would do better than both policies" if is_better else ""
+    def reason(self) -> str:
+        """Return the verdict in one sentence."""
+        return f"the rule {self.rule} wins at the gate, {self.jobs} held-out jobs: {'; '.join(map(str, self.beaten))}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `PolicyRow.trial` keeps."""
+        return {"passed": True, "jobs": self.jobs, **{one.rival: _rounded(one) for one in self.beaten}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,95 +149,115 @@ def play(placer: Placer, scenario: PlacementScenario, estimates: Estimates, plan
     return simulator.run(placer)
 
 
-def judge(
-    candidate: Callable[[], Placer],
-    serving: Callable[[], Placer],
-    scenarios: Sequence[PlacementScenario],
-    estimates: Estimates,
-    planner: PlannerSettings,
-) -> Trial:
-    """Play every scenario under the candidate, the serving policy and the rules, and compare.
+SERVING = "the serving policy"
+"""What it is called in reasons."""
+
+
+class Gate:
+    """Plays the held-out arrivals under whatever is to be compared, each placer once.
 
     Args:
-        candidate: makes the candidate.
         serving: makes the placer that serves.
         scenarios: held-out arrivals; each gets a new placer.
         estimates: what the planner knows of the nodes.
         planner: the planner's settings.
     """
 
-    def delays(make: Callable[[], Placer]) -> list[FloatArray]:
-        return [play(make(), scenario, estimates, planner) for scenario in scenarios]
+    def __init__(
+        self,
+        serving: Callable[[], Placer],
+        scenarios: Sequence[PlacementScenario],
+        estimates: Estimates,
+        planner: PlannerSettings,
+    ) -> None:
+        self._scenarios = scenarios
+        self._estimates = estimates
+        self._planner = planner
+        self._serving_s = self._delays_s(serving)
+        self._rules_s = {rule.name: self._delays_s(rule) for rule in ALL_RULES}
+        self._jobs = sum(len(one) for one in self._serving_s)
 
-    mine = delays(candidate)
-    by_rule: Mapping[str, list[FloatArray]] = {rule.name: delays(rule) for rule in RIVAL_RULES}
-    best = min(by_rule, key=lambda name: float(np.concatenate(by_rule[name]).mean()))
-    return Trial(
-        jobs=sum(len(one) for one in mine),
-        serving=compare("the serving policy", mine, delays(serving)),
-        best_rule=compare(best, mine, by_rule[best]),
-        reordering_rule=compare(REORDERING_RULE.name, mine, delays(REORDERING_RULE)),
-    )
+    def judge(self, candidate: Callable[[], Placer]) -> Trial:
+        """Compare a candidate with the serving policy and with the rules."""
+        mine = self._delays_s(candidate)
+        rules = {name: compare(name, mine, theirs) for name, theirs in self._rules_s.items()}
+        return Trial(jobs=self._jobs, serving=compare(SERVING, mine, self._serving_s), rules=rules)
+
+    def first_to_pass(self, candidates: Sequence[Callable[[], Placer]]) -> tuple[int, Trial]:
+        """Judge candidates in order until one passes; all but the first must also be better than the serving policy.
+
+        Args:
+            candidates: at least one, the preferred one first.
+
+        Returns:
+            Index and trial of the candidate that passed, or of the first if none did.
+        """
+        first: Trial | None = None
+        for index, candidate in enumerate(candidates):
+            trial = self.judge(candidate)
+            if trial.is_passed and (index == 0 or trial.serving.ratio < 1.0):
+                return index, trial
+            first = first or trial
+        assert first is not None
+        return 0, first
+
+    def winning_rule(self, candidate: Callable[[], Placer] | None = None) -> RuleWin | None:
+        """Return the best rule if it is better, for certain, than the serving policy and than a `candidate`."""
+        rule = min(self._rules_s, key=lambda name: float(np.concatenate(self._rules_s[name]).mean()))
+        rivals = {SERVING: self._serving_s}
+        if candidate is not None:
+            rivals["the candidate"] = self._delays_s(candidate)
+        beaten = tuple(compare(name, self._rules_s[rule], theirs) for name, theirs in rivals.items())
+        return RuleWin(rule=rule, jobs=self._jobs, beaten=beaten) if all(one.is_better for one in beaten) else None
+
+    def _delays_s(self, make: Callable[[], Placer]) -> list[FloatArray]:
+        return [play(make(), scenario, self._estimates, self._planner) for scenario in self._scenarios]
 
 
-def first_to_pass(
-    candidates: Sequence[Callable[[], Placer]],
-    serving: Callable[[], Placer],
-    scenarios: Sequence[PlacementScenario],
-    estimates: Estimates,
-    planner: PlannerSettings,
-) -> tuple[int, Trial]:
-    """Judge candidates in order until one passes; all but the first must also be better than the serving policy.
-
-    Args:
-        candidates: at least one, the preferred one first.
-        serving: as in `judge`, like all that follow.
-        scenarios: held-out arrivals.
-        estimates: what the planner knows of the nodes.
-        planner: the planner's settings.
-
-    Returns:
-        Index and trial of the candidate that passed, or of the first if none did.
-    """
-    first: Trial | None = None
-    for index, candidate in enumerate(candidates):
-        trial = judge(candidate, serving, scenarios, estimates, planner)
-        if trial.is_passed and (index == 0 or trial.serving.ratio < 1.0):
-            return index, trial
-        first = first or trial
-    assert first is not None
-    return 0, first
-
-
-def compare(rival: str, mine: Sequence[FloatArray], theirs: Sequence[FloatArray], seed: int = 0) -> Comparison:
+def compare(rival: str, mine: Sequence[FloatArray], theirs: Sequence[FloatArray]) -> Comparison:
     """Compare delays job by job.
+
+    The interval is that of a ratio of means by the delta method, on paired batch means with Student's t.
 
     Args:
         rival: what the rival is called.
         mine: delays under the candidate, (jobs,) in order of arrival for each scenario.
         theirs: delays under the rival, likewise.
-        seed: of the bootstrap.
+
+    Source: A. M. Law, Simulation Modeling and Analysis, section 9.5.
     """
-    blocks = np.array(
-        [
-            (m[start : start + BLOCK_JOBS].sum(), t[start : start + BLOCK_JOBS].sum())
-            for m, t in zip(mine, theirs, strict=True)
-            for start in range(0, len(m), BLOCK_JOBS)
-        ]
-    )
-    generator = np.random.default_rng(seed)
-    draws = blocks[generator.integers(0, len(blocks), (RESAMPLES, len(blocks)))].sum(axis=1)
-    low, high = np.quantile(draws[:, 0] / draws[:, 1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    jobs = sum(len(m) for m in mine)
-    total = blocks.sum(axis=0)
+    sums = np.array([batch_sums(delays) for delays in (mine, theirs)])
+    jobs = sum(len(one) for one in mine)
+    mine_s, theirs_s = (sums.sum(axis=1) / jobs).tolist()
+    ratio = mine_s / theirs_s
+    differences = sums[0] - ratio * sums[1]
+    batches = len(differences)
+    half = 0.0
+    if np.any(differences):
+        error = float(np.sqrt((differences**2).sum() * batches / max(batches - 1, 1))) / float(sums[1].sum())
+        half = min(STUDENT_T[batches - 1] * error, MAX_RATIO)
     return Comparison(
         rival=rival,
-        candidate_s=float(total[0] / jobs),
-        rival_s=float(total[1] / jobs),
-        ratio=float(total[0] / total[1]),
-        low=float(low),
-        high=float(high),
+        candidate_s=mine_s,
+        rival_s=theirs_s,
+        ratio=ratio,
+        low=max(ratio - half, 0.0),
+        high=min(ratio + half, MAX_RATIO),
     )
+
+
+def batch_sums(delays_s: Sequence[FloatArray]) -> FloatArray:
+    """(batches,) sums of delays, at most `BATCHES`.
+
+    Scenarios that replay the same arrivals are added up first: their delays differ by noise only, and to take them as
+    independent would make an interval too narrow. Scenarios of different lengths are batches themselves.
+    """
+    lengths = {len(one) for one in delays_s}
+    if len(lengths) > 1:
+        groups = np.array_split(np.array([one.sum() for one in delays_s]), min(len(delays_s), BATCHES))
+        return np.array([group.sum() for group in groups])
+    batches = min(max(lengths.pop() // MIN_BATCH_JOBS, MIN_BATCHES), BATCHES)
+    return np.array([part.sum() for part in np.array_split(np.sum(delays_s, axis=0), batches)])
 
 
 def _rounded(comparison: Comparison) -> dict[str, Any]:

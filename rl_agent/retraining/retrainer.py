@@ -10,8 +10,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from broker_config.settings import Settings
 from rl_agent.database import for_reading, open_database
 from rl_agent.errors import PolicyFileError, RetrainingError
 from rl_agent.experience.log import read_experience
+from rl_agent.placing.placer import Placer
 from rl_agent.placing.rules import EarliestCompletionPlacer
 from rl_agent.policy.file import LoadedPolicy, PolicyCard, PolicyFiles, dump_policy, load_policy, parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
@@ -34,8 +35,9 @@ from rl_agent.policy.registry import (
     prune_rejected,
     reject,
 )
+from rl_agent.policy.rule_policy import placer_of
 from rl_agent.retraining.checkpoint import RoundState, read_checkpoint, write_checkpoint
-from rl_agent.retraining.gate import PlannerSettings, Trial, first_to_pass
+from rl_agent.retraining.gate import Gate, PlannerSettings, RuleWin, Trial
 from rl_agent.retraining.off_policy import estimate
 from rl_agent.retraining.plan import ProgressCallback, RetrainingPlan
 from rl_agent.retraining.practice import Practice, plain_rules
@@ -85,6 +87,27 @@ class RoundInputs:
     start: LoadedPolicy
     samples: Samples
     saved: RoundState | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the gate made of one policy.
+
+    Attributes:
+        trial: what it measured, for the registry.
+        placer: makes the placer that was judged; None for a rule.
+    """
+
+    version: str
+    files: PolicyFiles
+    reason: str
+    trial: Mapping[str, Any]
+    is_passed: bool
+    placer: Callable[[], Placer] | None = None
+
+    def beaten_by(self, win: RuleWin) -> Judged:
+        """Return the verdict on a policy that is not promoted because a rule is."""
+        return replace(self, is_passed=False, reason=f"{self.reason}; {win.rule} is better")
 
 
 class Retrainer:
@@ -161,29 +184,59 @@ class Retrainer:
         best = practice.run(inputs.samples, inputs.saved)
         if best is None and inputs.served is None:
             best = inputs.start
-        if best is None:
-            return _nothing("nothing found in the twin was better than the serving policy")
         self._progress("at the gate", 1.0)
+        serving = EarliestCompletionPlacer if inputs.served is None else partial(placer_of, inputs.served)
+        gate = Gate(serving, split.held_out, twin.estimates, self._planner)
+        learnt = None if best is None else self._learnt(inputs, twin, gate, best, practice.state.rounds)
+        passed = learnt.placer if learnt is not None and learnt.is_passed else None
+        win = gate.winning_rule(passed)
+        if win is None:
+            verdicts = [] if learnt is None else [learnt]
+        else:
+            verdicts = [] if learnt is None else [learnt.beaten_by(win)]
+            verdicts.append(self._rule(inputs, twin, win))
+        if not verdicts:
+            return _nothing("nothing found in the twin, and no rule, was better than the serving policy")
+        return self._conclude(verdicts, inputs.version)
+
+    # The candidate
+
+    def _learnt(
+        self, inputs: RoundInputs, twin: Twin, gate: Gate, best: LoadedPolicy, rounds: Sequence[Mapping[str, Any]]
+    ) -> Judged:
+        """Judge what was learnt, and the plain rules that a policy can correct."""
         choices = (best, *plain_rules(inputs.start))
-        passed, trial = first_to_pass(
-            [partial(LearnedPlacer, policy=choice) for choice in choices],
-            EarliestCompletionPlacer if inputs.served is None else partial(LearnedPlacer, policy=inputs.served),
-            split.held_out,
-            twin.estimates,
-            self._planner,
-        )
+        passed, trial = gate.first_to_pass([partial(LearnedPlacer, policy=choice) for choice in choices])
         candidate = choices[passed]
-        version = f"retrained-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{inputs.samples.last_id}"
+        version = _version("retrained", inputs)
         _, files = dump_policy(
             candidate.weights,
             version=version,
             n_denoising_steps=candidate.card.n_denoising_steps,
-            training=self._training(inputs.samples, twin, candidate.card, practice.state.rounds),
+            training=self._training(inputs.samples, twin, candidate.card, rounds),
             rule=candidate.card.rule,
         )
-        return self._conclude(trial, version, files, self._measured(inputs, trial, candidate), inputs.version)
+        return Judged(
+            version=version,
+            files=files,
+            reason=trial.reason,
+            trial=self._measured(inputs, trial, candidate),
+            is_passed=trial.is_passed,
+            placer=partial(LearnedPlacer, policy=candidate),
+        )
 
-    # The candidate
+    def _rule(self, inputs: RoundInputs, twin: Twin, win: RuleWin) -> Judged:
+        """Return the rule that wins as a policy: learning goes on from the network beside it."""
+        version, start = _version(win.rule, inputs), inputs.start
+        _, files = dump_policy(
+            start.weights,
+            version=version,
+            n_denoising_steps=start.card.n_denoising_steps,
+            training=self._training(inputs.samples, twin, start.card, []),
+            rule=start.card.rule,
+            plays=win.rule,
+        )
+        return Judged(version=version, files=files, reason=win.reason, trial=win.to_json(), is_passed=True)
 
     def _training(
         self, samples: Samples, twin: Twin, card: PolicyCard, rounds: Sequence[Mapping[str, Any]]
@@ -208,22 +261,22 @@ class Retrainer:
         }
         return {**trial.to_json(), "off_policy": estimates}
 
-    def _conclude(
-        self, trial: Trial, version: str, files: PolicyFiles, measured: dict[str, Any], serving_version: str | None
-    ) -> Round:
-        """Store the candidate and promote or reject it, in one transaction."""
-        now, reason, is_promoted = time.time(), trial.reason, trial.is_passed
+    def _conclude(self, verdicts: Sequence[Judged], serving_version: str | None) -> Round:
+        """Store what was judged and promote or reject it, in one transaction; the last verdict is the round's."""
+        now = time.time()
         with self._engine.begin() as connection:
-            if promoted_policy(connection) != serving_version:
-                reason, is_promoted = "another policy was promoted meanwhile; " + reason, False
-            add_policy(connection, files, now, reason=reason, trial=measured)
-            if is_promoted:
-                promote(connection, version, now, reason)
-            else:
-                reject(connection, version, reason)
-                prune_rejected(connection, REJECTED_KEPT)
-        logger.info("policy %s: %s", version, reason)
-        return Round(version=version, is_promoted=is_promoted, reason=reason)
+            is_overtaken = promoted_policy(connection) != serving_version
+            for verdict in verdicts:
+                reason, is_promoted = verdict.reason, verdict.is_passed and not is_overtaken
+                reason = f"another policy was promoted meanwhile; {reason}" if is_overtaken else reason
+                add_policy(connection, verdict.files, now, reason=reason, trial=verdict.trial)
+                if is_promoted:
+                    promote(connection, verdict.version, now, reason)
+                else:
+                    reject(connection, verdict.version, reason)
+                logger.info("policy %s: %s", verdict.version, reason)
+            prune_rejected(connection, REJECTED_KEPT)
+        return Round(version=verdict.version, is_promoted=is_promoted, reason=reason)
 
     # The serving policy, and what is done
 
@@ -260,6 +313,10 @@ class Retrainer:
 def _estimate(policy: LoadedPolicy, samples: tuple[Sample, ...], exploration: float) -> dict[str, float | None]:
     found = estimate(LearnedPlacer(policy=policy), samples, exploration)
     return {name: None if value is None else round(value, 4) for name, value in vars(found).items()}
+
+
+def _version(name: str, inputs: RoundInputs) -> str:
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{inputs.samples.last_id}"
 
 
 def _nothing(reason: str) -> Round:

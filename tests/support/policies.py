@@ -20,7 +20,7 @@ def random_weights(scale: float = 1.0, seed: int = 0, hidden: int = HIDDEN) -> N
 
 
 def policy_files(
-    version: str, *, scale: float = 0.0, seed: int = 0, perverse: bool = False, rule: str = PRICED
+    version: str, *, scale: float = 0.0, seed: int = 0, perverse: bool = False, rule: str = PRICED, plays: str = ""
 ) -> PolicyFiles:
     """The files of a policy; with scale 0 it plays the rule, if `perverse` the opposite as far as it can."""
     weights = random_weights(scale, seed)
@@ -28,4 +28,4 @@ def policy_files(
         weights.row_weight[0, [*JOB_COLUMNS, *NODE_COLUMNS].index("excess_cost")] = 50.0
         weights.mixed_weight[0, 0] = 1.0
         weights.output_weight[0, 0] = 50.0
-    return dump_policy(weights, version=version, n_denoising_steps=5, training={}, rule=rule)[1]
+    return dump_policy(weights, version=version, n_denoising_steps=5, training={}, rule=rule, plays=plays)[1]

@@ -33,6 +33,19 @@ def test_a_planner_that_starts_serves_the_promoted_policy_at_once(world):
     assert draw(world, "job-1")["policy_version"] == "v1"
 
 
+def test_a_promoted_rule_decides_under_its_version_and_is_left_again(world):
+    with world.ledger.transaction() as connection:
+        registry.add_policy(connection, policy_files("joint-1", plays="joint-completion"), 1.0)
+    ask(world, registry.promote, "joint-1", world.clock.now())
+    world.tick()
+    row = draw(world, "job-1")
+    assert (row["placer"], row["policy_version"]) == ("joint-completion", "joint-1")
+    ask(world, registry.promote, "v1", world.clock.now())
+    world.tick()
+    row = draw(world, "job-2")
+    assert (row["placer"], row["policy_version"]) == ("lad-ts", "v1")
+
+
 def test_after_a_rollback_the_policy_of_the_settings_decides(world):
     ask(world, registry.promote, "v1", world.clock.now())
     world.tick()

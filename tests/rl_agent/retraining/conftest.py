@@ -44,12 +44,24 @@ def favourable():
 
 
 @pytest.fixture(scope="session")
-def favourable_log():
-    """The log of a placer that tries everything, on a fleet where the shipped policy beats earliest completion."""
-    return log_of(site(seed=4), RandomPlacer(seed=0))
-
-
-@pytest.fixture(scope="session")
 def simple_log(simple):
     """The log of a placer that tries everything there."""
     return log_of(simple, RandomPlacer(seed=0))
+
+
+@pytest.fixture(scope="session")
+def long_simple():
+    """A fleet of two models with jobs enough for the gate to tell that a better policy is better."""
+    return site(n_models=2, seed=3, jobs_per_node=60)
+
+
+@pytest.fixture(scope="session")
+def long_simple_log(long_simple):
+    """The log of a placer that tries everything there."""
+    return log_of(long_simple, RandomPlacer(seed=0))
+
+
+@pytest.fixture(scope="session")
+def long_favourable_log():
+    """The log of a placer that tries everything, where the shipped policy beats earliest completion for certain."""
+    return log_of(site(n_models=3, seed=9, jobs_per_node=200), RandomPlacer(seed=0))

@@ -8,13 +8,17 @@ from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.rules import RULES
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
-from rl_agent.retraining.gate import BLOCK_JOBS, PlannerSettings, Trial, compare, first_to_pass, judge
+from rl_agent.retraining.gate import MIN_BATCH_JOBS, Gate, PlannerSettings, batch_sums, compare
 
 PLANNER = PlannerSettings(window=2, ageing=2.0, lookahead=8)
 
 
 def served():
     return LearnedPlacer(policy=parse_policy("v", policy_files("v")))
+
+
+def gate(serving, scenario):
+    return Gate(serving, [scenario], Estimates(), PLANNER)
 
 
 def test_equal_delays_are_not_worse():
@@ -36,39 +40,59 @@ def test_a_clear_difference_is_seen_either_way():
 def test_a_better_mean_of_pure_noise_does_not_pass():
     generator = np.random.default_rng(1)
     passed = 0
-    for seed in range(40):
-        mine, theirs = generator.exponential(5.0, (2, 1, 20 * BLOCK_JOBS))
-        passed += not compare("rival", mine, theirs, seed).is_worse
+    for _ in range(40):
+        mine, theirs = generator.exponential(5.0, (2, 1, 20 * MIN_BATCH_JOBS))
+        passed += not compare("rival", mine, theirs).is_worse
     assert passed <= 4
 
 
 def test_a_policy_as_good_as_the_rule_it_plays_passes(scenario):
-    trial = judge(served, served, [scenario], Estimates(), PLANNER)
+    trial = gate(served, scenario).judge(served)
     assert trial.serving.ratio == 1.0
     assert trial.jobs == len(scenario.jobs)
 
 
 def test_where_what_was_learnt_fails_the_next_candidate_is_promoted_if_it_beats_what_serves(favourable):
     random, bad = (lambda: RULES["random"](seed=0)), (lambda: RULES["round-robin"](seed=0))
-    assert first_to_pass([random, served], bad, [favourable], Estimates(), PLANNER)[0] == 1
-    index, trial = first_to_pass([random, served], served, [favourable], Estimates(), PLANNER)
+    assert gate(bad, favourable).first_to_pass([random, served])[0] == 1
+    index, trial = gate(served, favourable).first_to_pass([random, served])
     assert (index, trial.is_passed) == (0, False)
 
 
 @pytest.mark.parametrize("name", ["random", "round-robin"])
 def test_a_bad_policy_is_rejected_with_the_numbers(scenario, name):
-    trial = judge(lambda: RULES[name](seed=0), served, [scenario], Estimates(), PLANNER)
+    trial = gate(served, scenario).judge(lambda: RULES[name](seed=0))
     assert not trial.is_passed
     assert trial.reason.startswith("rejected at the gate")
     assert trial.to_json()["passed"] is False
 
 
-@pytest.mark.parametrize(("joint_s", "is_advised"), [(5.0, True), (9.0, False)])
-def test_a_rule_that_reorders_is_recommended_where_it_wins_but_rejects_nobody(joint_s, is_advised):
-    rivals = {"the serving policy": 8.0, "priced-completion": 8.0, "joint-completion": joint_s}
-    mine = [np.full(100, 8.0)]
-    serving, best, reordering = (compare(name, mine, [np.full(100, delay_s)]) for name, delay_s in rivals.items())
-    trial = Trial(jobs=100, serving=serving, best_rule=best, reordering_rule=reordering)
-    assert trial.is_passed
-    assert ("LADLE_PLACER=joint-completion would do better than both policies" in trial.reason) == is_advised
-    assert trial.to_json()["joint-completion"]["rival_s"] == joint_s
+def test_pure_noise_that_is_correlated_from_job_to_job_does_not_pass_either():
+    generator = np.random.default_rng(2)
+    passed = 0
+    for _ in range(40):
+        noise = np.zeros((2, 600))
+        for job in range(1, 600):
+            noise[:, job] = 0.95 * noise[:, job - 1] + generator.normal(0.0, 0.3, 2)
+        mine, theirs = np.exp(noise)
+        passed += not compare("rival", [mine] * 6, [theirs] * 6).is_worse  # six repeats tell no more than one
+    assert passed <= 4
+
+
+def test_batches_are_stretches_of_all_repeats_together_or_scenarios_that_differ_in_length():
+    assert batch_sums([np.ones(200), np.ones(200)]).tolist() == [40.0] * 10
+    assert batch_sums([np.ones(20), 2 * np.ones(20)]).tolist() == [15.0] * 4
+    assert batch_sums([np.ones(n) for n in range(1, 21)]).sum() == 210.0
+
+
+def test_a_rule_wins_that_beats_what_serves_and_what_would_serve_and_no_other(scenario):
+    def rule(name):
+        return lambda: RULES[name](seed=0)
+
+    bad = gate(rule("round-robin"), scenario)
+    win = bad.winning_rule()
+    assert win.rule in ("joint-completion", "priced-completion")
+    assert win.reason.startswith(f"the rule {win.rule} wins at the gate")
+    assert win.to_json()["the serving policy"]["high"] < 1.0
+    assert bad.winning_rule(rule(win.rule)) is None
+    assert gate(rule(win.rule), scenario).winning_rule() is None

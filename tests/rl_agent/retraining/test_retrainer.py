@@ -62,9 +62,9 @@ def promoted(settings):
         )
 
 
-def test_a_policy_that_is_better_in_the_twin_is_promoted_with_its_provenance(settings, simple_log, simple):
+def test_a_policy_that_is_better_in_the_twin_is_promoted_with_its_provenance(settings, long_simple_log, long_simple):
     # Given a log, and a bad policy that serves
-    write_log(settings.database, simple_log)
+    write_log(settings.database, long_simple_log)
     # When it is retrained
     seen = []
     outcome = Retrainer(settings, SMALL, lambda what, share: seen.append((what, share))).run()
@@ -79,7 +79,7 @@ def test_a_policy_that_is_better_in_the_twin_is_promoted_with_its_provenance(set
     assert training["twin"]["explained"] > 0.9
     assert {"candidate", "serving"} <= row["trial"]["off_policy"].keys()
     bad = LearnedPlacer(policy=parse_policy("bad", policy_files("bad", **BAD)))
-    assert Simulator(simple).run(placer).mean() < Simulator(simple).run(bad).mean()
+    assert Simulator(long_simple).run(placer).mean() < Simulator(long_simple).run(bad).mean()
     # And the progress was told from the beginning to the gate
     assert seen[0] == ("reading experience", 0.0)
     assert seen[-1][0] == "at the gate"
@@ -123,9 +123,9 @@ def test_a_promotion_by_hand_during_the_round_is_not_overruled(settings, simple_
 
 
 @pytest.mark.fault(24, "B")
-def test_a_damaged_policy_is_replaced_by_a_retrained_one(settings, favourable_log, caplog):
+def test_a_damaged_policy_is_replaced_by_a_retrained_one(settings, long_favourable_log, caplog):
     # Given a promoted policy one bit of whose weights has flipped
-    write_log(settings.database, favourable_log)
+    write_log(settings.database, long_favourable_log)
     files = policy_files("damaged")
     weights = files.weights[:-1] + bytes([files.weights[-1] ^ 1])
     with begin(settings) as connection:

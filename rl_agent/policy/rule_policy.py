@@ -1,0 +1,46 @@
+"""A rule as a version of the policy: what the gate promotes where a rule is better than everything that was learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rl_agent.placing.observation import Observation
+from rl_agent.placing.placer import WAITING, Placement
+from rl_agent.placing.rules import RULES
+from rl_agent.policy.file import LoadedPolicy, PolicyCard
+from rl_agent.policy.learned_placer import LearnedPlacer
+
+
+class RulePolicy:
+    """Places by the rule that a policy's card plays, under the policy's version.
+
+    Args:
+        card: `plays` names one of `RULES`.
+    """
+
+    def __init__(self, card: PolicyCard) -> None:
+        self.card = card
+        self._rule = RULES[card.plays]()
+
+    @property
+    def name(self) -> str:
+        """Return the name of the rule."""
+        return self._rule.name
+
+    @property
+    def policy_version(self) -> str | None:
+        """Return the version the policy's card names."""
+        return self.card.version
+
+    def place(self, observation: Observation) -> Placement:
+        """Answer as the rule does."""
+        placement = self._rule.place(observation)
+        placed = [row for row, node in enumerate(placement.node.tolist()) if node != WAITING]
+        return replace(placement, versions=dict.fromkeys(placed, self.card.version))
+
+
+def placer_of(policy: LoadedPolicy, *, exploration: float = 0.0) -> LearnedPlacer | RulePolicy:
+    """Return the placer that serves a policy: its network, or the rule that it plays."""
+    if policy.card.plays:
+        return RulePolicy(policy.card)
+    return LearnedPlacer(policy=policy, exploration=exploration)
