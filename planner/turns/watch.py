@@ -120,14 +120,8 @@ def _report_one(book: Book, store: Store, turn: Turn, report: NodeReport) -> Non
 
 def _take_warm_up(cluster: Cluster, turn: Turn, report: NodeReport) -> None:
     """Learn what a worker that has just started measured of its models."""
-    for model, speed in report.speeds.items():
-        cluster.estimates.observe_warm_up(
-            report.node,
-            model,
-            load_s=speed.load_s,
-            s_per_unit=speed.s_per_unit,
-            overhead_units=speed.overhead_units,
-        )
+    measured = {model: (speed.load_s, speed.s_per_unit, speed.overhead_units) for model, speed in report.speeds.items()}
+    for model in cluster.estimates.observe_warm_ups(report.node, measured) if measured else ():
         turn.save_estimate(report.node, model)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -34,6 +34,7 @@ TYPICAL_FORGETTING = 0.02  # a mean over about the last 50 jobs, so that one odd
 MIN_S_PER_UNIT = 1e-9  # s for a megapixel step: a no-op engine takes microseconds
 MAX_S_PER_UNIT = 1e6  # 11 days for a megapixel step
 MAX_LOAD_S = 1e5
+MAX_MODELS = 1000  # of one node: as many as it may report
 
 
 def work_units(*, num_inference_steps: int, width_px: int, height_px: int, n: int) -> float:
@@ -149,11 +150,38 @@ class Estimates:
     def observe_warm_up(
         self, node: str, model: str, *, load_s: float, s_per_unit: float, overhead_units: float = 0.0
     ) -> None:
-        """Take what a worker measured when it started, as the first observation of that node and model.
+        """Take what a worker measured of one model when it started (`observe_warm_ups`)."""
+        self.observe_warm_ups(node, {model: (load_s, s_per_unit, overhead_units)})
+
+    def observe_warm_ups(self, node: str, measured: Mapping[str, tuple[float, float, float]]) -> set[str]:
+        """Take what a worker measured when it started, as the first observation of that node and its models.
 
         What was observed before stays: however often a worker starts and whatever it says then, it is one observation.
+        Nothing is borrowed before all are taken, so that a thousand models cost no more than a thousand steps. Of more
+        than `MAX_MODELS` models of a node nothing is learned here: a worker may name others at each start.
+
+        Args:
+            node: where the worker runs.
+            measured: seconds to load, seconds for a megapixel step, and overhead in megapixel steps, by model.
+
+        Returns:
+            The models whose estimates may have changed.
         """
-        estimate = self._measured(node, model)
+        models = self.by_node.setdefault(node, {})
+        borrowed = {name: self._borrowed(node, name) for name in measured if name not in models}
+        room = max(MAX_MODELS - len(models), 0)
+        if len(borrowed) > room:
+            logger.warning("not learned from node %s: more than %d models", node, MAX_MODELS)
+        models |= dict(list(borrowed.items())[:room])
+        self._forget_derived()
+        known = measured.keys() & models.keys()
+        for name in known:
+            self._take_guess(models[name], *measured[name], node)
+        return known
+
+    def _take_guess(
+        self, estimate: ModelEstimate, load_s: float, s_per_unit: float, overhead_units: float, node: str
+    ) -> None:
         if estimate.s_per_unit.count == 0:
             if 0.0 <= overhead_units <= MAX_OVERHEAD_UNITS:
                 estimate.law = WorkLaw(overhead_units=overhead_units)

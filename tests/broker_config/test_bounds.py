@@ -146,4 +146,5 @@ def test_the_estimator_takes_whatever_a_node_may_report():
     assert bounds.MIN_S_PER_UNIT >= estimates.MIN_S_PER_UNIT
     assert bounds.MAX_S_PER_UNIT <= estimates.MAX_S_PER_UNIT
     assert bounds.MAX_LOAD_S <= estimates.MAX_LOAD_S
+    assert bounds.MAX_MODELS <= estimates.MAX_MODELS
     assert bounds.MAX_OVERHEAD_UNITS <= estimates.MAX_OVERHEAD_UNITS

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rl_agent.placing.estimates import PRIOR_LOAD_S, PRIOR_S_PER_UNIT, Estimates, work_units
+from rl_agent.placing.estimates import MAX_MODELS, PRIOR_LOAD_S, PRIOR_S_PER_UNIT, Estimates, work_units
 
 
 def test_work_is_image_steps_times_megapixels_times_images():
@@ -53,6 +53,20 @@ def test_a_warm_up_counts_once_and_outcomes_take_over():
     estimate = estimates.of("a", "m")
     assert estimate.generation_s(10.0) == pytest.approx(6.0)
     assert estimate.load_s.median == pytest.approx(5.0)
+
+
+def test_warm_ups_of_a_thousand_models_borrow_once_and_another_thousand_teach_nothing(monkeypatch):
+    estimates, borrowings = Estimates(), []
+    middle = Estimates._kin_by_now
+    monkeypatch.setattr(Estimates, "_kin_by_now", lambda self: borrowings.append(self._kin) or middle(self))
+    for start in range(3):
+        models = {f"m{start}-{number}": (1.0, 2.0, 0.0) for number in range(MAX_MODELS)}
+        known = estimates.observe_warm_ups("a", models)
+        assert known == (models.keys() if start == 0 else set())
+    assert len(estimates.by_node["a"]) == MAX_MODELS
+    assert borrowings.count(None) <= 3
+    estimates.observe_outcome("a", "drawn", units=1.0, generation_s=3.0, load_s=0.0)
+    assert estimates.of("a", "drawn").generation_s(1.0) == pytest.approx(3.0)
 
 
 @pytest.mark.parametrize("measured", [{"generation_s": 1e40}, {"load_s": 1e308}, {"generation_s": math.inf}])
