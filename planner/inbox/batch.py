@@ -73,7 +73,7 @@ class BatchTask(Task):
             try:
                 for delivery in deliveries:
                     if delivery.fault is not None:
-                        type(self).bury(delivery.letter(delivery.fault))
+                        self._bury(delivery, delivery.fault)
                 sound = [delivery for delivery in deliveries if delivery.fault is None]
                 if sound:
                     self._run_or_bury(sound)
@@ -106,7 +106,16 @@ class BatchTask(Task):
             else:
                 logger.exception("%s failed", self.name)
                 reason = traceback.format_exception_only(exc)[-1].strip()
-                type(self).bury(deliveries[0].letter(f"{self.name} failed: {reason}"))
+                self._bury(deliveries[0], f"{self.name} failed: {reason}")
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        """Keep a message as a dead letter; one that cannot be kept is dropped, so that its neighbours go on."""
+        try:
+            type(self).bury(delivery.letter(reason))
+        except OUTAGES:
+            raise
+        except Exception:
+            logger.exception("dropped: a message of %s that cannot be kept as a dead letter (%s)", self.name, reason)
 
 
 def _pauses() -> Any:

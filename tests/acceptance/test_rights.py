@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import struct
 import uuid
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -385,6 +386,41 @@ def test_a_message_that_says_not_whose_it_is_or_speaks_for_another_is_a_dead_let
     assert site.rows("main.forged") == []
     with pytest.raises(PreconditionFailed):  # the broker itself
         publish(urls["bob"], "ladle.jobs", "submit", "planner.submit", user_id="client.main", **calls["submit"])
+
+
+UNREADABLE = {
+    "a timestamp of a year beyond 9999": struct.pack(">HI", 0x2000, 11) + b"\x01xT" + struct.pack(">Q", 2**63 - 1),
+    "a content type in no encoding": struct.pack(">H", 0x8000) + b"\x02\xff\xfe",
+    "a message id in no encoding": struct.pack(">H", 0x0080) + b"\x01\xff",
+}
+
+
+@pytest.mark.parametrize("properties", UNREADABLE.values(), ids=UNREADABLE)
+def test_properties_that_nobody_can_decode_stop_nobody(site, urls, properties):
+    class Unreadable(amqp.Message):
+        def _serialize_properties(self):
+            return properties
+
+    before = len(site.dead_letters())
+    with channel_as(urls["bob"]) as channel:
+        channel.confirm_select()
+        channel.basic_publish_confirm(Unreadable("[]"), exchange="ladle.jobs", routing_key="submit")
+    wait_until(lambda: len(site.dead_letters()) == before + 1, "the dead letter")
+    assert "content type None is refused unread" in site.dead_letters()[-1]["reason"]
+    with site.client() as client:
+        assert client.submit(prompt="x").result(PATIENCE_S)
+
+
+def test_a_key_in_no_encoding_stops_nobody(site, urls):
+    before = len(site.dead_letters())
+    with channel_as(urls["bob"]) as channel:
+        channel.exchange_declare("client.bob.x", type="topic", auto_delete=False)
+        channel.exchange_bind("ladle.jobs", "client.bob.x", "#")
+        channel.basic_publish(amqp.Message("[]"), "client.bob.x", b"\xff\xfesubmit")
+        channel.exchange_delete("client.bob.x")
+    wait_until(lambda: len(site.dead_letters()) == before + 1, "the dead letter")
+    with site.client() as client:
+        assert client.submit(prompt="x").result(PATIENCE_S)
 
 
 @pytest.mark.fault(48, "R")

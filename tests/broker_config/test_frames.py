@@ -7,10 +7,12 @@ import struct
 import pytest
 from amqp import spec
 from amqp.basic_message import Message
+from amqp.serialization import loads
 
 from broker_config.frames import tolerant_frame_handler
 
 DELIVER = struct.pack(">HH", *spec.Basic.Deliver)
+OF_ONE = struct.pack(">QB", 7, False)  # delivery tag, and not delivered before
 BASIC = 60
 HEADERS_FLAG = 1 << 13
 CHANNEL = 1
@@ -35,11 +37,19 @@ def nested(depth: int) -> bytes:
     return inner
 
 
+def short(text: bytes) -> bytes:
+    return bytes([len(text)]) + text
+
+
+def deliver(exchange: bytes = b"ladle.jobs", key: bytes = b"submit") -> bytes:
+    return DELIVER + short(b"tag") + OF_ONE + short(exchange) + short(key)
+
+
 def received(headers: bytes, body: bytes) -> list[Message]:
     """Let the handler take a delivery with these headers; return the messages it hands on."""
     messages = []
     on_frame = tolerant_frame_handler(Connection(), lambda channel, method, args, message: messages.append(message))
-    on_frame((1, CHANNEL, DELIVER))
+    on_frame((1, CHANNEL, deliver()))
     on_frame((2, CHANNEL, struct.pack(">HHQH", BASIC, 0, len(body), HEADERS_FLAG) + headers))
     if body:
         on_frame((3, CHANNEL, body))
@@ -63,8 +73,17 @@ def test_headers_that_can_be_read_are_as_they_were(body):
         struct.pack(">I", 1000),
         b"",
         nested(20_000),
+        nested(850),
     ],
-    ids=["year 36812", "no year", "no such type", "a table cut off", "no table", "deep"],
+    ids=[
+        "year 36812",
+        "no year",
+        "no such type",
+        "a table cut off",
+        "no table",
+        "deep",
+        "too deep for later",
+    ],
 )
 def test_a_message_whose_headers_cannot_be_read_comes_without(headers, body, caplog):
     (message,) = received(headers, body)
@@ -81,7 +100,27 @@ def test_what_the_consumer_raises_is_no_fault_of_the_headers():
         raise ValueError("of the consumer")
 
     on_frame = tolerant_frame_handler(Connection(), fail)
-    on_frame((1, CHANNEL, DELIVER))
+    on_frame((1, CHANNEL, deliver()))
     with pytest.raises(ValueError, match="of the consumer"):
         on_frame((2, CHANNEL, struct.pack(">HHQH", BASIC, 0, 0, 0)))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("exchange", "key", "read"),
+    [
+        (b"ladle.jobs", b"submit", ("ladle.jobs", "submit")),
+        (b"ladle.jobs", "ü".encode(), ("ladle.jobs", "ü")),
+        (b"ladle.jobs", b"\xff\xfesubmit", ("ladle.jobs", "??submit")),
+        (b"client.bob.\xff", b"submit", ("client.bob.?", "submit")),
+        (b"\xff", b"", ("?", "")),
+        (b"", b"\xff" * 255, ("", "?" * 255)),
+    ],
+)
+def test_names_that_are_not_utf8_have_question_marks(exchange, key, read):
+    deliveries = []
+    on_frame = tolerant_frame_handler(Connection(), lambda channel, method, args, message: deliveries.append(args))
+    on_frame((1, CHANNEL, deliver(exchange, key)))
+    on_frame((2, CHANNEL, struct.pack(">HHQH", BASIC, 0, 0, 0)))
+    (arguments,) = deliveries
+    assert loads("sLbss", arguments, 4)[0] == ["tag", 7, False, *read]

@@ -162,3 +162,14 @@ def test_messages_that_arrive_during_a_batch_make_the_next_one(messages):
     pool.work()
     assert log == [("submit", [1]), ("submit", [2, 3])]
     assert messages.acked == [1, 2, 3]
+
+
+def test_a_message_that_cannot_even_be_buried_does_not_hold_up_its_neighbours(task, messages, caplog):
+    def failing(_letter):
+        raise ValueError("no row for that")
+
+    type(task).bury = staticmethod(failing)
+    task.run_deliveries([messages.make(1), messages.make(-2), messages.make(3, fault="forged"), messages.make(4)])
+    assert [number for _, batch in task.log for number in batch] == [1, 4]
+    assert messages.acked == [1, -2, 3, 4]
+    assert "dropped: a message of submit that cannot be kept as a dead letter (forged)" in caplog.text
