@@ -25,6 +25,7 @@ from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner
+from planner.turns.endings import Endings
 from planner.turns.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -156,9 +157,10 @@ def cancel(calls: Calls) -> None:
 @app.task(base=BatchTask, name=Reconcile.TASK, shared=False)
 def reconcile(calls: Calls) -> None:
     """Tell clients where their jobs are."""
+    endings = Endings(running().store)
     for call in calls:
         question = Reconcile.read(call.body)
-        intake.reconcile(running().planner, running().store, question.client, question.jobs, call.held_to)
+        intake.reconcile(running().planner, endings, question.client, question.jobs, call.held_to)
 
 
 @app.task(base=BatchTask, name=Drain.TASK, shared=False)

@@ -146,19 +146,31 @@ def hub_definitions(settings: Settings, site: Site, passwords: Mapping[str, str]
 
 
 def site_definitions(settings: Settings, site: Site, passwords: Mapping[str, str]) -> dict[str, Any]:
-    """Return everything the site's broker must hold: queues, policies, users, and the shovels of the link.
+    """Return what the site's broker must hold before the link: queues, policies, users.
 
     Args:
         settings: limits, for the policies.
         site: whose broker it is.
-        passwords: by user; the link's is in the shovels, as clear text.
+        passwords: by user.
     """
     vhost = vhost_of(site.site_url)
     return {
         **definitions(settings, vhost, _site_queues(site)),
         **_users(site, site.owners[1:], passwords, vhost),
-        "parameters": list(_shovels(site, vhost, passwords)),
     }
+
+
+def link_definitions(site: Site, passwords: Mapping[str, str]) -> dict[str, Any]:
+    """Return the shovels of the link, for the site's broker: its queues must be there before.
+
+    RabbitMQ starts a shovel before it makes the queues of the same file. A shovel that misses its queue then makes one
+    of its own: classic, without the policies of quorum queues.
+
+    Args:
+        site: whose link it is.
+        passwords: by user; the link's is in the shovels, as clear text.
+    """
+    return {"parameters": list(_shovels(site, vhost_of(site.site_url), passwords))}
 
 
 def _users(

@@ -17,6 +17,7 @@ from broker_config.rabbitmq.site import (
     UP,
     Site,
     hub_definitions,
+    link_definitions,
     site_definitions,
     site_news_queue,
     site_queue,
@@ -58,9 +59,11 @@ def add(name: str, nodes: tuple[str, ...], hub_url: str, site_url: str, out: Pat
     site = Site(name=name, nodes=nodes, hub_url=hub_url, site_url=site_url)
     urls = out / f"{name}-urls.json"
     passwords = {user_of(*owner): new_password() for owner in site.owners} | _passwords(urls)
+    of_broker = site_definitions(settings, site, passwords)
     files = {
         out / f"hub-{name}.json": hub_definitions(settings, site, passwords),
-        out / f"site-{name}.json": site_definitions(settings, site, passwords),
+        out / f"queues-{name}.json": of_broker,
+        out / f"site-{name}.json": of_broker | link_definitions(site, passwords),
         urls: {user_of(*owner): site.url(*owner, passwords) for owner in site.owners},
     }
     try:
@@ -69,7 +72,7 @@ def add(name: str, nodes: tuple[str, ...], hub_url: str, site_url: str, out: Pat
             _write_secret(path, content)
     except OSError as exc:
         raise click.ClickException(f"cannot write {exc.filename or out}: {exc.strerror}") from exc
-    hub, of_site, whose = (shlex.quote(str(path)) for path in files)
+    hub, queues, of_site, whose = (shlex.quote(str(path)) for path in files)
     click.echo(f"""\
 # On the hub's broker, which `ladle broker` has prepared; in its rabbitmq.conf: frame_max = {FRAME_BYTES}
 # Without that, one message with large headers stops the link for ever.
@@ -77,13 +80,14 @@ rabbitmqctl import_definitions {hub}
 # On the site's broker; in its rabbitmq.conf: consumer_timeout = {consumer_timeout_ms(settings)}
 # and a max_message_size no higher than the hub's, whose default is 134217728 on RabbitMQ 3 and 16777216 since 4.0
 rabbitmq-plugins enable {SHOVEL_PLUGIN}
+rabbitmqctl import_definitions {queues}        # first: a shovel without its queue makes a wrong one
 rabbitmqctl import_definitions {of_site}
 rabbitmqctl shovel_status        # six of them, all running
 # On each node, and where the site's clients are, with LADLE_BROKER_URL set to what {whose} says for
 # {", ".join(user_of(*owner) for owner in site.owners[1:])}:
 ladle worker --node {nodes[0]}
 ladle submit "a red heart"
-# The three files hold secrets, and only you can read them. Keep the last one for the next `ladle site add {name}`.""")
+# The four files hold secrets, and only you can read them. Keep the last one for the next `ladle site add {name}`.""")
 
 
 @command.command(short_help="Print how to take a site off its hub.")

@@ -42,7 +42,10 @@ def command() -> None:
 
 @command.command("list")
 def list_versions() -> None:
-    """List all versions, newest first, and the policy of the settings: by default the one that ships with Ladle."""
+    """List all versions, newest first, and the policy of the settings.
+
+    By default that is the one that ships with Ladle.
+    """
     with _database() as connection:
         rows = registry.policies(connection)
     has_promoted = any(row["state"] == PolicyState.PROMOTED for row in rows)
@@ -63,7 +66,10 @@ def list_versions() -> None:
 @command.command()
 @click.argument("version")
 def show(version: str) -> None:
-    """Show the card of one version, also of the one that ships with Ladle, and what the gate measured."""
+    """Show the card of one version, and what the gate measured.
+
+    Also of the one that ships with Ladle.
+    """
     if version == _of_settings()[0]:
         folder = _folder_of_settings()
         card = json.loads(read_policy(folder).card)

@@ -182,7 +182,7 @@ class Book:
     def fail(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, failure: Failure) -> None:
         """Close an attempt that failed on its node: its job waits again, or is FAILED when a retry cannot help."""
         turn.close_attempt(attempt, "failed", failure)
-        if failure.kind is FailureKind.BAD_REQUEST:
+        if failure.kind is FailureKind.BAD_REQUEST and not self._may_be_nodes_own(job):
             self.finish(turn, job, JobState.FAILED, failure=failure)
         else:
             counts = self._blame(turn, job, failure)
@@ -332,6 +332,11 @@ class Book:
         """Learn from a prediction whose result has come."""
         if self.calibrations[stage].keep(key, turn.now):
             turn.save_calibration(stage, self.calibrations[stage])
+
+    def _may_be_nodes_own(self, job: LiveJob) -> bool:
+        """Whether another node is to be asked before a job is called impossible: this one may be wrong."""
+        others = (node for node in self.cluster.ready() if node.name != job.node)
+        return not job.unfit_nodes and any(node.serves(job.request.model) for node in others)
 
     def _blame(self, turn: Turn, job: LiveJob, failure: Failure) -> bool:
         """Find out whose fault a failure was; return whether it counts against the job."""

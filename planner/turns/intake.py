@@ -12,14 +12,11 @@ from pydantic import ValidationError
 from broker_config.bounds import ID
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import (
-    Delays,
     Event,
     EventKind,
     Failure,
     FailureKind,
-    JobState,
     Priority,
-    StoredImage,
     Submission,
 )
 from broker_config.refusals import KEY_REUSED, check_limits, is_own_id, refusal
@@ -29,6 +26,7 @@ from planner.state.jobs import LiveJob, owner_of_client
 from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
+from planner.turns.endings import Endings
 from planner.turns.status import tell_status
 from planner.turns.turn import Turn
 
@@ -37,7 +35,7 @@ logger = logging.getLogger(__name__)
 HeldTo = str | None
 """The owner whose jobs alone a sender may submit, cancel and ask about; None: everybody's."""
 
-MODELS_NAMED = 10  # in a refusal
+MODELS_NAMED = 30  # in a refusal, and compared for it
 
 UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADLE_BROKER_URL names the right broker"
 
@@ -51,11 +49,12 @@ def submit(planner: Planner, store: Store, asked: Sequence[tuple[Mapping[str, An
         asked: submissions in their wire form, each with the owner that its sender is held to.
     """
     checked = [(_checked(planner, raw, owner), owner) for raw, owner in asked]
+    endings = Endings(store)
     with planner.turn() as turn:
         known = planner.ledger.jobs(turn.connection, [s.job for s, _ in checked if isinstance(s, Submission)])
         for submission, owner in checked:
             if isinstance(submission, Submission):
-                _submit_one(planner, store, turn, submission, known, owner)
+                _submit_one(planner, endings, turn, submission, known, owner)
             elif submission is not None:
                 client, event = submission
                 turn.answer(client, event)
@@ -105,7 +104,7 @@ def _refused(job: str, reason: str) -> Event:
 
 def _submit_one(
     planner: Planner,
-    store: Store,
+    endings: Endings,
     turn: Turn,
     submission: Submission,
     known: Mapping[str, Mapping[str, Any]],
@@ -127,7 +126,7 @@ def _submit_one(
         planner.book.hand_over(turn, live, submission.client)
         tell_status(turn, planner.book, live, submission.client)
     elif row is not None:
-        turn.answer(submission.client, terminal_event(row, store))
+        endings.tell(turn, submission.client, row)
 
 
 def _doubts(book: Book, job: LiveJob) -> list[str]:
@@ -149,9 +148,9 @@ def _unserved(book: Book, model: str) -> str | None:
     nodes = book.cluster.nodes.values()
     if not nodes or any(node.serves(model) or node.state is NodeState.UNFIT for node in nodes):
         return None
-    served = sorted({name for node in nodes for name in node.report.models or ()})
+    served = sorted({name for node in nodes for name in node.report.models or ()})[:MODELS_NAMED]
     similar = get_close_matches(model, served, n=1)
-    hint = f"did you mean {similar[0]!r}?" if similar else f"served are {', '.join(served[:MODELS_NAMED])}"
+    hint = f"did you mean {similar[0]!r}?" if similar else f"served are {', '.join(served)}"
     return f"model: {model!r} is served by no node, and none may fetch it; {hint}"
 
 
@@ -182,12 +181,12 @@ def cancel(planner: Planner, asked: Sequence[tuple[str, HeldTo]]) -> None:
                 logger.warning("%s may not cancel job %s, which is not its own", owner, job_id)
 
 
-def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str], owner: HeldTo = None) -> None:
+def reconcile(planner: Planner, endings: Endings, client: str, jobs: Sequence[str], owner: HeldTo = None) -> None:
     """Tell `client` the state of each of `jobs`, and send it their events from now on.
 
     Args:
         planner: that has them.
-        store: of the images of jobs that have ended.
+        endings: of the batch that the question is of.
         client: that asks.
         jobs: their ids; of those that are not `owner`'s nothing is told, not even that they exist.
         owner: that the sender is held to.
@@ -196,7 +195,7 @@ def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str], 
         raise RequestRefusedError(f"client: {client[:60]!r} is no name", "client")
     with planner.turn() as turn:
         rows = planner.ledger.jobs(turn.connection, [job for job in jobs if job not in planner.book.jobs])
-        for job_id in jobs:
+        for job_id in dict.fromkeys(jobs):
             live, row = planner.book.jobs.get(job_id), rows.get(job_id)
             if not _may_know(owner, live, row):
                 turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
@@ -204,7 +203,7 @@ def reconcile(planner: Planner, store: Store, client: str, jobs: Sequence[str], 
                 live.add_listener(client)
                 tell_status(turn, planner.book, live, client)
             elif row is not None:
-                turn.answer(client, terminal_event(row, store))
+                endings.tell(turn, client, row)
             else:
                 turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
 
@@ -214,32 +213,3 @@ def _may_know(owner: HeldTo, live: LiveJob | None, row: Mapping[str, Any] | None
     if live is not None:
         return owner in (None, live.owner)
     return row is None or owner in (None, owner_of_client(row["client"]))
-
-
-def terminal_event(row: Mapping[str, Any], store: Store) -> Event:
-    """Return the last event of a job that has ended, from its ledger row, images included."""
-    state = JobState(row["state"])
-    failure = None if row["failure"] is None else Failure(**row["failure"])
-    images = tuple(store.inline(StoredImage(**image)) for image in row["images"] or ())
-    return Event(
-        job=row["id"],
-        kind=EventKind(state.lower()),
-        state=state,
-        attempt=row["attempts"],
-        node=row["node"],
-        failure=failure,
-        reason=failure.message if failure else None,
-        images=images,
-        delays=delays_of(row),
-        warnings=tuple(row["warnings"] or ()),
-        model=row["model"],
-        placer=row["placer"],
-        policy_version=row["policy_version"],
-    )
-
-
-def delays_of(row: Mapping[str, Any]) -> Delays | None:
-    """Return the measured delay parts of a DONE job's row."""
-    if row["waiting_s"] is None:
-        return None
-    return Delays(**{name: row[name] for name in Delays.model_fields})

@@ -9,7 +9,6 @@ import datetime
 import json
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 from amqp import Message
@@ -19,7 +18,7 @@ from ladle_site import wait_until
 from private_broker import a_private_rabbitmq
 
 from broker_config.rabbitmq.private import NEW_QUEUE_S
-from broker_config.rabbitmq.site import FRAME_BYTES, Site, hub_definitions, site_definitions
+from broker_config.rabbitmq.site import FRAME_BYTES, Site, hub_definitions, link_definitions, site_definitions
 from broker_config.rabbitmq.site_command import SHOVEL_PLUGIN
 from broker_config.rights import Role, user_of
 from broker_config.settings import Settings
@@ -91,17 +90,18 @@ class JoinedHosts:
         site = Site(name="berlin", nodes=("berlin-1",), hub_url=hub, site_url=edge)
         settings, passwords = Settings(_env_file=None), {user_of(*owner): "secret" for owner in site.owners}
         assert user_of(Role.LINK, site.name) == LINK
-        for name, make in {"hub": hub_definitions, "site": site_definitions}.items():
-            self._file(name).write_text(json.dumps(make(settings, site, passwords)))
-            self.define(name)
+        of_site = site_definitions(settings, site, passwords)
+        self.define(self.hub, hub_definitions(settings, site, passwords))
+        self.define(self.site, of_site)
+        self.link = link_definitions(site, passwords)
+        self.define(self.site, of_site | self.link)
         self.hub.rabbitmqctl("set_permissions", "--vhost", "hub", "guest", ".*", ".*", ".*")
 
-    def define(self, name: str) -> None:
-        """Import the definitions of `hub` or `site`, for the first time or again."""
-        getattr(self, name).rabbitmqctl("import_definitions", str(self._file(name)))
-
-    def _file(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
+    def define(self, broker, definitions) -> None:
+        """Import definitions, for the first time or again."""
+        file = self._folder / "definitions.json"
+        file.write_text(json.dumps(definitions))
+        broker.rabbitmqctl("import_definitions", str(file))
 
     def kill(self) -> None:
         for broker in (self.hub, self.site):
@@ -224,7 +224,7 @@ def test_a_request_that_expires_under_a_key_of_others_stops_nothing(hosts, at_th
     hosts.publish("a node's dead letter", Message(b"good"))
     came = at_the_hub(b"good")
     assert {message.delivery_info["routing_key"] for message in came} == {DEAD_REQUEST, "dead.node.berlin-1"}
-    hosts.define("site")
+    hosts.define(hosts.site, hosts.link)
 
 
 @pytest.mark.fault(46, "R")
@@ -236,3 +236,12 @@ def test_what_expired_at_a_node_arrives_as_a_dead_letter(hosts, at_the_hub):
     odd = at_the_hub(b"odd")[-1]
     assert odd.delivery_info["routing_key"] == "node.berlin-1"
     assert odd.properties["user_id"] == LINK
+
+
+def test_the_sites_queues_are_those_of_the_definitions_and_have_their_policies(hosts):
+    listed = hosts.site.rabbitmqctl("list_queues", "--vhost", "berlin", "name", "type", "policy", "--formatter", "json")
+    queues = {queue["name"]: (queue["type"], queue["policy"]) for queue in json.loads(listed)}
+    assert queues["planner"] == ("quorum", "ladle-requests")
+    assert queues["outcomes"] == ("quorum", "ladle-planner")
+    assert queues["dead"] == ("quorum", "ladle-dead")
+    assert queues["hub.news"] == ("classic", "ladle-news")

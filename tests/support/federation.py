@@ -40,7 +40,8 @@ class EdgeSite:
         urls = ["--hub-url", without_user(self.link.url), "--site-url", without_user(self.broker.url)]
         site_command(["add", self.name, *nodes, *urls, "--out", str(self.folder)], standalone_mode=False)
         hub.rabbitmqctl("import_definitions", str(self.folder / f"hub-{self.name}.json"))
-        self.broker.rabbitmqctl("import_definitions", str(self.folder / f"site-{self.name}.json"))
+        for file in (f"queues-{self.name}.json", f"site-{self.name}.json"):
+            self.broker.rabbitmqctl("import_definitions", str(self.folder / file))
         self.urls = json.loads((self.folder / f"{self.name}-urls.json").read_text())
 
     def client(self, hub: Site) -> Client:

@@ -26,6 +26,7 @@ from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, recorder, watch
 from planner.turns.core import Planner
+from planner.turns.endings import Endings
 from rl_agent.placing.placer import Placer
 
 _worlds = count()
@@ -117,7 +118,7 @@ class World:
         self.hand_out(lambda: intake.cancel(self.planner, [(job, owner) for job in jobs]))
 
     def ask(self, *jobs, client="client-1", owner=None) -> None:
-        self.hand_out(lambda: intake.reconcile(self.planner, self.store, client, jobs, owner))
+        self.hand_out(lambda: intake.reconcile(self.planner, Endings(self.store), client, jobs, owner))
 
     # Nodes
 

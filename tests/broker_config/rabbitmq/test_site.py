@@ -10,7 +10,7 @@ import pytest
 
 from broker_config.errors import ConfigurationError
 from broker_config.rabbitmq.definitions import policies
-from broker_config.rabbitmq.site import UP, Site, hub_definitions, site_definitions
+from broker_config.rabbitmq.site import UP, Site, hub_definitions, link_definitions, site_definitions
 from broker_config.rights import Role, rights, user_of
 from broker_config.settings import Settings
 
@@ -24,7 +24,7 @@ SITE = Site(
 PASSWORDS = {user_of(*owner): f"secret-of-{owner[0]}-{owner[1]}" for owner in SITE.owners}
 HUB = hub_definitions(SETTINGS, SITE, PASSWORDS)
 EDGE = site_definitions(SETTINGS, SITE, PASSWORDS)
-SHOVELS = {shovel["name"]: shovel["value"] for shovel in EDGE["parameters"]}
+SHOVELS = {shovel["name"]: shovel["value"] for shovel in link_definitions(SITE, PASSWORDS)["parameters"]}
 
 
 def bindings(definitions: dict, queue: str) -> set[tuple[str, str]]:
@@ -99,7 +99,8 @@ def test_every_queue_but_control_has_its_policy(definitions) -> None:
 
 def test_no_password_but_the_shovels_is_written_in_clear_text() -> None:
     assert "secret-of" not in json.dumps(HUB)
-    assert set(re.findall("secret-of-[a-z0-9-]+", json.dumps(EDGE))) == {PASSWORDS["link.berlin"]}
+    assert "secret-of" not in json.dumps(EDGE)
+    assert set(re.findall("secret-of-[a-z0-9-]+", json.dumps(SHOVELS))) == {PASSWORDS["link.berlin"]}
 
 
 def test_each_side_gets_its_own_users() -> None:

@@ -29,7 +29,12 @@ def test_the_files_can_be_read_by_their_owner_only(run, tmp_path) -> None:
     (tmp_path / "hub-berlin.json").touch(mode=0o644)
     printed = run(*ADD, "--node", "b1", "--out", str(tmp_path))
     written = sorted(tmp_path.iterdir())
-    assert [path.name for path in written] == ["berlin-urls.json", "hub-berlin.json", "site-berlin.json"]
+    assert [path.name for path in written] == [
+        "berlin-urls.json",
+        "hub-berlin.json",
+        "queues-berlin.json",
+        "site-berlin.json",
+    ]
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
     assert all(str(path) in printed for path in written)
 
@@ -63,3 +68,12 @@ def test_a_broken_file_of_passwords_is_not_overwritten(tmp_path) -> None:
     assert result.exit_code == 1
     assert "cannot read the passwords" in result.output
     assert (tmp_path / "berlin-urls.json").read_text() == "{"
+
+
+def test_the_queues_are_imported_before_the_shovels_that_would_make_others(run, tmp_path) -> None:
+    printed = run(*ADD, "--node", "b1", "--out", str(tmp_path))
+    queues, site = read(tmp_path / "queues-berlin.json"), read(tmp_path / "site-berlin.json")
+    assert "parameters" not in queues
+    assert site == queues | {"parameters": site["parameters"]}
+    assert len(site["parameters"]) == 6
+    assert printed.index("queues-berlin.json") < printed.index("site-berlin.json")

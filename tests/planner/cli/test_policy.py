@@ -82,7 +82,8 @@ def test_a_policy_of_the_settings_that_cannot_be_read_is_said_to_be_so(tmp_path,
     ledger = Ledger(settings.database)
     ledger.migrate()
     ledger.close()
-    listed = " ".join(CliRunner().invoke(main, ["policy", "list"], env={"COLUMNS": "300"}).output.split())
+    monkeypatch.setattr(policy.console, "width", 300)
+    listed = " ".join(CliRunner().invoke(main, ["policy", "list"]).output.split())
     assert "cannot be served, earliest completion decides" in listed
 
 

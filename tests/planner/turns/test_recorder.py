@@ -325,3 +325,23 @@ def test_a_result_that_waited_for_the_planner_did_not_wait_for_its_node(world, d
     world.finish("a", timings={"generation_s": 1.0})
     world.record()
     assert (world.row("third")["waiting_s"], world.row("third")["transfer_out_s"]) == (pytest.approx(4.0), 0.0)
+
+
+@pytest.mark.fault(49, "B")
+def test_what_one_node_calls_impossible_a_second_one_is_asked_before_the_job_is_failed(world):
+    for node in ("a", "b"):
+        world.up(node)
+    for job, second in (("wrong", "done"), ("impossible", "failed")):
+        world.submit(job)
+        first = world.row(job)["node"]
+        world.start(first)
+        world.finish(first, "failed", kind="bad_request")
+        world.record()
+        other = world.row(job)["node"]
+        assert other != first
+        world.start(other)
+        world.finish(other, second, kind="bad_request")
+        world.record()
+    assert (world.state("wrong"), world.state("impossible")) == ("DONE", "FAILED")
+    assert world.row("impossible")["failure"]["kind"] == "bad_request"
+    assert len(world.attempts("impossible")) == 2
