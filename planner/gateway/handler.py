@@ -1,13 +1,11 @@
 """The one handler behind all surfaces: submits orders, waits for their jobs, and shows nobody the jobs of another.
 
-A job's id names its owner, as in `http.ann.0199...`: every gateway knows whose it is, without a table, and one owner's
-idempotency keys never meet another's. Each owner has an `AsyncClient`, so that fair shares are counted by owner.
+Each owner has an `AsyncClient`, so that fair shares are counted by owner.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +14,9 @@ from broker_config.errors import LadleError
 from broker_config.messages import Event
 from broker_config.settings import Settings
 from planner.client.async_client import AsyncClient, AsyncJobHandle
-from planner.client.request import uuid7
 from planner.client.result import Result
 from planner.errors import JobUnknownError, PlannerSilentError, ResultTimeoutError
+from planner.gateway.job_ids import JobIds, owner_name
 from planner.gateway.keys import Owner
 from planner.gateway.orders import ImageOrder
 from planner.gateway.problems import RETRY_AFTER_S, HttpProblem
@@ -28,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 15.0  # proxies cut what is silent for 30 to 60 s
 ANSWER_S = 10.0  # of the planner, about a job that was submitted earlier
-KEY_CHARACTERS = 32  # of a key's hash: 128 bits
 
 
 async def paced(handle: AsyncJobHandle, patience_s: Callable[[], float]) -> AsyncIterator[Event | None]:
@@ -113,6 +110,7 @@ class Handler:
         settings: where the broker is, and how long to wait.
 
     Attributes:
+        ids: of its jobs.
         waiting: how many requests wait for each job.
         watches: the requests that wait.
         eta_s: predicted seconds to a result, as heard last.
@@ -120,6 +118,7 @@ class Handler:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.ids = JobIds(settings)
         self.waiting = WaitingRequests(self._cancel, settings.http_cancel_after_s)
         self.watches: set[Watch] = set()
         self.eta_s = RETRY_AFTER_S
@@ -137,7 +136,7 @@ class Handler:
         Raises:
             LadleError: as `AsyncClient.submit`; nobody waits, then.
         """
-        job = self._repetitions.job_of(caller, self.waiting.has) or new_job_id(caller)
+        job = self._repetitions.job_of(caller, self.waiting.has) or self.ids.new(caller)
         self._repetitions.note(caller, job)
         self.waiting.enter(job)
         try:
@@ -155,7 +154,7 @@ class Handler:
 
     async def submit(self, caller: Caller, order: ImageOrder) -> AsyncJobHandle:
         """Submit an order that nobody waits for."""
-        return await self._submit(caller.owner, order, new_job_id(caller))
+        return await self._submit(caller.owner, order, self.ids.new(caller))
 
     async def find(self, owner: Owner, job: str) -> AsyncJobHandle:
         """Return a handle for an earlier job of an owner.
@@ -163,7 +162,7 @@ class Handler:
         Raises:
             JobUnknownError: it is no job of this owner.
         """
-        if not job.startswith(job_prefix(owner)):
+        if not job.startswith(self.ids.prefix(owner)):
             raise JobUnknownError(job, "no job of this key has that id")
         return await self._client(owner).handle(job)
 
@@ -197,24 +196,8 @@ class Handler:
         """Cancel a job that nobody waits for any more; a repetition that comes now after all is drawn anew."""
         self._repetitions.forget(job)
         try:
-            await (await self._clients[_owner_name(job)].handle(job)).cancel()
+            await (await self._clients[owner_name(job)].handle(job)).cancel()
         except LadleError as exc:
             logger.warning("job %s, which nobody waits for, could not be cancelled: %s", job, exc)
         else:
             logger.info("cancelled job %s: nobody waits for it any more", job)
-
-
-def new_job_id(caller: Caller) -> str:
-    """Return the id of a caller's new job: of its idempotency key, if it has one, always the same."""
-    if caller.key is None:
-        return job_prefix(caller.owner) + str(uuid7())
-    return job_prefix(caller.owner) + "key-" + hashlib.sha256(caller.key.encode()).hexdigest()[:KEY_CHARACTERS]
-
-
-def job_prefix(owner: Owner) -> str:
-    """Return how the ids of an owner's jobs begin."""
-    return f"http.{owner.name}."
-
-
-def _owner_name(job: str) -> str:
-    return job.split(".")[1]

@@ -16,7 +16,8 @@ from broker_config.messages import Event, EventKind, JobState
 from planner.client.async_client import AsyncJobHandle
 from planner.errors import JobUnknownError
 from planner.gateway.connection import EventStream, caller_of, comment, event, json_body, owner_of, warning_headers
-from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, job_prefix, paced
+from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, paced
+from planner.gateway.job_ids import owner_name
 from planner.gateway.keys import KeyFile, Owner
 from planner.gateway.models import ServedModels
 from planner.gateway.orders import HIGHEST_QUALITY, compression_of, order_of
@@ -41,7 +42,7 @@ def job_routes(handler: Handler, models: ServedModels, keys: KeyFile, ledger: Le
 
     async def listed(request: Request) -> Response:
         limit, states = _asked_for(request.query_params)
-        rows = await asyncio.to_thread(_newest, ledger, owner_of(request), limit, states)
+        rows = await asyncio.to_thread(_newest, ledger, handler.ids.prefix(owner_of(request)), limit, states)
         return Json({"jobs": [{name: row[name] for name in LISTED} | {"job": row["id"]} for row in rows]})
 
     async def status(request: Request) -> Response:
@@ -98,8 +99,8 @@ def _asked_for(query: QueryParams) -> tuple[int, list[str]]:
     return int(limit), states
 
 
-def _newest(ledger: Ledger, owner: Owner, limit: int, states: list[str]) -> list[LedgerRow]:
-    """Return the rows of an owner's newest jobs.
+def _newest(ledger: Ledger, id_prefix: str, limit: int, states: list[str]) -> list[LedgerRow]:
+    """Return the rows of the newest jobs whose ids begin so.
 
     Raises:
         HttpProblem: there is no ledger here.
@@ -108,14 +109,14 @@ def _newest(ledger: Ledger, owner: Owner, limit: int, states: list[str]) -> list
     if not ledger.has_tables():
         raise HttpProblem(501, "jobs are listed only where LADLE_DATABASE_URL is the planner's", code="no_ledger")
     with ledger.transaction(reads=True) as connection:
-        return ledger.recent_jobs(connection, limit, states, id_prefix=job_prefix(owner))
+        return ledger.recent_jobs(connection, limit, states, id_prefix=id_prefix)
 
 
 def _owner_of_image(request: Request, keys: KeyFile, job: str) -> Owner:
     """Return whose image is asked for: the owner of the key, or of the signature."""
     if request.state.owner is not None:
         return owner_of(request)
-    owner = keys.named(job.split(".")[1] if job.count(".") == 2 else "")
+    owner = keys.named(owner_name(job))
     if owner is None:
         raise HttpProblem(403, "this image URL is not valid: its key is gone", code="url_expired")
     check_picture_url(owner, request.url.path, dict(request.query_params))

@@ -12,6 +12,7 @@ import amqp
 import pytest
 from amqp.exceptions import AccessRefused, PreconditionFailed
 from click.testing import CliRunner
+from gateway_server import serving
 from image_requests import an_image_request
 from kombu import Connection, Producer
 from ladle_site import PATIENCE_S, Site, wait_until
@@ -346,6 +347,26 @@ def test_each_user_has_idempotency_keys_of_its_own(site, urls):
         assert client.handle("order-7").result(PATIENCE_S).images[0].seed == 1
     with site.client() as later:
         assert later.submit(prompt="mine", seed=1, idempotency_key="order-7").result(PATIENCE_S).job == mine.job
+
+
+def test_a_gateway_under_a_user_of_its_own_serves_its_callers(site):
+    with serving(site.settings, http_cancel_after_s=0.1) as gateway:
+        job = gateway.ask("/jobs", {"prompt": "x"}).json["job"]
+        assert job.startswith("main.http.")
+        site.wait_for_state(job, "DONE")
+        assert gateway.ask(f"/jobs/{job}").json["state"] == "DONE"
+        assert job in [each["job"] for each in gateway.ask("/jobs").json["jobs"]]
+        drawn = gateway.ask("/v1/images/generations", {"prompt": "x"}, idempotency_key="order-8")
+        assert (drawn.status, len(drawn.json["data"])) == (200, 1)
+        again = gateway.ask("/v1/images/generations", {"prompt": "x"}, idempotency_key="order-8")
+        assert again.headers["x-ladle-job"] == drawn.headers["x-ladle-job"]
+        connection = gateway.begin(
+            "/v1/images/generations", {"prompt": "x", "size": "256x256", "num_inference_steps": 500}
+        )
+        wait_until(lambda: site.running_jobs() - {job}, "a request's job")
+        (left,) = site.running_jobs()
+        connection.close()
+        site.wait_for_state(left, "CANCELLED")
 
 
 @pytest.mark.fault(48, "R")

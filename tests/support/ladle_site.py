@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kombu import Connection
 
+from broker_config.messages import JobState
 from broker_config.settings import Settings, environment
 from broker_config.sqlite import transport as sqlite_transport
 from broker_config.topology import node_key
@@ -172,6 +173,10 @@ class Site:
 
     def state(self, job: str) -> str | None:
         return next((row["state"] for row in self.rows(job)), None)
+
+    def running_jobs(self) -> set[str]:
+        with self.ledger.transaction() as connection:
+            return {row["id"] for row in self.ledger.recent_jobs(connection, 1000, [JobState.RUNNING])}
 
     def attempts(self, job: str) -> list[dict]:
         with self.ledger.transaction() as connection:

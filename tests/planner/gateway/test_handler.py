@@ -10,7 +10,7 @@ import pytest
 from gateway_server import serving
 from ladle_site import wait_until
 
-from planner.gateway.handler import new_job_id
+from planner.gateway.job_ids import JobIds
 from planner.gateway.keys import KeyFile, Owner
 from planner.gateway.waiting import Caller
 
@@ -183,7 +183,7 @@ def test_without_a_planner_a_request_ends_in_time_and_nothing_is_lost(make_site)
         assert "no planner answered within 1 s" in answer.error["message"]
         assert (answer.headers["x-should-retry"], answer.headers["retry-after"]) == ("true", "10")
     site.start("a")
-    site.wait_for_state(new_job_id(Caller(owner=Owner(name="local"), key="order-2")), "DONE")
+    site.wait_for_state(JobIds(site.settings).new(Caller(owner=Owner(name="local"), key="order-2")), "DONE")
     with serving(site.settings) as gateway:
         assert gateway.ask(IMAGES, {"prompt": "x"}, idempotency_key="order-2").status == 200
 
@@ -194,7 +194,7 @@ def test_a_job_that_takes_too_long_goes_on_and_the_answer_says_when_to_ask_again
         answer = gateway.ask(IMAGES, fields, idempotency_key="order-3")
         assert (answer.status, answer.error["code"]) == (503, "timeout")
         assert int(answer.headers["retry-after"]) >= 1
-    job = new_job_id(Caller(owner=Owner(name="local"), key="order-3"))
+    job = JobIds(site.settings).new(Caller(owner=Owner(name="local"), key="order-3"))
     site.wait_for_state(job, "DONE")
 
 
