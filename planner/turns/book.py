@@ -187,6 +187,7 @@ class Book:
         else:
             counts = self._blame(turn, job, failure)
             reason = f"{failure.kind} on {job.node}: {failure.message}"
+            logger.warning("job %s attempt %d failed: %s", job.id, attempt.number, reason)
             self.take_back(turn, job, reason, failed=failure.kind, counts=counts)
 
     def lose(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, reason: str, *, counts: bool = True) -> None:
