@@ -269,12 +269,17 @@ class Settings(BaseSettings):
     @property
     def node_models(self) -> tuple[str, ...]:
         """Return the models a node loads at start."""
-        return tuple(model_name(model.strip()) for model in self.models.split(",") if model.strip())
+        return tuple(map(model_name, _listed(self.models)))
 
     @property
     def high_priority_owners(self) -> frozenset[str]:
         """Return the names of the client users and sites that may submit with priority high."""
-        return frozenset(name.strip() for name in self.high_priority.split(",") if name.strip())
+        return frozenset(_listed(self.high_priority))
+
+    @property
+    def http_origin_list(self) -> list[str]:
+        """Return the origins of the web pages that may ask."""
+        return _listed(self.http_origins)
 
     @property
     def is_embedded(self) -> bool:
@@ -291,6 +296,11 @@ class Settings(BaseSettings):
             return type(self)(**{**self.model_dump(), **changes})
         except ValidationError as exc:
             raise _named(exc) from None
+
+
+def _listed(text: str) -> list[str]:
+    """Return what a comma-separated setting lists."""
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _named(exc: ValidationError) -> ConfigurationError:

@@ -19,7 +19,7 @@ from broker_config.errors import LadleError
 from broker_config.log_records import make_log_unforgeable
 from broker_config.settings import Settings, load_settings_or_exit
 from planner.gateway.connection import ClientGoneError
-from planner.gateway.edge import Edge, origins_of
+from planner.gateway.edge import Edge
 from planner.gateway.handler import Handler
 from planner.gateway.job_routes import job_routes
 from planner.gateway.keys import key_file
@@ -80,7 +80,7 @@ def gateway() -> Starlette:
 
 
 def _cors(settings: Settings) -> list[Middleware]:
-    origins = origins_of(settings)
+    origins = settings.http_origin_list
     if not origins:
         return []
     headers = ["authorization", "content-type", "idempotency-key"]

@@ -45,7 +45,7 @@ class Edge:
         self._keys = keys
         self._is_unguarded = settings.http_keys == "never"
         self._is_open = settings.http_keys == "auto" and is_loopback(settings.http_host)
-        self._origins = origins_of(settings)
+        self._origins = settings.http_origin_list
         self._eta_s = eta_s
         self._max_requests = settings.http_max_requests
         self._body_limit_bytes = body_limit_bytes(settings)
@@ -149,11 +149,6 @@ def key_of(authorization: str) -> str:
         except (binascii.Error, UnicodeDecodeError):
             return ""
     return ""
-
-
-def origins_of(settings: Settings) -> list[str]:
-    """Return the origins of the pages that may ask."""
-    return [origin.strip() for origin in settings.http_origins.split(",") if origin.strip()]
 
 
 def _refuse_foreign_pages(headers: Headers, origins: Sequence[str]) -> None:

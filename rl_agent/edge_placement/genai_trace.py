@@ -39,7 +39,6 @@ SESSION_P99 = 28  # likewise
 SESSION_GAP_S = 73.0  # median between two jobs of a session
 LOAD_QUANTILES_S = {0.05: 2.3, 0.5: 22.7, 0.95: 45.5}  # loading a base model; the mean is 22.0 s
 LORA_SHARE = 0.17  # of the requests
-LORA_LOAD_S = 4.4  # mean
 LORA_FACTOR = (2.0, 3.0)  # such a request takes so many times as long
 PEAK_HOUR = 3.4  # requests of the busiest hour over those of the mean one
 FAILED_SHARE = 0.015  # of the requests

@@ -14,6 +14,14 @@ REQUESTS = 20
 FIELDS = {"prompt": "x", "size": "128x128", "num_inference_steps": 10}  # 0.16 s each
 
 
+def ready_site(make_site, broker_url):
+    """A planner and one node."""
+    site = make_site(broker_url=broker_url)
+    site.start("a")
+    site.wait_for_node("a", "READY")
+    return site
+
+
 def all_drawn_once(site, gateway, injure):
     """Ask for images, do harm when the first is there, and see that every request gets one of its own job."""
     with concurrent.futures.ThreadPoolExecutor(REQUESTS) as pool:
@@ -31,9 +39,7 @@ def all_drawn_once(site, gateway, injure):
 
 @pytest.mark.rabbitmq
 def test_the_broker_is_killed(make_site, private_rabbitmq, private_vhost_url):
-    site = make_site(broker_url=private_vhost_url)
-    site.start("a")
-    site.wait_for_node("a", "READY")
+    site = ready_site(make_site, private_vhost_url)
 
     def injure():
         private_rabbitmq.kill()
@@ -45,9 +51,7 @@ def test_the_broker_is_killed(make_site, private_rabbitmq, private_vhost_url):
 
 
 def test_the_planner_is_killed(make_site, own_broker_url):
-    site = make_site(broker_url=own_broker_url)
-    site.start("a")
-    site.wait_for_node("a", "READY")
+    site = ready_site(make_site, own_broker_url)
 
     def injure():
         site.running["planner"].kill()
@@ -58,9 +62,7 @@ def test_the_planner_is_killed(make_site, own_broker_url):
 
 
 def test_a_gateway_ends_and_its_requests_are_sent_to_another_with_their_keys(make_site, own_broker_url):
-    site = make_site(broker_url=own_broker_url)
-    site.start("a")
-    site.wait_for_node("a", "READY")
+    site = ready_site(make_site, own_broker_url)
     with serving(site.settings) as doomed:
         gone = [doomed.begin(IMAGES, FIELDS, idempotency_key=f"order-{number}") for number in range(REQUESTS)]
         wait_until(lambda: site.images(), "the first image")

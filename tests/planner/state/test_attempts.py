@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from live_attempts import an_attempt
 
 from planner.state.attempts import LiveAttempt
 
@@ -13,17 +14,7 @@ NOW_S = 1000.0
 
 @pytest.fixture
 def attempt():
-    return LiveAttempt(
-        job="job-1",
-        number=1,
-        model="tiny",
-        units=1.0,
-        images=1,
-        predicted_s=10.0,
-        placed_at=NOW_S,
-        placer="random",
-        policy_version="v1",
-    )
+    return an_attempt(predicted_s=10.0, placed_at=NOW_S)
 
 
 def test_an_attempt_survives_its_row(attempt):

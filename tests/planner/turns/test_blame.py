@@ -53,15 +53,21 @@ def states(world):
     return [world.state(f"job-{number}") for number in range(JOBS)]
 
 
-@pytest.fixture
-def opened():
-    """Two nodes; `wrong` has failed so many jobs that it gets no more; the others wait for `right`."""
+def two_nodes():
+    """`right`, which is at work, and `wrong`, which is given the first of many jobs."""
     world = World(window=1)
     world.up("right")
     world.submit("first")
     world.start("right")
     world.up("wrong")
     world.submit_many(JOBS)
+    return world
+
+
+@pytest.fixture
+def opened():
+    """Two nodes; `wrong` has failed so many jobs that it gets no more; the others wait for `right`."""
+    world = two_nodes()
     for _ in range(JOBS_TO_OPEN):
         fail(world)
     assert world.placed_on("wrong") == []
@@ -189,12 +195,7 @@ def test_while_only_barred_nodes_are_left_jobs_wait_and_are_not_used_up(opened):
 @pytest.mark.fault(44, "B")
 @pytest.mark.parametrize("answer", ["returned", "cancelled"])
 def test_a_node_that_gives_everything_back_gets_no_more_and_uses_up_no_job(answer):
-    world = World(window=1)
-    world.up("right")
-    world.submit("first")
-    world.start("right")
-    world.up("wrong")
-    world.submit_many(JOBS)
+    world = two_nodes()
     for _ in range(JOBS_TO_OPEN):
         world.start("wrong")
         world.finish("wrong", answer)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from live_attempts import an_attempt
 from planner_world import World
 
 from broker_config.messages import Outcome, StoredImage
-from planner.state.attempts import LiveAttempt
 from planner.turns.drawing import Drawing
 
 STORED = (StoredImage(seed=1, sha256="0", url="memory://store/job-1/0.png"),)
@@ -14,17 +14,7 @@ STORED = (StoredImage(seed=1, sha256="0", url="memory://store/job-1/0.png"),)
 
 @pytest.fixture
 def attempt():
-    return LiveAttempt(
-        job="job-1",
-        number=1,
-        model="tiny",
-        units=1.0,
-        images=1,
-        predicted_s=1.0,
-        placed_at=0.0,
-        placer="random",
-        policy_version="v1",
-    )
+    return an_attempt()
 
 
 @pytest.fixture
