@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import pytest
+from live_attempts import an_attempt
 
 from broker_config.messages import NodeReport
-from planner.state.attempts import LiveAttempt
 from planner.state.breaker import Breaker
 from planner.state.cluster import OVERDUE_FACTOR, OVERDUE_SLACK_S, Clock, Cluster, LiveNode, NodeState
 
@@ -20,8 +20,7 @@ def node(name="a", state=NodeState.READY, reported="ready", **report):
 
 
 def attempt(job="job-1", predicted_s=10.0, **fields):
-    known = {"number": 1, "model": "tiny", "units": 1.0, "images": 1, "placer": "random", "policy_version": None}
-    return LiveAttempt(job=job, predicted_s=predicted_s, placed_at=NOW_S, **{**known, **fields})
+    return an_attempt(job=job, predicted_s=predicted_s, placed_at=NOW_S, **fields)
 
 
 def test_the_first_attempt_begins_when_it_comes_and_the_next_when_that_is_gone():

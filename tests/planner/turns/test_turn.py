@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from image_requests import an_image_request
+from live_attempts import an_attempt
 
 from broker_config.messages import Delays, Event, EventKind, JobState, Submission
-from planner.state.attempts import LiveAttempt
 from planner.state.jobs import LiveJob
 from planner.turns.turn import EVENTS_PER_MESSAGE
 
@@ -16,20 +16,6 @@ def turn(world):
     with world.planner.turn() as turn:
         yield turn
         turn.events.clear()
-
-
-def an_attempt(number=1):
-    return LiveAttempt(
-        job="job-1",
-        number=number,
-        model="tiny",
-        units=1.0,
-        images=1,
-        predicted_s=1.0,
-        placed_at=0.0,
-        placer="random",
-        policy_version=None,
-    )
 
 
 def step(job, step=1):
@@ -65,7 +51,7 @@ def test_the_withdrawals_of_a_node_go_in_one_message_that_expires(turn):
 def test_the_reward_of_a_done_attempt_is_its_negative_service_delay(turn):
     delays = Delays(transfer_in_s=1.0, waiting_s=2.0, load_s=3.0, generation_s=4.0, transfer_out_s=5.0)
     turn.close_attempt(an_attempt(), "done", delays=delays)
-    turn.close_attempt(an_attempt(2), "returned")
+    turn.close_attempt(an_attempt(number=2), "returned")
     done, returned = turn.outcomes
     assert done["reward"] == -15.0
     assert "reward" not in returned
