@@ -161,6 +161,7 @@ def _wait_for_nodes(settings: Settings, processes: Processes) -> None:
         ledger.migrate()
         with console.status("Loading the model and measuring each node ...") as status:
             while True:
+                processes.raise_if_interrupted()
                 states = {row["name"]: row["state"] for row in read_nodes(ledger)}
                 ready = sum(state == "READY" for state in states.values())
                 if ready == len(SLOWDOWNS):

@@ -133,9 +133,17 @@ class Processes:
         self._is_spawning = True  # an interrupt in between would lose sight of the new process
         self._spawn(service)
         self._is_spawning = False
+        self.raise_if_interrupted()
+        return service
+
+    def raise_if_interrupted(self) -> None:
+        """Call this in every loop: Python drops what a signal's handler raises inside of a finalizer or weakref callback.
+
+        Raises:
+            KeyboardInterrupt: an interrupt has come.
+        """
         if self._was_interrupted:
             raise KeyboardInterrupt
-        return service
 
     def given_up(self) -> list[Service]:
         """Return the services that are not started again."""

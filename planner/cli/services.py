@@ -166,6 +166,7 @@ def _show_until_interrupted(settings: Settings, processes: Processes) -> None:
     given_up: list[Service] = []
     try:
         while True:
+            processes.raise_if_interrupted()
             nodes = read_nodes(ledger)
             states = {row["name"]: row["state"] for row in nodes}
             if states != shown:

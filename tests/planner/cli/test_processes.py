@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 
+import pytest
 from ladle_site import wait_until
 
 from broker_config.settings import Settings
@@ -46,6 +47,21 @@ def test_an_interrupt_and_a_second_one_leave_no_process_behind(tmp_path):
         pids.append(0)
     assert pids.pop() == 0
     assert not any(is_alive(pid) for pid in pids)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Python makes of the interrupt
+def test_an_interrupt_that_python_drops_ends_the_group_at_its_next_look(tmp_path):
+    class Gone:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        with Processes(settings=Settings(data_dir=tmp_path), logs=tmp_path / "logs") as processes:
+            pid = processes.start("sleeper", SLEEP).process.pid
+            Gone()
+            assert is_alive(pid)
+            processes.raise_if_interrupted()
+    assert not is_alive(pid)
 
 
 def test_a_worker_has_its_grace_time_to_end_and_not_for_ever(tmp_path, monkeypatch):
