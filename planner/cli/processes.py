@@ -137,7 +137,7 @@ class Processes:
         return service
 
     def raise_if_interrupted(self) -> None:
-        """Call this in every loop: Python drops what a signal's handler raises inside of a finalizer or weakref callback.
+        """Call this in every loop: what a signal's handler raises inside of a finalizer is dropped by Python.
 
         Raises:
             KeyboardInterrupt: an interrupt has come.

@@ -55,11 +55,11 @@ def test_an_interrupt_that_python_drops_ends_the_group_at_its_next_look(tmp_path
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        with Processes(settings=Settings(data_dir=tmp_path), logs=tmp_path / "logs") as processes:
-            pid = processes.start("sleeper", SLEEP).process.pid
-            Gone()
-            assert is_alive(pid)
+    with Processes(settings=Settings(data_dir=tmp_path), logs=tmp_path / "logs") as processes:
+        pid = processes.start("sleeper", SLEEP).process.pid
+        Gone()
+        assert is_alive(pid)
+        with pytest.raises(KeyboardInterrupt):
             processes.raise_if_interrupted()
     assert not is_alive(pid)
 
