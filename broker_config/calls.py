@@ -2,7 +2,7 @@
 
 | class | task | exchange, key | who sends, who reads |
 |---|---|---|---|
-| `Submit`, `Cancel`, `Reconcile` | planner.submit, ... | ladle.jobs, the task's last word | client, planner |
+| `Submit`, `Cancel`, `SetPriority`, `Reconcile` | planner.submit, ... | ladle.jobs, submit, ... | client, planner |
 | `Drain`, `Remove` | planner.drain, ... | ladle.admin, admin.<the task's last word> | administrator, planner |
 | `Generate` | workers.generate | ladle.nodes, node.<node> | planner, worker |
 | `Record` | planner.record | ladle.outcomes, outcome.<node>.<result> | worker, planner |
@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Self
 from kombu.entity import Exchange
 
 from broker_config.bounds import ID, MAX_WHOLE
-from broker_config.messages import Assignment, AttemptKey, Event, EventKind
+from broker_config.messages import Assignment, AttemptKey, Event, EventKind, Priority
 from broker_config.publisher import Post
 from broker_config.topology import (
     ADMIN,
@@ -148,6 +148,29 @@ class Cancel(_OfJobIds):
 
     TASK = "planner.cancel"
     jobs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SetPriority(_OfJobIds):
+    """Ids of WAITING jobs whose priority is to be `priority`; `client` is told what became of each."""
+
+    TASK = "planner.set_priority"
+    client: str
+    jobs: Sequence[str]
+    priority: int
+
+    @classmethod
+    def read(cls, body: Wire) -> Self:
+        """Return the call that a message's body is.
+
+        Raises:
+            KeyError: an argument is missing.
+            ValueError: it names too many jobs, names that are none, or a priority that is none.
+        """
+        call = super().read(body)
+        if type(call.priority) is not int or call.priority not in set(Priority):
+            raise ValueError(f"priority: {str(call.priority)[:60]!r} is none of {', '.join(map(str, Priority))}")
+        return call
 
 
 @dataclass(frozen=True)
@@ -398,14 +421,15 @@ class Withdraw:
 
 
 TO_PLANNER: Mapping[str, type[Call]] = {
-    call.TASK: call for call in (Submit, Cancel, Reconcile, Drain, Remove, Record, Report, RecordDeadLetter)
+    call.TASK: call
+    for call in (Submit, Cancel, SetPriority, Reconcile, Drain, Remove, Record, Report, RecordDeadLetter)
 }
 """The calls that a planner takes, by task."""
 
 
 def clients_named_in(task: str, body: Wire) -> list[str]:
     """Return the clients that the body of a client's call names; a malformed one is refused by who reads it."""
-    named = [body.get("client")] if task == Reconcile.TASK else []
+    named = [body.get("client")] if task in (Reconcile.TASK, SetPriority.TASK) else []
     jobs = body.get("jobs") if task == Submit.TASK else None
     if isinstance(jobs, list):
         named += [job.get("client") for job in jobs if isinstance(job, dict)]

@@ -272,6 +272,7 @@ class EventKind(StrEnum):
     ACCEPTED = "accepted"
     PLACED = "placed"
     WAITING = "waiting"
+    PRIORITY = "priority"
     STARTED = "started"
     STEP = "step"
     DONE = "done"
@@ -323,7 +324,8 @@ class Event(Message):
         step: image step that was just done, out of `image_steps`.
         running_s: seconds since its node began.
         eta_p50_s: predicted seconds from now to the result, median; `eta_p90_s` likewise.
-        reason: why a job waits or failed.
+        priority: of an event of this kind: the one that the job has.
+        reason: why a job waits or failed, or why its priority stays.
     """
 
     job: Identifier
@@ -336,6 +338,7 @@ class Event(Message):
     running_s: DurationS | None = None
     eta_p50_s: DurationS | None = None
     eta_p90_s: DurationS | None = None
+    priority: Priority | None = None
     reason: Told | None = None
     failure: Failure | None = None
     images: Images = ()

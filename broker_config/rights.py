@@ -38,14 +38,14 @@ from broker_config.topology import (
 
 NOTHING = "^$"
 ANY = ".*"
-CLIENT_REQUESTS = ("submit", "cancel", "reconcile")
+CLIENT_REQUESTS = ("submit", "cancel", "set_priority", "reconcile")
 
 
 class Role(StrEnum):
     """What a user is for."""
 
     PLANNER = "planner"  #: takes jobs, outcomes and dead letters; gives out assignments; may drain and remove nodes
-    CLIENT = "client"  #: submits, cancels and asks about jobs; gets events of its own
+    CLIENT = "client"  #: submits, cancels, reorders and asks about jobs; gets events of its own
     TRAINER = "trainer"  #: consumes its own queue; all else it reads from the ledger
     NODE = "node"  #: consumes its own queues; answers in its own name
     LINK = "link"  #: a site's shovels, at the hub: speak for all nodes and clients of the site (`site`)

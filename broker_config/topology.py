@@ -1,7 +1,7 @@
 """Exchanges, queues and routing keys: who talks to whom.
 
     exchange         routing key                   queue
-    ladle.jobs       submit, cancel, reconcile     planner
+    ladle.jobs       submit, cancel, ...           planner
     ladle.admin      admin.<verb>                  admin
     ladle.nodes      node.<name>                   node.<name>
     ladle.outcomes   outcome.<node>.<kind>         outcomes

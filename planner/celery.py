@@ -12,7 +12,17 @@ from celery import bootsteps
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 
 from broker_config.app import make_app
-from broker_config.calls import Cancel, Drain, Reconcile, Record, RecordDeadLetter, Remove, Report, Submit
+from broker_config.calls import (
+    Cancel,
+    Drain,
+    Reconcile,
+    Record,
+    RecordDeadLetter,
+    Remove,
+    Report,
+    SetPriority,
+    Submit,
+)
 from broker_config.errors import LadleError
 from broker_config.log_records import make_log_unforgeable
 from broker_config.publisher import Publisher
@@ -23,7 +33,7 @@ from planner.inbox.batch import BatchTask
 from planner.ledger.ledger import Ledger
 from planner.serving.placers import make_placer
 from planner.store import Store
-from planner.turns import intake, recorder, watch
+from planner.turns import intake, priorities, recorder, watch
 from planner.turns.core import Planner
 from planner.turns.endings import Endings
 from planner.turns.watchdog import Watchdog
@@ -152,6 +162,13 @@ def cancel(calls: Calls) -> None:
     """Cancel jobs."""
     asked = [(job, call.held_to) for call in calls for job in Cancel.read(call.body).jobs]
     intake.cancel(running().planner, asked)
+
+
+@app.task(base=BatchTask, name=SetPriority.TASK, shared=False)
+def set_priority(calls: Calls) -> None:
+    """Change the priority of WAITING jobs."""
+    for call in calls:
+        priorities.set_priority(running().planner, SetPriority.read(call.body), call.held_to)
 
 
 @app.task(base=BatchTask, name=Reconcile.TASK, shared=False)

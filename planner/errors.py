@@ -9,6 +9,7 @@ LadleError (broker_config.errors)
 ├── PlannerSilentError         no planner answers
 ├── DeadLetterError            a dead letter cannot be requeued
 ├── ResultTimeoutError         a result did not arrive in the time given
+├── JobNotWaitingError         the job waits no longer, so its priority stays
 └── JobFailedError             the job ended without images
     ├── JobRefusedError        the planner did not accept it
     ├── JobUnknownError        no planner knows it
@@ -115,6 +116,18 @@ class ResultTimeoutError(LadleError, TimeoutError):
     def __str__(self) -> str:
         job, waited_s, last = self.args
         return f"job {job}: no result within {waited_s:g} s (last heard: {last}); it goes on, ask again later"
+
+
+class JobNotWaitingError(LadleError):
+    """The job waits no longer, so its priority stays as it is."""
+
+    def __init__(self, job: str, reason: str) -> None:
+        super().__init__(job, reason)
+        self.job = job
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"job {self.job} keeps its priority: {self.reason}"
 
 
 class JobFailedError(LadleError):

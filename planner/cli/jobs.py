@@ -15,7 +15,7 @@ from planner.cli.tables import STATE_STYLE, ago, job_table, moment, open_ledger,
 from planner.cli.terminal import plain
 from planner.client.base import ANSWER_TIMEOUT_S
 from planner.client.client import Client, JobHandle
-from planner.client.request import check_job_id
+from planner.client.request import PRIORITIES, PriorityName, check_job_id
 from planner.errors import JobFailedError, JobUnknownError, PlannerSilentError, ResultTimeoutError
 from planner.ledger.ledger import LedgerRow
 
@@ -35,8 +35,16 @@ PATIENCE_S = 3.0  # a planner that runs answers within a turn; without one the l
     help="Only jobs in this state; may be repeated.",
 )
 @click.option("--owner", help="Only jobs of this broker user, or site; of client.alice: alice.")
-def jobs(job: str | None, limit: int, states: tuple[str, ...], owner: str | None) -> None:
-    """Show the newest jobs, or everything about one JOB."""
+@click.option("--priority", type=click.Choice(PRIORITIES), help="Move JOB, which must be WAITING, to this class.")
+def jobs(
+    job: str | None, limit: int, states: tuple[str, ...], owner: str | None, priority: PriorityName | None
+) -> None:
+    """Show the newest jobs, or everything about one JOB, or change the priority of one."""
+    if priority is not None:
+        if job is None:
+            raise click.UsageError("--priority is of one job: name it, as in `ladle jobs JOB --priority high`")
+        _move(check_job_id(job), priority)
+        return
     with open_ledger() as ledger:
         if job is None:
             with ledger.transaction(reads=True) as connection:
@@ -51,6 +59,13 @@ def jobs(job: str | None, limit: int, states: tuple[str, ...], owner: str | None
     if row is None:
         raise click.ClickException(f"no job {job!r} in the ledger: `ladle jobs` lists the newest")
     _show(row, attempts)
+
+
+def _move(job: str, priority: PriorityName) -> None:
+    """Change the priority of a job; this needs the broker only."""
+    with Client() as client:
+        said = client.handle(job).set_priority(priority)
+    console.print(plain(f"{job}: {describe(said)}"))
 
 
 def _show(row: LedgerRow, attempts: list[LedgerRow]) -> None:

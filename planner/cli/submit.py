@@ -17,7 +17,7 @@ from broker_config.messages import Event, EventKind
 from planner.cli.terminal import plain
 from planner.client.base import ANSWER_TIMEOUT_S
 from planner.client.client import Client, JobHandle
-from planner.client.request import JobFields
+from planner.client.request import PRIORITIES, JobFields
 from planner.client.result import Result
 from planner.errors import PlannerSilentError
 
@@ -37,7 +37,7 @@ console = Console()
 @click.option("--image", type=click.Path(path_type=Path), help="Picture to start from (img2img).")
 @click.option("--strength", type=float, help="How far to depart from that picture, 0-1.")
 @click.option("--ingress", help="Node or site where the job arrives.")
-@click.option("--priority", type=click.Choice(["high", "normal", "low"]), default="normal", show_default=True)
+@click.option("--priority", type=click.Choice(PRIORITIES), default="normal", show_default=True)
 @click.option("--deadline", type=float, help="Seconds after which the job expires if it still waits.")
 @click.option("--key", help="Idempotency key: the same key again gives the same job.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; several images get -0, -1, ... added.")
@@ -147,10 +147,12 @@ def _say_that_nobody_answers(waited_s: float) -> None:
 
 def describe(event: Event) -> str:
     """Say what an event means, in a few words."""
+    priority = "" if event.priority is None else event.priority.name.lower()
     eta = "" if event.eta_p50_s is None else f", about {event.eta_p50_s:.1f} s (90 %: {event.eta_p90_s:.1f} s)"
     words = {
         EventKind.ACCEPTED: f"waiting for a node{eta}",
         EventKind.WAITING: f"waiting again: {event.reason}",
+        EventKind.PRIORITY: f"waiting with priority {priority}{eta}",
         EventKind.STATUS: f"{(event.state or '').lower()}{f': {event.reason}' if event.reason else ''}{eta}",
         EventKind.PLACED: f"in the queue of {event.node}{eta}",
         EventKind.STARTED: f"drawing on {event.node}",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Self, Unpack
 
 from broker_config.messages import TERMINAL_EVENTS, Event
 from broker_config.settings import Settings
-from planner.client.base import ANSWER_TIMEOUT_S, BaseClient, BaseJobHandle
-from planner.client.request import JobFields, check_job_id
+from planner.client.base import ANSWER_TIMEOUT_S, BaseClient, BaseJobHandle, moved
+from planner.client.request import JobFields, PriorityName, check_job_id, priority_of
 from planner.client.result import Result, result_of
 from planner.client.session import Session
 from planner.errors import PlannerSilentError, ResultTimeoutError
@@ -56,23 +56,35 @@ class AsyncJobHandle(BaseJobHandle):
         seen = len(self._events)
         for confirmed in self._session.ask([self.job]):
             await asyncio.wrap_future(confirmed)
-        try:
-            async with asyncio.timeout(timeout):
-                while (answer := self._answer(seen)) is None:
-                    await self._wait_for_next()
-        except TimeoutError:
-            raise PlannerSilentError(timeout) from None
-        return answer
+        return await self._answered(lambda: self._answer(seen), timeout)
 
     async def cancel(self) -> None:
         """Ask the planner to cancel the job; see `JobHandle.cancel`."""
         await asyncio.wrap_future(self._session.cancel(self.job))
+
+    async def set_priority(self, priority: PriorityName, timeout: float = ANSWER_TIMEOUT_S) -> Event:
+        """Move the job, while it is WAITING, to another class; see `JobHandle.set_priority`."""
+        wanted, seen = priority_of(priority), len(self._events)
+        if self._end is not None:
+            return moved(self._end)
+        await asyncio.wrap_future(self._session.set_priority(self.job, wanted))
+        return moved(await self._answered(lambda: self._answer_about(wanted, seen), timeout))
 
     def deliver(self, event: Event) -> None:
         """Take an event; runs in the event loop."""
         if self._take(event) and self._next is not None:
             self._next.set_result(None)
             self._next = None
+
+    async def _answered(self, answer: Callable[[], Event | None], timeout: float) -> Event:  # the verbs of `JobHandle`
+        """Wait until there is an answer of the planner."""
+        try:
+            async with asyncio.timeout(timeout):
+                while (event := answer()) is None:
+                    await self._wait_for_next()
+        except TimeoutError:
+            raise PlannerSilentError(timeout) from None
+        return event
 
     async def _wait_for_next(self) -> None:
         if self._next is None:

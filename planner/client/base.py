@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
-from broker_config.messages import TERMINAL_EVENTS, Event, EventKind, Submission
+from broker_config.errors import RequestRefusedError
+from broker_config.messages import TERMINAL_EVENTS, Event, EventKind, FailureKind, Priority, Submission
 from broker_config.settings import Settings, load_settings
 from planner.client.handles import Handles
 from planner.client.request import JobFields, build_submission
 from planner.client.session import Session
+from planner.errors import JobNotWaitingError, JobUnknownError
 
 ANSWER_TIMEOUT_S = 10.0
 ANSWERS = TERMINAL_EVENTS | {EventKind.STATUS}
@@ -57,6 +59,30 @@ class BaseJobHandle:
     def _answer(self, seen: int) -> Event | None:
         """Return the planner's answer among the events after the first `seen`, None if there is none yet."""
         return next((event for event in self._events[seen:] if event.kind in ANSWERS), None)
+
+    def _answer_about(self, priority: Priority, seen: int) -> Event | None:
+        """Return the answer to a wish for `priority`; an event of somebody else's wish for another is none."""
+        if self._end is not None:
+            return self._end
+        about = (event for event in self._events[seen:] if event.kind is EventKind.PRIORITY)
+        return next((event for event in about if event.reason is not None or event.priority is priority), None)
+
+
+def moved(answer: Event) -> Event:
+    """Return the event of a job that has the priority that was asked for.
+
+    Raises:
+        JobNotWaitingError: it does not wait any more.
+        JobUnknownError: no planner knows it.
+        RequestRefusedError: its owner has no right to that priority.
+    """
+    if answer.kind is EventKind.UNKNOWN:
+        raise JobUnknownError(answer.job, answer.reason or "")
+    if answer.failure is not None and answer.failure.kind is FailureKind.BAD_REQUEST:
+        raise RequestRefusedError(answer.failure.message, "priority")
+    if answer.kind is not EventKind.PRIORITY or answer.reason is not None:
+        raise JobNotWaitingError(answer.job, answer.reason or f"it is {answer.state or answer.kind.upper()}")
+    return answer
 
 
 H = TypeVar("H", bound=BaseJobHandle)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Self, Unpack
 
 from broker_config.messages import TERMINAL_EVENTS, Event
-from planner.client.base import ANSWER_TIMEOUT_S, BaseClient, BaseJobHandle
-from planner.client.request import JobFields, check_job_id
+from planner.client.base import ANSWER_TIMEOUT_S, BaseClient, BaseJobHandle, moved
+from planner.client.request import JobFields, PriorityName, check_job_id, priority_of
 from planner.client.result import Result, result_of
 from planner.client.session import Session
 from planner.errors import PlannerSilentError, ResultTimeoutError
@@ -78,6 +78,30 @@ class JobHandle(BaseJobHandle):
         A job that is already done stays done.
         """
         self._session.cancel(self.job).result()
+
+    def set_priority(self, priority: PriorityName, timeout: float = ANSWER_TIMEOUT_S) -> Event:
+        """Move the job, while it is WAITING, to another class; return the event that says so.
+
+        Args:
+            priority: "high", "normal" or "low".
+            timeout: seconds to wait for the planner's answer.
+
+        Raises:
+            JobNotWaitingError: a node has it, or it has ended; its priority stays.
+            JobUnknownError: no planner knows it.
+            PlannerSilentError: no planner answered in time; the wish waits in its queue.
+            RequestRefusedError: there is no such priority, or its owner has no right to it.
+        """
+        wanted, seen = priority_of(priority), len(self._events)
+        if self._end is not None:
+            return moved(self._end)
+        self._session.set_priority(self.job, wanted).result()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._answer_about(wanted, seen) is not None, timeout):
+                raise PlannerSilentError(timeout)
+            answer = self._answer_about(wanted, seen)
+        assert answer is not None  # what the wait was for
+        return moved(answer)
 
     def deliver(self, event: Event) -> None:
         """Take an event from the listening thread; what comes after the terminal one is late and dropped."""

@@ -8,7 +8,7 @@ import secrets
 import time
 import uuid
 from pathlib import Path
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack, get_args
 
 from pydantic import ValidationError
 
@@ -19,6 +19,10 @@ from broker_config.refusals import check_limits, own_id, refusal
 from broker_config.settings import Settings
 
 SEEDS_TO_CHOOSE = MAX_SEED + 1 - MAX_IMAGES  # those to which every number of images can be added
+
+
+PriorityName = Literal["high", "normal", "low"]
+PRIORITIES: tuple[PriorityName, ...] = get_args(PriorityName)
 
 
 class JobFields(TypedDict, total=False):
@@ -54,7 +58,7 @@ class JobFields(TypedDict, total=False):
     image: bytes | str | Path | None
     strength: float | None
     ingress: str | None
-    priority: Literal["high", "normal", "low"]
+    priority: PriorityName
     deadline_s: float | None
     idempotency_key: str | None
 
@@ -96,7 +100,7 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
                 strength=fields.get("strength"),
             ),
             ingress=fields.get("ingress"),
-            priority=_priority(fields.get("priority", "normal")),
+            priority=priority_of(fields.get("priority", "normal")),
             deadline_s=fields.get("deadline_s"),
         )
     except ValidationError as exc:
@@ -142,7 +146,12 @@ def _seed(seed: int | None, key: str | None) -> int:
     return secrets.randbelow(SEEDS_TO_CHOOSE)
 
 
-def _priority(name: str) -> Priority:
+def priority_of(name: str) -> Priority:
+    """Return the class of that name.
+
+    Raises:
+        RequestRefusedError: there is none.
+    """
     try:
         return Priority[name.upper()]
     except (KeyError, AttributeError):

@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from broker_config.app import BROKER_HEARTBEAT_S, make_app
 from broker_config.broker_errors import broker_error
-from broker_config.calls import Cancel, Drain, Reconcile, Submit, Tell
+from broker_config.calls import Cancel, Drain, Reconcile, SetPriority, Submit, Tell
 from broker_config.errors import BrokerUnavailableError, LadleError, UnroutableError
-from broker_config.messages import PROGRESS_EVENTS, Event, Submission
+from broker_config.messages import PROGRESS_EVENTS, Event, Priority, Submission
 from broker_config.publisher import Post, Publisher
 from broker_config.rights import Role, owner_of
 from broker_config.settings import Settings
@@ -39,11 +39,14 @@ ASK_AFTER_SILENCE_S = 20.0
 MAX_JOBS_PER_QUESTION = 500  # about 20 KiB of ids; each brings back one event, perhaps with images
 
 
+_Asked = Submission | Cancel | SetPriority | Reconcile | Drain
+
+
 @dataclass(frozen=True)
 class _Request:
     """Something to send to the planner, and the future that resolves when the broker has it."""
 
-    asked: Submission | Cancel | Reconcile | Drain
+    asked: _Asked
     confirmed: Future[None]
 
 
@@ -109,6 +112,10 @@ class Session:
         """Ask the planner to cancel a job."""
         return self._request(Cancel([job]))
 
+    def set_priority(self, job: str, priority: Priority) -> Future[None]:
+        """Ask the planner to move a WAITING job to another class; it answers with an event."""
+        return self._request(SetPriority(self.client, [job], int(priority)))
+
     def drain(self, node: str, *, on: bool) -> Future[None]:
         """Ask the planner to drain a node, or to end its drain."""
         return self._request(Drain(node, on))
@@ -152,7 +159,7 @@ class Session:
         except errors as exc:
             raise broker_error(self.settings.broker, exc) from exc
 
-    def _request(self, asked: Submission | Cancel | Reconcile | Drain) -> Future[None]:
+    def _request(self, asked: _Asked) -> Future[None]:
         confirmed: Future[None] = Future()
         self._requests.put(_Request(asked, confirmed))
         return confirmed
@@ -204,8 +211,7 @@ def _posts(requests: list[_Request]) -> list[Post]:
     cancelled = [job for one in asked if isinstance(one, Cancel) for job in one.jobs]
     if cancelled:
         posts.append(Cancel(cancelled).post())
-    posts += [one.post() for one in asked if isinstance(one, Reconcile)]
-    return posts + [one.post() for one in asked if isinstance(one, Drain)]
+    return posts + [one.post() for one in asked if isinstance(one, SetPriority | Reconcile | Drain)]
 
 
 def _grouped(submissions: Sequence[Submission]) -> Iterator[list[Submission]]:

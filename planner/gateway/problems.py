@@ -17,6 +17,7 @@ from planner.errors import (
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
+    JobNotWaitingError,
     JobRefusedError,
     JobUnknownError,
     PlannerSilentError,
@@ -94,6 +95,8 @@ def problem_of(error: Exception, again_s: float = RETRY_AFTER_S) -> HttpProblem:
             return HttpProblem(503, str(error), code="unavailable", retry_after_s=again_s)
         case JobUnknownError():
             return HttpProblem(404, str(error), code="job_not_found")
+        case JobNotWaitingError():
+            return HttpProblem(409, str(error), code="not_waiting", param="priority")
         case JobCancelledError():
             return HttpProblem(409, str(error), code="cancelled")
         case JobExpiredError():

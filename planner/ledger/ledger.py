@@ -79,6 +79,7 @@ _MOVE_JOB = (
         attempts=bindparam("attempts"),
         failures=bindparam("failures"),
         client=bindparam("client"),
+        priority=bindparam("priority"),
     )
 )
 _FINISH_COLUMNS = (

@@ -59,6 +59,15 @@ class WaitingJobs:
         self._count_of[job.owner] += 1
         self.work_s += job.work_s
         self._shares.enter(job.owner)
+        self._enter(job)
+
+    def reorder(self, job: LiveJob) -> None:
+        """Move a job that waits to where its `order`, which was changed, belongs."""
+        if job.id in self._jobs:
+            self._enter(job)
+
+    def _enter(self, job: LiveJob) -> None:
+        """Put a job into the heaps; an entry with an earlier `order` of it is skipped when it reaches the top."""
         model = job.request.model
         heap = self._heaps.setdefault((model, job.owner), [])
         heapq.heappush(heap, (job.order, job.id))

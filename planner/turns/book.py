@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from broker_config.messages import Assignment, EventKind, Failure, FailureKind, JobState, Timings
+from broker_config.messages import Assignment, EventKind, Failure, FailureKind, JobState, Priority, Timings
 from broker_config.settings import Settings
 from planner.calibration import Calibration, Eta, Promise, Stage
 from planner.ledger.calibrations import read_calibrations
@@ -29,7 +29,7 @@ from planner.turns.blame import Finding, on_failure, on_success
 from planner.turns.choice import Choice
 from planner.turns.drawing import Drawing
 from planner.turns.turn import Turn
-from rl_agent.placing.ordering import order_key
+from rl_agent.placing.ordering import OrderKey, order_key
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,16 @@ class Book:
         if node is not None and attempt is not None:
             self.withdraw(turn, node, attempt, "cancelled")
         self.finish(turn, job, JobState.CANCELLED)
+
+    def set_priority(self, turn: Turn, job: LiveJob, priority: Priority) -> None:
+        """Move a WAITING job to another class, where its arrival and its work still count, and tell its clients."""
+        job.priority = priority
+        job.order = self._order(job)
+        self.waiting.reorder(job)
+        turn.move_job(job)
+        foretold_s = self.foretell(job, turn.now)
+        eta = None if foretold_s is None else self.calibrations[Stage.ACCEPTED].eta(foretold_s, turn.now)
+        turn.tell(job, EventKind.PRIORITY, eta=eta, priority=priority)
 
     # Placement
 
@@ -361,11 +371,14 @@ class Book:
 
     def _wait(self, job: LiveJob) -> None:
         job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units, job.request.n)
-        job.order = order_key(
+        job.order = self._order(job)
+        self.waiting.push(job)
+
+    def _order(self, job: LiveJob) -> OrderKey:
+        return order_key(
             job=job.id,
             priority=int(job.priority),
             predicted_work_s=job.work_s,
             arrival_s=job.created_at,
             ageing=self.settings.ageing,
         )
-        self.waiting.push(job)

@@ -16,28 +16,22 @@ from broker_config.messages import (
     EventKind,
     Failure,
     FailureKind,
-    Priority,
     Submission,
 )
-from broker_config.refusals import KEY_REUSED, check_limits, is_own_id, refusal
-from broker_config.settings import Settings
+from broker_config.refusals import KEY_REUSED, check_limits, refusal
 from planner.state.cluster import NodeState
-from planner.state.jobs import LiveJob, owner_of_client
+from planner.state.jobs import LiveJob
 from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
 from planner.turns.endings import Endings
+from planner.turns.ownership import UNKNOWN_JOB, HeldTo, check_submission, may_know
 from planner.turns.status import tell_status
 from planner.turns.turn import Turn
 
 logger = logging.getLogger(__name__)
 
-HeldTo = str | None
-"""The owner whose jobs alone a sender may submit, cancel and ask about; None: everybody's."""
-
 MODELS_NAMED = 30  # in a refusal, and compared for it
-
-UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADLE_BROKER_URL names the right broker"
 
 
 def submit(planner: Planner, store: Store, asked: Sequence[tuple[Mapping[str, Any], HeldTo]]) -> None:
@@ -68,33 +62,13 @@ def _checked(planner: Planner, raw: Mapping[str, Any], owner: HeldTo) -> Submiss
     try:
         submission = Submission(**raw)
         check_limits(submission.request, planner.settings)
-        _check_rights(planner.settings, submission, owner)
+        check_submission(planner.settings, submission, owner)
     except (ValidationError, RequestRefusedError) as exc:
         reason = str(refusal(exc) if isinstance(exc, ValidationError) else exc)
         logger.warning("refused job %.60s of client %.60s: %s", raw.get("job"), raw.get("client"), reason)
         job, client = str(raw.get("job")), str(raw.get("client"))
         return (client, _refused(job, reason)) if ID.fullmatch(job) and ID.fullmatch(client) else None
     return submission
-
-
-def _check_rights(settings: Settings, submission: Submission, owner: HeldTo) -> None:
-    """Refuse what `owner` may not ask for.
-
-    Raises:
-        RequestRefusedError: a key that could be another's, or a priority that it has no right to.
-    """
-    if owner is None:
-        return
-    if not is_own_id(submission.job, owner):
-        raise RequestRefusedError(
-            f"idempotency_key: {submission.job[:60]!r} is no key of {owner}: they begin with '{owner}.'",
-            "idempotency_key",
-        )
-    if submission.priority is Priority.HIGH and owner not in settings.high_priority_owners:
-        raise RequestRefusedError(
-            f"priority: {owner} may not submit with priority high: LADLE_HIGH_PRIORITY of the planner names who may",
-            "priority",
-        )
 
 
 def _refused(job: str, reason: str) -> Event:
@@ -120,7 +94,7 @@ def _submit_one(
             planner.book.accept(turn, job, _doubts(planner.book, job))
         else:
             turn.answer(submission.client, _refused(job.id, reason))
-    elif same not in (submission.request, submission.request.to_wire()) or not _may_know(owner, live, row):
+    elif same not in (submission.request, submission.request.to_wire()) or not may_know(owner, live, row):
         turn.answer(submission.client, _refused(submission.job, KEY_REUSED))
     elif live is not None:
         planner.book.hand_over(turn, live, submission.client)
@@ -175,7 +149,7 @@ def cancel(planner: Planner, asked: Sequence[tuple[str, HeldTo]]) -> None:
     with planner.turn() as turn:
         for job_id, owner in asked:
             job = planner.book.jobs.get(job_id)
-            if job is not None and _may_know(owner, job):
+            if job is not None and may_know(owner, job):
                 planner.book.cancel(turn, job)
             elif job is not None:
                 logger.warning("%s may not cancel job %s, which is not its own", owner, job_id)
@@ -197,7 +171,7 @@ def reconcile(planner: Planner, endings: Endings, client: str, jobs: Sequence[st
         rows = planner.ledger.jobs(turn.connection, [job for job in jobs if job not in planner.book.jobs])
         for job_id in dict.fromkeys(jobs):
             live, row = planner.book.jobs.get(job_id), rows.get(job_id)
-            if not _may_know(owner, live, row):
+            if not may_know(owner, live, row):
                 turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
             elif live is not None:
                 live.add_listener(client)
@@ -206,10 +180,3 @@ def reconcile(planner: Planner, endings: Endings, client: str, jobs: Sequence[st
                 endings.tell(turn, client, row)
             else:
                 turn.answer(client, Event(job=job_id, kind=EventKind.UNKNOWN, reason=UNKNOWN_JOB))
-
-
-def _may_know(owner: HeldTo, live: LiveJob | None, row: Mapping[str, Any] | None = None) -> bool:
-    """Whether a sender that is held to `owner` may hear of a job, open or ended, and change it."""
-    if live is not None:
-        return owner in (None, live.owner)
-    return row is None or owner in (None, owner_of_client(row["client"]))

@@ -216,6 +216,7 @@ class Turn:
                 "attempts": job.attempts,
                 "failures": job.failures,
                 "client": job.client,
+                "priority": int(job.priority),
             }
             for job in self.moved_jobs.values()
             if job.id not in self.new_jobs

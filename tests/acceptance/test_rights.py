@@ -18,7 +18,8 @@ from kombu import Connection, Producer
 from ladle_site import PATIENCE_S, Site, wait_until
 from private_broker import a_private_rabbitmq
 
-from broker_config.errors import AdministrationError
+from broker_config.errors import AdministrationError, RequestRefusedError
+from broker_config.messages import Priority
 from broker_config.rabbitmq.management import Management
 from broker_config.rights import Role
 from broker_config.settings import load_settings
@@ -377,6 +378,8 @@ def test_a_user_neither_hears_of_nor_cancels_a_job_of_another(site, urls):
         stranger = bob.handle(handle.job)
         stranger.cancel()
         with pytest.raises(JobUnknownError):
+            stranger.set_priority("low")
+        with pytest.raises(JobUnknownError):
             stranger.result(PATIENCE_S)
         assert handle.status().state == "RUNNING"
         handle.cancel()
@@ -449,6 +452,14 @@ def test_a_user_without_the_right_is_refused_priority_high(site, urls):
     with site.client(broker_url=urls["bob"]) as bob:
         with pytest.raises(JobRefusedError, match="LADLE_HIGH_PRIORITY"):
             bob.submit(prompt="x", priority="high").result(PATIENCE_S)
+        drawn = [bob.submit(**LONG) for _ in range(8)]  # more than the nodes' windows hold
+        last = drawn[-1]
+        site.wait_for_state(last.job, "WAITING")
+        with pytest.raises(RequestRefusedError, match="LADLE_HIGH_PRIORITY"):
+            last.set_priority("high")
+        assert last.set_priority("low").priority is Priority.LOW
+        for handle in drawn:
+            handle.cancel()
         assert bob.submit(prompt="x").result(PATIENCE_S)
 
 

@@ -26,6 +26,7 @@ from broker_config.calls import (
     Remove,
     Report,
     Retrain,
+    SetPriority,
     Submit,
     Tell,
     Withdraw,
@@ -43,6 +44,7 @@ SUBMISSION = {"job": "j", "client": "c", "request": REQUEST}
 CALLS = [
     (Submit([SUBMISSION]), "ladle.jobs", "submit"),
     (Cancel(["j", "k"]), "ladle.jobs", "cancel"),
+    (SetPriority("c", ["j"], 0), "ladle.jobs", "set_priority"),
     (Reconcile("c", ["j"]), "ladle.jobs", "reconcile"),
     (Drain("a", True), "ladle.admin", "admin.drain"),
     (Remove("a"), "ladle.admin", "admin.remove"),
@@ -97,6 +99,12 @@ def test_what_is_no_answer_of_a_node_has_no_key(body):
     assert Report.key_of(body) is None
 
 
+@pytest.mark.parametrize("priority", [None, True, "high", 3, -1, 1.0, [], math.nan])
+def test_a_priority_that_is_none_is_refused(priority):
+    with pytest.raises(ValueError, match="is none of 0, 1, 2"):
+        SetPriority.read({"client": "c", "jobs": ["j"], "priority": priority})
+
+
 @pytest.mark.parametrize("size", [None, "x", [], -1, math.inf, 1.5, 2**31, 10**400])
 def test_a_dead_letter_of_no_size_is_read_as_empty(size):
     assert RecordDeadLetter.read({"reason": "r", "queue": "q", "body_bytes": size}).body_bytes == 0
@@ -118,7 +126,8 @@ def test_a_dead_letter_is_read_whatever_it_holds():
 def test_what_must_not_be_lost_comes_back_when_nobody_takes_it_and_the_rest_may_expire():
     by_name = {type(call).__name__: call.post() for call, _, _ in CALLS}
     returned = {name for name, post in by_name.items() if post.mandatory}
-    assert returned == {"Submit", "Cancel", "Reconcile", "Drain", "Remove", "Generate", "GenerateShared"}
+    to_planner = {"Submit", "Cancel", "SetPriority", "Reconcile", "Drain", "Remove"}
+    assert returned == to_planner | {"Generate", "GenerateShared"}
     assert {name for name, post in by_name.items() if post.expires_s is not None} == {"Reconcile", "Report"}
     assert {name for name, post in by_name.items() if not post.durable} == {"Report"}
     assert by_name["Report"].expires_s == 20.0

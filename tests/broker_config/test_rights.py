@@ -34,7 +34,18 @@ NAMES = [
     "node.e10",
 ]
 KEYS = [
-    *("submit", "cancel", "reconcile", "admin.drain", "train.retrain", "node.e1", "node.e2", "shared", ""),
+    *(
+        "submit",
+        "cancel",
+        "set_priority",
+        "reconcile",
+        "admin.drain",
+        "train.retrain",
+        "node.e1",
+        "node.e2",
+        "shared",
+        "",
+    ),
     *(outcome_key(node, kind) for node in ("e1", "e2", "e1-b") for kind in ("done", "report")),
     *(progress_key(node, client) for node in ("e1", "e2", "*") for client in ("0a", "alice.0a", "bob.0a")),
     *("dead.node.e1", "dead.node.e2", "dead.dead", "job.alice.0a.done", "job.alice.0a.#", "job.bob.0a.#", "job.#", "#"),
@@ -70,7 +81,7 @@ def test_a_client_has_queues_of_its_own_name_and_submits() -> None:
     granted = rights(Role.CLIENT, "alice")
     assert matching(granted.configure, NAMES) == {"client.alice.0a.1"}
     assert matching(granted.read, NAMES) == {"client.alice.0a.1", "ladle.events"}
-    assert publishable(granted) == {("ladle.jobs", key) for key in ("submit", "cancel", "reconcile")}
+    assert publishable(granted) == {("ladle.jobs", key) for key in ("submit", "cancel", "set_priority", "reconcile")}
     events = next(topic for topic in granted.topics if topic.exchange == "ladle.events")
     assert matching(events.read, KEYS) == {"progress.*.alice.0a", "job.alice.0a.done", "job.alice.0a.#"}
 

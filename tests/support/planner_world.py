@@ -16,7 +16,7 @@ from typing import ClassVar
 from image_requests import an_image_request
 from store_files import StoreFiles
 
-from broker_config.calls import Generate, RecordDeadLetter, Tell, Withdraw, task_id_of
+from broker_config.calls import Generate, RecordDeadLetter, SetPriority, Tell, Withdraw, task_id_of
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import Assignment, Event, FailureKind
 from broker_config.settings import Settings
@@ -24,7 +24,7 @@ from broker_config.topology import node_key
 from planner.ledger.ledger import Ledger
 from planner.serving.placers import make_placer
 from planner.store import Store
-from planner.turns import intake, recorder, watch
+from planner.turns import intake, priorities, recorder, watch
 from planner.turns.core import Planner
 from planner.turns.endings import Endings
 from rl_agent.placing.placer import Placer
@@ -116,6 +116,10 @@ class World:
 
     def cancel(self, *jobs, owner=None) -> None:
         self.hand_out(lambda: intake.cancel(self.planner, [(job, owner) for job in jobs]))
+
+    def set_priority(self, job="job-1", priority=0, *, client="client-1", owner=None) -> None:
+        order = SetPriority(client, [job], priority)
+        self.hand_out(lambda: priorities.set_priority(self.planner, order, owner))
 
     def ask(self, *jobs, client="client-1", owner=None) -> None:
         self.hand_out(lambda: intake.reconcile(self.planner, Endings(self.store), client, jobs, owner))

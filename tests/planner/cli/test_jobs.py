@@ -148,3 +148,27 @@ def test_jobs_of_one_owner_alone_are_listed(ladle, planner_world):
     assert [job in shown for job in ("ann.1", "ann.2", "anna.1", "of-nobody")] == [True, True, False, False]
     assert "of-nobody" in ladle("jobs", "--owner", "3c").output
     assert "ann." not in ladle("jobs", "--owner", "a_n").output
+
+
+def test_a_job_that_waits_is_moved_and_one_that_does_not_keeps_its_priority(make_site, ladle_of):
+    site = make_site()
+    ladle = ladle_of(site)
+    site.start_planner().wait_ready()
+    with site.client() as client:
+        handle = client.submit(prompt="a red heart")
+        moved = ladle("jobs", handle.job, "--priority", "high")
+        assert moved.exit_code == 0, moved.output
+        assert f"{handle.job}: waiting with priority high" in " ".join(moved.output.split())
+        assert re.search(r"priority +high", ladle("jobs", handle.job).output)
+        site.start_worker("a").wait_ready()
+        assert handle.result(PATIENCE_S)
+    late = ladle("jobs", handle.job, "--priority", "low")
+    assert late.exit_code == 1
+    assert f"job {handle.job} keeps its priority: it is DONE" in " ".join(late.output.split())
+
+
+def test_a_priority_is_of_one_job_and_one_of_three(ladle):
+    assert "name it, as in `ladle jobs JOB --priority high`" in " ".join(
+        ladle("jobs", "--priority", "high").output.split()
+    )
+    assert "'urgent' is not one of" in ladle("jobs", "job-1", "--priority", "urgent").output

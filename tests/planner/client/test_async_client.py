@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 
 import pytest
 
 from broker_config.errors import BrokerUnavailableError
-from broker_config.messages import Event, EventKind, JobState
+from broker_config.messages import Event, EventKind, JobState, Priority
 from broker_config.settings import Settings
 from planner import AsyncClient, AsyncJobHandle
-from planner.errors import JobCancelledError, PlannerSilentError, ResultTimeoutError
+from planner.errors import JobCancelledError, JobNotWaitingError, PlannerSilentError, ResultTimeoutError
 
 AWAY = "amqp://guest:secret@127.0.0.1:9//"
 
@@ -94,3 +95,32 @@ def test_the_status_of_a_job_that_is_over_needs_no_question():
     handle = AsyncJobHandle("job-1", session=None)
     handle.deliver(event(EventKind.EXPIRED))
     assert asyncio.run(handle.status()).kind is EventKind.EXPIRED
+
+
+class Wishes:
+    """A session that takes wishes."""
+
+    def set_priority(self, job, priority):
+        confirmed = Future()
+        confirmed.set_result(None)
+        return confirmed
+
+
+def test_a_new_priority_is_the_planners_answer():
+    async def run():
+        handle = AsyncJobHandle("job-1", session=Wishes())
+        wished = asyncio.create_task(handle.set_priority("high"))
+        await asyncio.sleep(0.01)
+        handle.deliver(event(EventKind.PRIORITY, priority=Priority.HIGH))
+        return await wished
+
+    assert asyncio.run(run()).priority is Priority.HIGH
+
+
+def test_a_planner_that_does_not_answer_a_wish_is_named_and_a_job_that_is_over_is_not_asked_for():
+    with pytest.raises(PlannerSilentError):
+        asyncio.run(AsyncJobHandle("job-1", session=Wishes()).set_priority("high", 0.01))
+    over = AsyncJobHandle("job-1", session=None)
+    over.deliver(event(EventKind.EXPIRED, state=JobState.EXPIRED))
+    with pytest.raises(JobNotWaitingError, match="it is EXPIRED"):
+        asyncio.run(over.set_priority("high"))

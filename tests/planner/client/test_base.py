@@ -6,9 +6,12 @@ import inspect
 
 import pytest
 
-from broker_config.messages import Event, EventKind, JobState
+from broker_config.errors import RequestRefusedError
+from broker_config.messages import Event, EventKind, Failure, JobState, Priority
 from broker_config.settings import Settings
 from planner import AsyncClient, AsyncJobHandle, Client, JobHandle
+from planner.client.base import moved
+from planner.errors import JobNotWaitingError, JobUnknownError
 
 PAIRS = [(Client, AsyncClient), (JobHandle, AsyncJobHandle)]
 each_handle = pytest.mark.parametrize("handle_class", [JobHandle, AsyncJobHandle])
@@ -65,3 +68,38 @@ def test_an_answer_is_a_status_or_an_end_that_came_after_the_question(handle_cla
     assert handle._answer(1) is None
     handle.deliver(event(EventKind.DONE))
     assert handle._answer(1).kind is EventKind.DONE
+
+
+@each_handle
+def test_the_answer_to_a_wish_is_not_that_to_another_wish(handle_class):
+    handle = handle_class("job-1", session=None)
+    handle.deliver(event(EventKind.PRIORITY, priority=Priority.HIGH))
+    assert handle._answer_about(Priority.HIGH, 0) is not None
+    assert handle._answer_about(Priority.HIGH, 1) is None
+    handle.deliver(event(EventKind.PRIORITY, priority=Priority.LOW))
+    assert handle._answer_about(Priority.HIGH, 1) is None
+    handle.deliver(event(EventKind.PRIORITY, priority=Priority.LOW, reason="it is PLACED on a"))
+    assert handle._answer_about(Priority.HIGH, 1).reason == "it is PLACED on a"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "sentence"),
+    [
+        (
+            event("priority", reason="it is PLACED on a"),
+            JobNotWaitingError,
+            "job-1 keeps its priority: it is PLACED on a",
+        ),
+        (event("done", state=JobState.DONE), JobNotWaitingError, "it is DONE"),
+        (event("refused"), JobNotWaitingError, "it is REFUSED"),
+        (event("unknown", reason="no such job"), JobUnknownError, "no such job"),
+        (
+            event("priority", reason="no", failure=Failure(kind="bad_request", message="ask the operator")),
+            RequestRefusedError,
+            "ask the operator",
+        ),
+    ],
+)
+def test_a_priority_that_stays_is_an_error_that_says_why(answer, error, sentence):
+    with pytest.raises(error, match=sentence):
+        moved(answer)

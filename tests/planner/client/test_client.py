@@ -15,6 +15,7 @@ from planner.errors import (
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
+    JobNotWaitingError,
     JobRefusedError,
     JobUnknownError,
     PlannerSilentError,
@@ -119,3 +120,17 @@ def test_a_client_may_be_opened_and_closed_without_use(settings):
             pass
 
     asyncio.run(run())
+
+
+def test_a_wish_for_a_priority_that_is_none_or_for_a_job_that_is_over_is_refused_at_once(handle):
+    with pytest.raises(RequestRefusedError, match="'urgent' is none of high, normal, low"):
+        handle.set_priority("urgent")
+    handle.deliver(done())
+    with pytest.raises(JobNotWaitingError):
+        handle.set_priority("high")
+
+
+def test_a_planner_that_does_not_answer_a_wish_is_named(settings):
+    with Client(settings) as client:
+        with pytest.raises(PlannerSilentError):
+            client.submit(prompt="x").set_priority("high", 0.05)

@@ -9,7 +9,7 @@ import pytest
 from image_requests import an_image_request
 from ladle_site import wait_until
 
-from broker_config.calls import Cancel, Drain, Reconcile
+from broker_config.calls import Cancel, Drain, Reconcile, SetPriority
 from broker_config.consumer import BODY_LIMIT_BYTES
 from broker_config.messages import Submission
 from broker_config.publisher import Post, Publisher
@@ -48,11 +48,12 @@ def test_nothing_makes_no_message():
 
 
 def test_only_questions_grow_too_old_to_be_answered_and_not_before_they_are_asked_again():
-    asked = [submission(1), Cancel(["job-1"]), Reconcile("c", ["job-1"]), Drain("a", on=True)]
+    later = [SetPriority("c", ["job-1"], 0), Reconcile("c", ["job-1"]), Drain("a", on=True)]
+    asked = [submission(1), Cancel(["job-1"]), *later]
     posts = _posts([_Request(one, Future()) for one in asked])
     expiries = {post.routing_key: post.expires_s for post in posts}
     assert expiries.pop("reconcile") > ASK_AFTER_SILENCE_S
-    assert expiries == {"submit": None, "cancel": None, "admin.drain": None}
+    assert expiries == {"submit": None, "cancel": None, "set_priority": None, "admin.drain": None}
 
 
 @pytest.mark.parametrize(

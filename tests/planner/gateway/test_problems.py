@@ -28,6 +28,7 @@ CASES = {
     UnroutableError("ladle.jobs", "submit"): (503, "unavailable", None, True),
     errors.PlannerSilentError(10.0): (503, "unavailable", None, True),
     errors.JobUnknownError(JOB, "none"): (404, "job_not_found", None, False),
+    errors.JobNotWaitingError(JOB, "it is PLACED on a"): (409, "not_waiting", "priority", False),
     errors.JobCancelledError(JOB, "as asked"): (409, "cancelled", None, False),
     errors.JobExpiredError(JOB, "late"): (503, "deadline_passed", "deadline_s", False),
     errors.JobFailedError(JOB, "bad", "bad_request"): (422, "invalid_value", None, False),

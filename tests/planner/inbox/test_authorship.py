@@ -14,7 +14,7 @@ LETTER = {"queue": "node.e1", "reason": "odd"}
 @pytest.mark.parametrize(
     ("exchange", "key", "task", "kwargs"),
     [
-        *(("ladle.jobs", kind, f"planner.{kind}", {}) for kind in ("submit", "cancel", "reconcile")),
+        *(("ladle.jobs", kind, f"planner.{kind}", {}) for kind in ("submit", "cancel", "set_priority", "reconcile")),
         *(("ladle.admin", f"admin.{kind}", f"planner.{kind}", {}) for kind in ("drain", "remove")),
         ("ladle.outcomes", "outcome.e1.done", "planner.record", OUTCOME),
         ("ladle.outcomes", "outcome.e1.report", "planner.report", REPORT),
@@ -73,6 +73,7 @@ def test_a_user_speaks_for_clients_of_its_own_name_and_one_with_all_rights_for_a
         ("submit", {"jobs": [{"client": "bob.1"}, {"client": "ann.0f"}]}),
         ("submit", {"jobs": [{"client": "bob"}]}),
         ("submit", {"jobs": [{}]}),
+        ("set_priority", {"client": "ann.0f", "jobs": ["x"], "priority": 2}),
         ("reconcile", {"client": "ann.0f", "jobs": ["x"]}),
         ("reconcile", {"client": "x" * 500, "jobs": []}),
         ("reconcile", {"jobs": []}),
@@ -86,7 +87,7 @@ def test_a_user_who_speaks_for_another_is_named_in_the_reason(user, kind, kwargs
 
 
 @pytest.mark.fault(48, "B")
-@pytest.mark.parametrize("kind", ["submit", "cancel", "reconcile"])
+@pytest.mark.parametrize("kind", ["submit", "cancel", "set_priority", "reconcile"])
 def test_what_does_not_say_whose_it_is_is_refused_where_the_broker_knows(kind):
     reason = overreach("ladle.jobs", kind, f"planner.{kind}", {}, "")
     assert reason is not None

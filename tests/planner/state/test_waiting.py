@@ -50,7 +50,7 @@ def test_only_jobs_of_the_named_models_are_taken():
     assert waiting.take(1) == []
 
 
-@given(st.lists(st.tuples(st.sampled_from("pppprt"), st.integers(0, 9), st.floats(0, 10), st.sampled_from("xy"))))
+@given(st.lists(st.tuples(st.sampled_from("ppppmrt"), st.integers(0, 9), st.floats(0, 10), st.sampled_from("xy"))))
 def test_it_behaves_as_a_sorted_list(operations):
     waiting, model = WaitingJobs(), {}
     for operation, number, order, kind in operations:
@@ -59,10 +59,13 @@ def test_it_behaves_as_a_sorted_list(operations):
             new = job(name, order, model=kind)
             waiting.push(new)
             model.setdefault(name, new)
+        elif operation == "m" and name in model:
+            model[name].order = (1, order, name)
+            waiting.reorder(model[name])
         elif operation == "r":
             waiting.remove(name)
             model.pop(name, None)
-        else:
+        elif operation == "t":
             expected = sorted((j for j in model.values() if j.request.model == kind), key=lambda j: j.order)[:2]
             assert waiting.take(2, {kind}) == expected
             for taken in expected:

@@ -12,7 +12,18 @@ from planner_world import World
 from sqlmodel import SQLModel
 
 from broker_config import bounds
-from broker_config.calls import TO_PLANNER, Cancel, Drain, Reconcile, Record, RecordDeadLetter, Remove, Report, Submit
+from broker_config.calls import (
+    TO_PLANNER,
+    Cancel,
+    Drain,
+    Reconcile,
+    Record,
+    RecordDeadLetter,
+    Remove,
+    Report,
+    SetPriority,
+    Submit,
+)
 from planner.ledger.ledger import Ledger
 
 NUMBERS = st.sampled_from(
@@ -84,6 +95,7 @@ MESSAGES = st.one_of(
     call(Submit.TASK, jobs=st.lists(st.fixed_dictionaries({"job": NAMES, "client": NAMES, "request": REQUEST}))),
     call(Cancel.TASK, jobs=JOBS),
     call(Reconcile.TASK, client=st.just("client-1") | ANYTHING, jobs=JOBS),
+    call(SetPriority.TASK, client=st.just("client-1") | ANYTHING, jobs=JOBS, priority=st.integers(0, 2) | ANYTHING),
     call(Drain.TASK, node=NODE, on=ANYTHING),
     call(Remove.TASK, node=NODE),
     call(Report.TASK, report=ANYTHING | st.builds(lambda more: {**OF_REPORT, **more}, LONG | REPORT)),

@@ -71,6 +71,11 @@ class Events(RuleBasedStateMachine):
         self.world.cancel(self.pick(self.accepted, index))
 
     @precondition(lambda self: self.accepted)
+    @rule(index=picks, priority=st.integers(0, 2))
+    def set_priority(self, index, priority):
+        self.world.set_priority(self.pick(self.accepted, index), priority, client="client-3")
+
+    @precondition(lambda self: self.accepted)
     @rule(index=picks)
     def ask(self, index):
         self.world.ask(self.pick(self.accepted, index), client="client-3")
