@@ -11,7 +11,7 @@ from broker_config.settings import Settings
 EXTRAS: dict[str, tuple[str, ...]] = {
     "worker": ("torch", "diffusers", "transformers", "accelerate", "peft"),
     "int8": ("torchao",),
-    "serve": ("starlette", "uvicorn", "python_multipart"),
+    "serve": ("starlette", "uvicorn", "python_multipart", "mcp"),
     "train": ("torch", "stable_baselines3", "gymnasium", "pyarrow", "tensorboard", "matplotlib", "tqdm"),
 }
 """The modules of each extra of `pyproject.toml`; each bears its package's name, but for "-" and "_"."""

@@ -23,6 +23,7 @@ from planner.gateway.edge import Edge
 from planner.gateway.handler import Handler
 from planner.gateway.job_routes import job_routes
 from planner.gateway.keys import key_file
+from planner.gateway.mcp_tools import McpEndpoint
 from planner.gateway.models import ServedModels
 from planner.gateway.openai_images import openai_routes
 from planner.gateway.problems import HttpProblem, Json, problem_of
@@ -40,10 +41,12 @@ def make_gateway(settings: Settings) -> Starlette:
     """
     handler, keys, ledger = Handler(settings), key_file(settings), Ledger(settings.database)
     models = ServedModels(settings, ledger)
+    mcp = McpEndpoint(settings, handler, models)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
+        async with mcp.manager.run():
+            yield
         await handler.close()
         ledger.close()
 
@@ -65,6 +68,7 @@ def make_gateway(settings: Settings) -> Starlette:
             *openai_routes(handler, models),
             *webui_routes(handler, models),
             *job_routes(handler, models, keys, ledger),
+            Route("/mcp", mcp),
         ],
         middleware=[*_cors(settings), edge],
         exception_handlers={**errors, ClientGoneError: answer_nobody},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -12,17 +11,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker_config.errors import RequestRefusedError
-from broker_config.messages import Event, EventKind, JobState
+from broker_config.messages import JobState
 from planner.client.async_client import AsyncJobHandle
-from planner.errors import JobUnknownError
 from planner.gateway.connection import EventStream, caller_of, comment, event, json_body, owner_of, warning_headers
 from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, paced
 from planner.gateway.job_ids import owner_name
 from planner.gateway.keys import KeyFile, Owner
 from planner.gateway.models import ServedModels
 from planner.gateway.orders import HIGHEST_QUALITY, compression_of, order_of
-from planner.gateway.pictures import check_picture_url, encoded, picture_name, picture_path
+from planner.gateway.pictures import check_picture_url, encoded, picture_name
 from planner.gateway.problems import HttpProblem, Json
+from planner.gateway.told_jobs import known, told
 from planner.ledger.ledger import Ledger, LedgerRow
 
 LISTED = ("state", "model", "node", "created_at", "finished_at")
@@ -48,18 +47,18 @@ def job_routes(handler: Handler, models: ServedModels, keys: KeyFile, ledger: Le
     async def status(request: Request) -> Response:
         owner = owner_of(request)
         handle = await handler.find(owner, request.path_params["job"])
-        return Json(_told(owner, _known(await handle.status(ANSWER_S))))
+        return Json(told(owner, known(await handle.status(ANSWER_S))))
 
     async def cancel(request: Request) -> Response:
         handle = await handler.find(owner_of(request), request.path_params["job"])
-        _known(await handle.status(ANSWER_S))
+        known(await handle.status(ANSWER_S))
         await handle.cancel()
         return Json({"job": handle.job, "cancelled": "asked for"}, 202)
 
     async def events(request: Request) -> Response:
         owner = owner_of(request)
         handle = await handler.find(owner, request.path_params["job"])
-        _known(await handle.status(ANSWER_S))
+        known(await handle.status(ANSWER_S))
         return EventStream(_events(owner, handle), lambda: None)
 
     async def image(request: Request) -> Response:
@@ -123,21 +122,6 @@ def _owner_of_image(request: Request, keys: KeyFile, job: str) -> Owner:
     return owner
 
 
-def _known(answer: Event) -> Event:
-    if answer.kind is EventKind.UNKNOWN:
-        raise JobUnknownError(answer.job, answer.reason or "")
-    return answer
-
-
-def _told(owner: Owner, answer: Event) -> dict[str, Any]:
-    """Return an event for HTTP: in place of images, their URLs."""
-    told = answer.model_dump(mode="json", exclude_none=True, exclude={"images", "warnings"})
-    if answer.kind is EventKind.DONE:
-        paths = [picture_path(owner, answer.job, index, "png", HIGHEST_QUALITY) for index in range(len(answer.images))]
-        told["images"] = [{"url": path, "seed": image.seed} for path, image in zip(paths, answer.images, strict=True)]
-    return {**told, "warnings": list(answer.warnings)}
-
-
 async def _events(owner: Owner, handle: AsyncJobHandle) -> AsyncGenerator[bytes, None]:
     """Yield each event from now on, the terminal one last.
 
@@ -148,5 +132,5 @@ async def _events(owner: Owner, handle: AsyncJobHandle) -> AsyncGenerator[bytes,
         if heard is None:
             yield comment("waiting")
         else:
-            yield event(heard.kind, _told(owner, heard), number)
+            yield event(heard.kind, told(owner, heard), number)
             number += 1

@@ -51,12 +51,28 @@ def test_a_shell_example_of_the_page_runs(site, program, tmp_path, example):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("example", PYTHON, ids=["openai"])
-def test_a_python_example_of_the_page_runs(site, tmp_path, monkeypatch, example):
+def names_after(example, gateway):
+    names = {"__name__": "__main__"}
+    exec(compile(example.replace("http://localhost:8420", gateway.url), "docs/http.md", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def python_examples():
+    """By the client that they import."""
+    return {re.search(r"^from (\w+)", example, re.MULTILINE)[1]: example for example in PYTHON}
+
+
+def test_the_example_with_openai_runs(site, tmp_path, monkeypatch, python_examples):
     monkeypatch.chdir(tmp_path)
     with serving(site.settings) as gateway:
-        names = {}
-        exec(compile(example.replace("http://localhost:8420", gateway.url), "docs/http.md", "exec"), names)
+        names = names_after(python_examples.pop("openai"), gateway)
     assert len(names["answer"].data) == 2
     assert names["edited"].data[0].b64_json
     assert (tmp_path / "heart.webp").stat().st_size > 0
+
+
+def test_the_example_with_mcp_runs(site, capsys, python_examples):
+    with serving(site.settings) as gateway:
+        names_after(python_examples.pop("mcp"), gateway)
+    assert capsys.readouterr().out.startswith("image/png http.local.")

@@ -1,0 +1,65 @@
+"""What requests and answers look like, as JSON Schemas: for the OpenAPI document, and for tools of models (MCP)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from broker_config.bounds import MAX_DURATION_S, MAX_NAME_CHARACTERS, MAX_SEED
+from broker_config.settings import Settings
+
+Schema = dict[str, Any]
+
+MAX_GUIDANCE = 100  # as `ImageRequest` has it
+
+
+def order_schemas(settings: Settings) -> Mapping[str, Schema]:
+    """Return a schema for each field that says what to draw; limits are those of this installation."""
+    prompt = {"type": "string", "maxLength": settings.max_prompt_bytes}
+    return {
+        "prompt": {**prompt, "minLength": 1, "description": "What to draw."},
+        "negative_prompt": {**prompt, "description": "What to avoid."},
+        "model": {"type": "string", "description": "One of those that are listed; nothing: the default one."},
+        "size": {
+            "type": "string",
+            "pattern": "^(auto|[0-9]{1,9}x[0-9]{1,9})$",
+            "description": "WIDTHxHEIGHT in pixels, multiples of 8; nothing or auto: the model's own.",
+        },
+        "n": {"type": "integer", "minimum": 1, "maximum": settings.max_images, "description": "Number of images."},
+        "num_inference_steps": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": settings.max_image_steps,
+            "description": "Image steps.",
+        },
+        "guidance_scale": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": MAX_GUIDANCE,
+            "description": "How closely to follow the prompt.",
+        },
+        "seed": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": MAX_SEED,
+            "description": "The same seed draws the same image; nothing: a random one, which is told with the image.",
+        },
+        "adapters": {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
+            "maxItems": 1,
+            "description": "Name of a LoRA adapter on the nodes.",
+        },
+        "ingress": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Node or site of its input."},
+        "priority": {
+            "type": "string",
+            "enum": ["high", "normal", "low"],
+            "description": "High only for keys that may.",
+        },
+        "deadline_s": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": MAX_DURATION_S,
+            "description": "A job that still waits after so many seconds is given up.",
+        },
+    }
