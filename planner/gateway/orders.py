@@ -90,11 +90,12 @@ def order_of(
     fields = {**defaults.get(model, {}), **fields, "model": model}
     if given.get("size", "auto") != "auto":
         fields["size"] = given["size"]
-    if adapter := _adapter(given):
+    adapter = _adapter(given)
+    if adapter is not None:
         fields["adapter"] = adapter
     if image is not None:
         fields["image"] = image
-    if given.get("priority") == "high" and not owner.may_high:
+    if str(given.get("priority")).upper() == "HIGH" and not owner.may_high:  # as `submit` reads it
         raise HttpProblem(403, "priority: this key may not ask for 'high'", code="priority_denied", param="priority")
     return ImageOrder(
         fields=cast(JobFields, fields),

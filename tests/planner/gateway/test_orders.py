@@ -65,9 +65,11 @@ def test_no_other_model_can_be_named(model):
     assert (refused.value.status, refused.value.param) == (404, "model")
 
 
-def test_high_priority_is_for_those_who_may():
+@pytest.mark.parametrize("priority", ["high", "HIGH", "h\u0131gh"])
+def test_high_priority_is_for_those_who_may(priority):
+    """However it is written: the upper case of a dotless i is an I."""
     with pytest.raises(HttpProblem) as refused:
-        order(priority="high")
+        order(priority=priority)
     assert (refused.value.status, refused.value.param) == (403, "priority")
     allowed = order_of({"prompt": "x", "priority": "high"}, Owner(name="bob", may_high=True), MODELS, {})
     assert allowed.fields["priority"] == "high"
