@@ -13,6 +13,7 @@ TESTS = {
 
 # Test modules of more than one source module, and why.
 OF_MORE_THAN_ONE = {
+    "tests/planner/gateway/test_client_packages.py": "image clients as they are installed, whichever surface they use",
     "tests/planner/gateway/test_other_programs.py": "requests as other programs send them, whichever surface they use",
     "tests/planner/turns/test_extremes.py": "whole turns, with what every message may hold at its most extreme",
     "tests/planner/turns/test_machine.py": "a state machine plays planner, standby and nodes against each other",

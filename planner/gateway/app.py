@@ -30,6 +30,7 @@ from planner.gateway.problems import HttpProblem, Json, problem_of
 from planner.gateway.webui_routes import webui_routes
 from planner.ledger.ledger import Ledger
 
+ALIVE = {"status": "ok", "name": "ladle"}
 GONE = 499  # as nginx logs a client that has closed; nobody receives it
 
 
@@ -57,13 +58,19 @@ def make_gateway(settings: Settings) -> Starlette:
         return Response(status_code=GONE)
 
     async def alive(_request: Request) -> Response:
-        return Json({"status": "ok", "name": "ladle"})
+        return Json(ALIVE)
+
+    async def root(request: Request) -> Response:
+        """Answer as Draw Things does, whose clients read the model from here; nobody else need know it."""
+        if request.state.owner is None:
+            return Json(ALIVE)
+        return Json({**ALIVE, "model": (await models.names())[0], "upscaler": None})
 
     edge = Middleware(Edge, settings=settings, keys=keys, eta_s=lambda: handler.eta_s)
     errors: dict[Any, Any] = dict.fromkeys((HttpProblem, LadleError, HTTPException, Exception), answer_problem)
     return Starlette(
         routes=[
-            Route("/", alive),
+            Route("/", root),
             Route("/health", alive),
             *openai_routes(handler, models),
             *webui_routes(handler, models),

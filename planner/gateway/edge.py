@@ -78,7 +78,7 @@ class Edge:
         """
         headers = Headers(scope=scope)
         if scope["path"] in PUBLIC:
-            return None
+            return self._owner_or_nobody(scope, headers)
         if self._requests > self._max_requests:
             message = f"{self._max_requests} requests wait here already: try again later"
             raise HttpProblem(429, message, code="too_many_requests", retry_after_s=self._eta_s())
@@ -86,6 +86,12 @@ class Edge:
         if not length.isdecimal() or int(length[:20]) > self._body_limit_bytes:
             raise self._too_large()
         return self._owner(scope, headers)
+
+    def _owner_or_nobody(self, scope: Scope, headers: Headers) -> Owner | None:
+        try:
+            return self._owner(scope, headers)
+        except (HttpProblem, LadleError):
+            return None
 
     def _owner(self, scope: Scope, headers: Headers) -> Owner | None:
         if self._is_unguarded:

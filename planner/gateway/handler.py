@@ -61,6 +61,11 @@ class Watch:
         self._handler = handler
         self._goes_on = caller.key is not None  # who has a key may come back with it, and must not find it cancelled
         self.began_at = time.monotonic()
+        self._due_at = self.began_at
+
+    def eta_s(self) -> float:
+        """Return the seconds until the images are there, as predicted last; 0: nothing was, or it takes longer."""
+        return max(self._due_at - time.monotonic(), 0.0)
 
     async def events(self) -> AsyncIterator[Event | None]:
         """Yield each event up to the last one, and None whenever `KEEP_ALIVE_S` pass without any.
@@ -72,6 +77,7 @@ class Watch:
             self.last = event or self.last
             if event is not None and event.eta_p50_s is not None:
                 self._handler.eta_s = event.eta_p50_s
+                self._due_at = time.monotonic() + event.eta_p50_s
             yield event
         self._goes_on = True  # as far as anybody can: it has ended
 

@@ -11,9 +11,6 @@ import pytest
 from ladle_site import wait_until
 from PIL import Image
 
-from broker_config.errors import RequestRefusedError
-from planner.gateway.webui_routes import plain_fields, unread
-
 # Fields as the web UI's API documents them, as many as a client of it usually sends.
 TYPICAL = {
     "prompt": "a red heart",
@@ -44,7 +41,8 @@ def test_a_typical_request_is_drawn(gateway, site):
     info = json.loads(answer.json["info"])
     assert (info["width"], info["height"], info["sd_model_name"]) == (128, 64, "other")
     assert info["infotexts"] == [
-        f"a red heart\nNegative prompt: rain\nSeed: {info['seed']}, Size: 128x64, Model: other"
+        "a red heart\nNegative prompt: rain\n"
+        f"Steps: 3, Sampler: Automatic, CFG scale: 5, Seed: {info['seed']}, Size: 128x64, Model: other"
     ]
     assert "sampler_name means nothing to Ladle" in answer.headers["x-ladle-warnings"]
     request = site.rows(info["job"])[0]["request"]
@@ -74,11 +72,14 @@ def test_a_picture_to_start_from_is_base64(gateway, site, head):
         ("img2img", {"prompt": "x"}, 422, "init_images"),
         ("img2img", {"prompt": "x", "init_images": ["a", "b"]}, 422, "init_images"),
         ("img2img", {"prompt": "x", "init_images": ["/etc/passwd"]}, 422, "init_images"),
+        ("img2img", {"prompt": "x", "init_images": ["ü"]}, 422, "init_images"),
         ("img2img", {"prompt": "x", "init_images": [""], "mask": "x"}, 501, "mask"),
         ("txt2img", {"prompt": "x", "width": "wide"}, 422, "width"),
         ("txt2img", {"prompt": "x", "n_iter": 0}, 422, "n_iter"),
         ("txt2img", {"prompt": "x", "steps": 10_000}, 422, "num_inference_steps"),
         ("txt2img", {"prompt": "x", "override_settings": {"sd_model_checkpoint": "/x"}}, 404, "model"),
+        ("txt2img", {"prompt": "<lora:a:1> <lora:b:1> x"}, 422, "adapters"),
+        ("txt2img", {"prompt": ["x"]}, 422, "prompt"),
         ("txt2img", {}, 422, "prompt"),
     ],
 )
@@ -103,9 +104,24 @@ def test_options_are_told_and_not_kept(gateway):
     assert gateway.ask("/sdapi/v1/options", {"sd_model_checkpoint": "/x"}).status == 404
 
 
-@pytest.mark.parametrize("name", ["samplers", "schedulers", "upscalers", "latent-upscale-modes", "sd-vae", "loras"])
-def test_the_lists_that_clients_ask_for_are_lists(gateway, name):
-    assert isinstance(gateway.ask(f"/sdapi/v1/{name}").json, list)
+def test_the_lists_that_clients_ask_for_are_there(gateway):
+    names = ["samplers", "schedulers", "upscalers", "latent-upscale-modes", "sd-vae", "loras"]
+    assert all(isinstance(gateway.ask(f"/sdapi/v1/{name}").json, list) for name in names)
+    assert gateway.ask("/sdapi/v1/refresh-checkpoints", {}).status == 200
+
+
+def test_a_lora_in_the_prompt_is_an_adapter(gateway, site):
+    answer = gateway.ask("/sdapi/v1/txt2img", {"prompt": "a heart <lora:pixel:0.8>"})
+    assert "weight of lora pixel" in answer.headers["x-ladle-warnings"]
+    request = site.rows(json.loads(answer.json["info"])["job"])[0]["request"]
+    assert request["prompt"] == "a heart"
+    assert request["adapter"] == "pixel"
+
+
+def test_who_asks_for_the_root_as_of_draw_things_hears_the_model(gateway):
+    assert gateway.ask("/").json == {"status": "ok", "name": "ladle", "model": "tiny", "upscaler": None}
+    head = gateway.ask("/", method="HEAD")
+    assert (head.status, head.body) == (200, b"")
 
 
 def test_progress_is_told_and_an_interrupt_ends_it(gateway):
@@ -116,22 +132,8 @@ def test_progress_is_told_and_an_interrupt_ends_it(gateway):
         wait_until(lambda: gateway.ask("/sdapi/v1/progress").json["progress"] > 0, "progress")
         told = gateway.ask("/sdapi/v1/progress").json
         assert told["state"]["job_count"] == 1
+        assert told["eta_relative"] > 0
         assert 0 < told["state"]["sampling_step"] < told["state"]["sampling_steps"] == 400
         assert gateway.ask("/sdapi/v1/interrupt", {}).status == 200
         assert drawing.result().status == 409
     assert gateway.ask("/sdapi/v1/progress").json["state"]["job_count"] == 0
-
-
-def test_fields_are_renamed_and_what_is_not_said_is_left_away():
-    assert plain_fields({}) == {}
-    assert plain_fields({"seed": -1, "denoising_strength": 0.7, "height": 96}) == {"size": "96x96"}
-    assert plain_fields({"denoising_strength": 0.7, "seed": 0}, has_image=True) == {"strength": 0.7, "seed": 0}
-    with pytest.raises(RequestRefusedError, match="batch_size: 'True'"):
-        plain_fields({"batch_size": True})
-
-
-def test_only_fields_that_say_something_are_warned_of():
-    assert unread({"tiling": True, "eta": 0.5, "enable_hr": False, "styles": [], "steps": 4, "subseed": -1}) == [
-        "eta means nothing to Ladle",
-        "tiling means nothing to Ladle",
-    ]
