@@ -1,4 +1,4 @@
-"""What a request to the AUTOMATIC1111 web UI means to Ladle: the fields of an order (`orders`), and the starting picture.
+"""What a request to the AUTOMATIC1111 web UI means: the fields of an order (`orders`), and the starting picture.
 
 Source: https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/API
 Differs: there are no samplers, upscalers and second passes to choose; what asks for them is warned of.
@@ -29,6 +29,7 @@ UNSAID: tuple[Any, ...] = (
     {},
     SAMPLER,
 )  # what clients send for everything they do not ask for
+MODEL_OPTION = "sd_model_checkpoint"
 LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>")  # in a prompt: that is how clients of the web UI name adapters
 
 
@@ -44,9 +45,8 @@ def plain_fields(given: Mapping[str, Any], has_image: bool = False) -> dict[str,
     if "width" in given or "height" in given:
         width_px = _whole(given, "width", given.get("height"))
         plain["size"] = f"{width_px}x{_whole(given, 'height', width_px)}"
-    settings = given.get("override_settings")
-    if isinstance(settings, dict) and settings.get("sd_model_checkpoint"):
-        plain["model"] = settings["sd_model_checkpoint"]
+    if model := _overridden(given).get(MODEL_OPTION):
+        plain["model"] = model
     if adapters := [name for name, _ in _loras(given)]:
         plain["adapters"] = adapters
         plain["prompt"] = LORA.sub("", given["prompt"]).strip()
@@ -55,7 +55,11 @@ def plain_fields(given: Mapping[str, Any], has_image: bool = False) -> dict[str,
 
 def unread(given: Mapping[str, Any]) -> list[str]:
     """Return a warning for each field that says something, and nothing to Ladle."""
-    names = [name for name in sorted(given.keys() - READ) if given[name] not in UNSAID]
+    settings = {
+        f"override_settings.{name}": value for name, value in _overridden(given).items() if name != MODEL_OPTION
+    }
+    others = {name: given[name] for name in given.keys() - READ} | settings
+    names = [name for name, value in sorted(others.items()) if value not in UNSAID]
     weights = [f"the weight of lora {name}" for name, weight in _loras(given) if weight not in ("", "1", "1.0")]
     return [f"{what} means nothing to Ladle" for what in (*names, *weights)]
 
@@ -76,6 +80,12 @@ def starting_picture(given: Mapping[str, Any]) -> bytes:
         return base64.b64decode(images[0].rpartition(",")[2], validate=True)
     except (binascii.Error, ValueError) as exc:  # the second one: letters that are no ASCII
         raise RequestRefusedError(f"init_images: is not base64 ({exc})", "init_images") from None
+
+
+def _overridden(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options that a request changes for itself."""
+    settings = given.get("override_settings")
+    return settings if isinstance(settings, dict) else {}
 
 
 def _loras(given: Mapping[str, Any]) -> list[tuple[str, str]]:

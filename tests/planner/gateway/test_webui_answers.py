@@ -45,8 +45,7 @@ def test_info_says_what_was_drawn():
     assert (info["seed"], info["all_seeds"], info["width"], info["height"]) == (7, [7, 8], 24, 16)
     assert info["all_prompts"] == ["x", "x"]
     assert info["infotexts"][1] == (
-        "x\nNegative prompt: rain\n"
-        "Steps: 9, Sampler: Automatic, CFG scale: 3.5, Seed: 8, Size: 24x16, Model: tiny"
+        "x\nNegative prompt: rain\nSteps: 9, Sampler: Automatic, CFG scale: 3.5, Seed: 8, Size: 24x16, Model: tiny"
     )
 
 

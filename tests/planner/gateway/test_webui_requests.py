@@ -24,6 +24,10 @@ def test_only_fields_that_say_something_are_warned_of():
         "eta means nothing to Ladle",
         "tiling means nothing to Ladle",
     ]
+    settings = {"sd_model_checkpoint": "tiny", "sd_vae": None, "CLIP_stop_at_last_layers": 2}
+    assert unread({"override_settings": settings}) == [
+        "override_settings.CLIP_stop_at_last_layers means nothing to Ladle"
+    ]
 
 
 def test_a_model_that_is_left_empty_is_not_chosen():
