@@ -31,6 +31,12 @@ MAX_HOST_CHARACTERS = 255  # of a DNS name
 MAX_TOLD_CHARACTERS = 2000  # what somebody will read of a reason; the rest is in the log of who wrote it
 MAX_MODELS = 1000  # a node lists what it serves in every heartbeat
 MAX_WARNINGS = 100  # of one outcome
+MAX_ADAPTERS = 1000  # of a node, which lists them in every heartbeat
+MAX_ADAPTERS_OF_JOB = 8  # drawn together: a handful is usual, and each takes memory
+MAX_ADAPTER_WEIGHT = 10.0  # either way: beyond 2 or so pictures fall apart
+MAX_SIZES = 100  # sides that a model allows
+MAX_OPTIONS = 20  # of a node: twice what there are
+MAX_MEMORY_MIB = 1e9  # a petabyte
 MAX_FIELDS = 100  # of one message: several times what any has, and each unknown one costs an error
 MAX_IMAGES = 1024  # of one request; the settings' limit is far lower
 MAX_MEGAPIXELS = 1e6  # a million by a million pixels: no model draws it, and work in units stays finite
@@ -43,7 +49,12 @@ MAX_OVERHEAD_UNITS = 1e6  # megapixel steps' worth of encoding and decoding: hun
 MAX_INTERVAL_S = 86400.0  # a node that reports less than daily is gone
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Return a text that every database and message can hold.
+
+    Raises:
+        ValueError: it has a NUL, or half of a surrogate pair.
+    """
     if "\x00" in text:
         raise ValueError("must not contain NUL bytes")
     try:
@@ -114,19 +125,29 @@ Whole = Annotated[int, Ge(0), Le(MAX_WHOLE)]
 ImageSeed = Annotated[int, Ge(0), Le(MAX_SEED)]
 Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(MAX_WHOLE), Field(multiple_of=SIZE_MULTIPLE_PX)]
 
+Side = Annotated[int, Ge(1), Le(MAX_WHOLE)]
+
 Identifier = Annotated[str, MaxLen(128), AfterValidator(_identifier)]
 NodeName = Annotated[str, MaxLen(63), AfterValidator(_node_name)]
 ModelName = Annotated[
-    str, MinLen(1), MaxLen(MAX_MODEL_CHARACTERS), AfterValidator(_storable), AfterValidator(model_name)
+    str, MinLen(1), MaxLen(MAX_MODEL_CHARACTERS), AfterValidator(storable), AfterValidator(model_name)
 ]
-Name = Annotated[str, MinLen(1), MaxLen(MAX_NAME_CHARACTERS), AfterValidator(_storable)]
-SiteName = Annotated[str, MinLen(1), MaxLen(63), AfterValidator(_storable)]
-HostName = Annotated[str, MaxLen(MAX_HOST_CHARACTERS), AfterValidator(_storable)]
-Url = Annotated[str, MaxLen(MAX_URL_CHARACTERS), AfterValidator(_storable)]
-Base64 = Annotated[str, MaxLen(MAX_DATA_CHARACTERS), AfterValidator(_storable)]
-Sha256 = Annotated[str, MaxLen(64), AfterValidator(_storable)]
-Text = Annotated[str, MaxLen(MAX_PROMPT_CHARACTERS), AfterValidator(_storable)]
+Name = Annotated[str, MinLen(1), MaxLen(MAX_NAME_CHARACTERS), AfterValidator(storable)]
+SiteName = Annotated[str, MinLen(1), MaxLen(63), AfterValidator(storable)]
+HostName = Annotated[str, MaxLen(MAX_HOST_CHARACTERS), AfterValidator(storable)]
+Url = Annotated[str, MaxLen(MAX_URL_CHARACTERS), AfterValidator(storable)]
+Base64 = Annotated[str, MaxLen(MAX_DATA_CHARACTERS), AfterValidator(storable)]
+Sha256 = Annotated[str, MaxLen(64), AfterValidator(storable)]
+Text = Annotated[str, MaxLen(MAX_PROMPT_CHARACTERS), AfterValidator(storable)]
 Prompt = Annotated[Text, AfterValidator(_not_blank)]
+MemoryMib = Annotated[Finite, Ge(0), Le(MAX_MEMORY_MIB)]
+AdapterWeights = Annotated[
+    dict[Name, Annotated[Finite, Ge(-MAX_ADAPTER_WEIGHT), Le(MAX_ADAPTER_WEIGHT)]],
+    MinLen(1),
+    MaxLen(MAX_ADAPTERS_OF_JOB),
+    few_entries(MAX_ADAPTERS_OF_JOB),
+]
+AdapterNames = Annotated[tuple[Name, ...], MaxLen(MAX_ADAPTERS), few_entries(MAX_ADAPTERS)]
 Told = Annotated[str, MaxLen(MAX_TOLD_CHARACTERS), BeforeValidator(_cut)]
 Models = Annotated[tuple[ModelName, ...], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)]
 Warnings = Annotated[tuple[Told, ...], MaxLen(MAX_WARNINGS), few_entries(MAX_WARNINGS)]

@@ -12,18 +12,24 @@ import re
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from annotated_types import Ge, Gt, Le, MaxLen
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from broker_config.bounds import (
+    MAX_ADAPTERS,
     MAX_FIELDS,
     MAX_IMAGES,
     MAX_LOAD_S,
     MAX_MODELS,
+    MAX_NAME_CHARACTERS,
+    MAX_OPTIONS,
     MAX_OVERHEAD_UNITS,
     MAX_S_PER_UNIT,
     MAX_SEED,
+    MAX_SIZES,
     MIN_S_PER_UNIT,
+    AdapterNames,
+    AdapterWeights,
     Base64,
     Count,
     DurationS,
@@ -33,6 +39,7 @@ from broker_config.bounds import (
     ImageSeed,
     IntervalS,
     LimitS,
+    MemoryMib,
     ModelName,
     Models,
     Name,
@@ -41,6 +48,7 @@ from broker_config.bounds import (
     Pixels,
     Prompt,
     Sha256,
+    Side,
     SiteName,
     Text,
     Told,
@@ -48,6 +56,7 @@ from broker_config.bounds import (
     Warnings,
     Whole,
     few_entries,
+    storable,
 )
 from broker_config.errors import RequestRefusedError
 
@@ -106,6 +115,7 @@ class ImageRequest(Message):
 
     Attributes:
         n: number of images; image i is drawn with seed + i.
+        adapters: weight of each LoRA adapter, by name; in the order of their names.
         image: PNG or JPEG as base64: the picture to start from (img2img); `strength` says how far to leave it.
     """
 
@@ -118,9 +128,24 @@ class ImageRequest(Message):
     guidance_scale: Annotated[Finite, Ge(0), Le(100)] = 2.0
     n: Annotated[int, Ge(1), Le(MAX_IMAGES)] = 1
     seed: ImageSeed
-    adapter: Name | None = None
+    adapters: AdapterWeights | None = None
     image: Base64 | None = Field(default=None, repr=False)
     strength: Annotated[Finite, Gt(0), Le(1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_adapter(cls, fields: Any) -> Any:
+        """Take the one adapter of an older Ladle, which had no weights, as well."""
+        if not isinstance(fields, dict) or not isinstance(fields.get("adapter"), str) or "adapters" in fields:
+            return fields
+        rest = {field: value for field, value in fields.items() if field != "adapter"}
+        return {**rest, "adapters": {fields["adapter"]: 1.0}}
+
+    @field_validator("adapters")
+    @classmethod
+    def _by_name(cls, adapters: dict[str, float] | None) -> dict[str, float] | None:
+        """Sort them: the order in which they are added up changes the last bits of an image."""
+        return adapters and dict(sorted(adapters.items()))
 
     @model_validator(mode="after")
     def _fields_go_together(self) -> Self:
@@ -235,6 +260,52 @@ class ModelSpeed(Message):
     overhead_units: Annotated[Finite, Ge(0), Le(MAX_OVERHEAD_UNITS)] = 0.0
 
 
+class AdapterFile(Message):
+    """A LoRA adapter that a node has.
+
+    Attributes:
+        mib: size of its file.
+        base_model: what it was made for, as its file says; empty where that says nothing.
+    """
+
+    mib: MemoryMib
+    base_model: Annotated[str, MaxLen(MAX_NAME_CHARACTERS), AfterValidator(storable)] = ""
+
+
+class ModelTraits(Message):
+    """What a node knows of a model that it has loaded.
+
+    Attributes:
+        sizes_px: the only sides that its images may have; None: of any length.
+        needs_mib: memory that its weights take with the node's dtype and options; None if unknown.
+    """
+
+    sizes_px: Annotated[tuple[Side, ...], MinLen(1), MaxLen(MAX_SIZES), few_entries(MAX_SIZES)] | None = None
+    needs_mib: MemoryMib | None = None
+
+
+class Abilities(Message):
+    """What a node can do.
+
+    Attributes:
+        adapters: those it has, by name.
+        loaded_adapters: those in memory, by model.
+        models: what it knows of the models that it loaded lately.
+        memory_mib: of its device, or as much of that as it may use; None if unknown.
+        memory_free_mib: how much of that nothing uses now.
+        dtype: of its weights.
+        options: with which it loads models, such as "drop_t5".
+    """
+
+    adapters: Annotated[dict[Name, AdapterFile], MaxLen(MAX_ADAPTERS), few_entries(MAX_ADAPTERS)] = {}
+    loaded_adapters: Annotated[dict[ModelName, AdapterNames], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
+    models: Annotated[dict[ModelName, ModelTraits], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
+    memory_mib: MemoryMib | None = None
+    memory_free_mib: MemoryMib | None = None
+    dtype: Name | None = None
+    options: Annotated[tuple[Name, ...], MaxLen(MAX_OPTIONS), few_entries(MAX_OPTIONS)] = ()
+
+
 class NodeReport(Message):
     """A node's heartbeat.
 
@@ -245,6 +316,7 @@ class NodeReport(Message):
         model_files: by model, what tells its files from those of another model of that name; none if unknown.
         wrote_token: whether the worker could write its instance to its store when it started (`store_token_of`); None
             from older workers.
+        abilities: what it can do; None from older workers.
         emulated: free text that says what about this node is emulated; empty on real hardware.
     """
 
@@ -262,6 +334,7 @@ class NodeReport(Message):
     running: tuple[Identifier, Count] | None = None
     image_step: Whole = 0
     wrote_token: bool | None = None
+    abilities: Abilities | None = None
     emulated: Told = ""
     interval_s: IntervalS
 

@@ -12,6 +12,7 @@ from broker_config.messages import ImageRequest
 from broker_config.settings import Settings
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+OF_A_KEY = "[key]"  # what pydantic adds to the place of a map's key
 KEY_REUSED = "idempotency_key: was used before with another request"
 
 
@@ -52,12 +53,13 @@ def is_own_id(job: str, owner: str) -> bool:
 def refusal(error: ValidationError) -> RequestRefusedError:
     """Translate pydantic's first complaint into a sentence that names the field."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"] if part != "request") or ".".join(map(str, first["loc"]))
+    named = [str(part) for part in first["loc"] if part not in ("request", OF_A_KEY)]
+    field = ".".join(named) or ".".join(map(str, first["loc"]))
     shown = _shown(first["input"]) if first["loc"] else ""
     message = first["msg"].removeprefix("Value error, ")
     if not field:  # of a rule about several fields, which names the first itself
         return RequestRefusedError(message, message.partition(":")[0])
-    return RequestRefusedError(f"{field}: {message} (got {shown})", field)
+    return RequestRefusedError(f"{field}: {message} (got {shown})", named[0] if named else field)
 
 
 def _shown(value: Any) -> str:

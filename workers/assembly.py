@@ -38,7 +38,9 @@ def make_engine(settings: Settings) -> tuple[ImageEngine, str]:
             time_scale=settings.time_scale,
             resident_models=settings.resident_models,
         )
-        return EmulatedEngine(speed), f"emulated engine, {speed.s_per_unit:g} s per megapixel step"
+        return EmulatedEngine(
+            speed, settings.adapters_folder or None
+        ), f"emulated engine, {speed.s_per_unit:g} s per megapixel step"
     from workers.pipelines import DiffusersEngine
 
     _check_device(settings.device)

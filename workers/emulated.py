@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from PIL import Image
 
 from broker_config.errors import ConfigurationError
-from broker_config.messages import ImageRequest
+from broker_config.messages import Abilities, ImageRequest
+from workers.adapter_files import AdapterFolder
 from workers.images import GeneratedImages, ImageEngine
 
 
@@ -39,10 +40,11 @@ class EmulatedSpeed:
 class EmulatedEngine:
     """An `ImageEngine` that takes the time `EmulatedSpeed` says and paints each image in one colour, by its seed."""
 
-    def __init__(self, speed: EmulatedSpeed) -> None:
+    def __init__(self, speed: EmulatedSpeed, adapters_folder: str | None = None) -> None:
         self._speed = speed
+        self._adapters = AdapterFolder(adapters_folder)
         self._started = time.monotonic()
-        self._models: OrderedDict[str, None] = OrderedDict()
+        self._models: OrderedDict[str, dict[str, None]] = OrderedDict()
 
     @property
     def resident(self) -> tuple[str, ...]:
@@ -54,6 +56,13 @@ class EmulatedEngine:
         """Nothing: there are no files."""
         return {}
 
+    def abilities(self) -> Abilities:
+        """Return that it has the adapters of its folder; it needs no memory."""
+        return Abilities(
+            adapters=dict(self._adapters.look()),
+            loaded_adapters={model: tuple(names) for model, names in self._models.copy().items()},
+        )
+
     def load(self, model: str) -> float:
         """Pretend to load a model; return the seconds it took."""
         started = time.monotonic()
@@ -63,8 +72,15 @@ class EmulatedEngine:
         while len(self._models) >= self._speed.resident_models:
             self._models.popitem(last=False)
         self._sleep(self._speed.load_s)
-        self._models[model] = None
+        self._models[model] = {}
         return time.monotonic() - started
+
+    def load_adapters(self, model: str, names: Collection[str]) -> float:
+        """Look whether the adapters are in the folder; nothing is loaded, so it takes no time."""
+        for name in names:
+            self._adapters.stamp(name)
+        self._models[model] |= dict.fromkeys(names)
+        return 0.0
 
     def sizes_px(self, model: str) -> None:
         """Return None: it paints any size."""
@@ -72,6 +88,7 @@ class EmulatedEngine:
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
         """Wait out the image steps and paint."""
         self.load(request.model)
+        self.load_adapters(request.model, request.adapters or {})
         step_s = self._speed.s_per_unit * request.width_px * request.height_px * 1e-6 * request.n
         for step in range(1, request.num_inference_steps + 1):
             self._sleep(step_s)
@@ -105,6 +122,14 @@ class SlowedEngine:
     def model_files(self) -> Mapping[str, str]:
         """What tells each model from others of its name."""
         return self._engine.model_files
+
+    def abilities(self) -> Abilities:
+        """Return what the engine can do."""
+        return self._engine.abilities()
+
+    def load_adapters(self, model: str, names: Collection[str]) -> float:
+        """Load adapters at the engine's own speed."""
+        return self._engine.load_adapters(model, names)
 
     def load(self, model: str) -> float:
         """Load a model at the engine's own speed."""

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+
 
 class WorkerError(Exception):
     """Any error that a worker raises on purpose. `str()` of it is a sentence for a person."""
@@ -124,3 +126,10 @@ class UnsafeWeightsError(WorkerError):
             f"{self.folder} holds pickle weights ({', '.join(self.files[:3])}), which can run code when loaded: "
             "convert them to safetensors and delete them"
         )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch says that memory was short: the CPU's allocator raises a plain RuntimeError."""
+    if isinstance(error, RuntimeError):
+        return any(sign in str(error).lower() for sign in OUT_OF_MEMORY_SIGNS)
+    return isinstance(error, MemoryError)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from broker_config.messages import ImageRequest
+    from broker_config.messages import Abilities, ImageRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,10 @@ class ImageEngine(Protocol):
         """What tells each model that was loaded lately from others of its name (`model_files`); nothing if unknown."""
         ...
 
+    def abilities(self) -> Abilities:
+        """Return what the node can do now; called for every heartbeat, while images are drawn."""
+        ...
+
     def load(self, model: str) -> float:
         """Bring a model into memory; return the seconds it took, 0.0 if it was there already.
 
@@ -44,6 +48,19 @@ class ImageEngine(Protocol):
             ModelMissingError: there is no such model here.
             UnsafeWeightsError: its weights are pickles.
             OutOfMemoryError: it does not fit.
+        """
+        ...
+
+    def load_adapters(self, model: str, names: Collection[str]) -> float:
+        """Bring adapters into memory; return the seconds it took, 0.0 if all were there already.
+
+        Args:
+            model: that is in memory.
+            names: of the adapters.
+
+        Raises:
+            AdapterMissingError: there is no such adapter here.
+            BadRequestError: it does not fit the model.
         """
         ...
 

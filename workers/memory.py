@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from workers.model_options import PipelineOptions
 from workers.model_size import DTYPE_BYTES, ComponentSize, component_sizes
 
 MIB = 2**20
+MEMINFO = Path("/proc/meminfo")
 HEADROOM = 1.1  # measured peaks of SD3 at 16 bits stay below it (docs/model.md)
 RUNTIME_MIB = 400.0
 """Torch and diffusers alone take 360 MiB of resident memory on a CPU."""
@@ -56,9 +58,7 @@ def needed_mib(sizes: tuple[ComponentSize, ...], options: PipelineOptions) -> fl
 
 def weight_bytes(options: PipelineOptions) -> int:
     """Return the bytes of one weight in a node's dtype."""
-    if options.dtype == "auto":
-        return DTYPE_BYTES["float32" if options.device == "cpu" else HALF]
-    return DTYPE_BYTES["float32" if options.dtype == "float32" else HALF]
+    return DTYPE_BYTES["float32" if options.dtype_name == "float32" else HALF]
 
 
 def node_memory_mib(device: str) -> float:
@@ -70,17 +70,43 @@ def node_memory_mib(device: str) -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB
 
 
-def check_fits(model: str, options: PipelineOptions) -> None:
-    """Refuse a model that is larger than the node's memory, before any of it is read.
+def memory_mib(options: PipelineOptions) -> float:
+    """Return the memory that models may take, in MiB: the node's limit, or all of its device."""
+    return node_memory_mib(options.device) if options.memory_limit_mib is None else options.memory_limit_mib
+
+
+def free_memory_mib(options: PipelineOptions) -> float:
+    """Return how much of that nothing uses now, in MiB."""
+    if options.device.startswith("cuda"):
+        import torch
+
+        free_mib = float(torch.cuda.mem_get_info(options.device)[0] / MIB)
+    else:
+        free_mib = _available_mib()
+    return round(min(free_mib, memory_mib(options)), 1)
+
+
+def _available_mib() -> float:
+    """Return what programs could still take of the machine's memory: Linux counts caches as that, others do not say."""
+    try:
+        fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        return float(fields["MemAvailable"].split()[0]) / 1024
+    except (OSError, ValueError, KeyError):
+        return node_memory_mib("cpu")
+
+
+def check_fits(model: str, options: PipelineOptions) -> float:
+    """Refuse a model that is larger than the node's memory, before any of it is read; return what it needs, in MiB.
 
     Raises:
         DoesNotFitError: the message names the options, alone or together, that would make it fit.
     """
-    memory = options.memory_limit_mib if options.memory_limit_mib is not None else node_memory_mib(options.device)
+    memory = memory_mib(options)
     sizes = component_sizes(model)
     needed = needed_mib(sizes, options)
     if needed > memory:
         raise DoesNotFitError(model, needed, memory, remedies(sizes, options, memory))
+    return needed
 
 
 def remedies(sizes: tuple[ComponentSize, ...], options: PipelineOptions, memory_mib: float) -> list[str]:

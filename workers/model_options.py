@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+MEMORY_OPTIONS = ("drop_t5", "layerwise_fp8", "group_offload", "int8_weights", "vae_tiling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +39,15 @@ class PipelineOptions:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: {self.dtype!r} is none of {', '.join(DTYPES)}")
+
+    @property
+    def dtype_name(self) -> str:
+        """Return the dtype that is meant: "auto" is float32 on a CPU and float16 elsewhere."""
+        if self.dtype == "auto":
+            return "float32" if self.device == "cpu" else "float16"
+        return self.dtype
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Return the names of the options that save memory and are on."""
+        return tuple(name for name in MEMORY_OPTIONS if getattr(self, name))

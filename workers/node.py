@@ -110,6 +110,7 @@ class NodeWorker:
             running=self._running,
             image_step=self._image_step,
             wrote_token=self._wrote_token,
+            abilities=self._engine.abilities(),
             emulated=self._emulated,
             interval_s=self._settings.heartbeat_s,
         )
@@ -196,6 +197,7 @@ class NodeWorker:
     def _generate(self, assignment: Assignment) -> Outcome:
         request = assignment.request
         load_s = self._engine.load(request.model)
+        adapters_load_s = self._engine.load_adapters(request.model, request.adapters or {})
         steps = request.num_inference_steps
         self.reporter.started(assignment.client, assignment.job, assignment.attempt, self.name, steps)
         started = time.monotonic()
@@ -214,7 +216,11 @@ class NodeWorker:
             node=self.name,
             result="done",
             images=images,
-            timings=Timings(load_s=load_s, generation_s=drawn - started, transfer_out_s=time.monotonic() - drawn),
+            timings=Timings(
+                load_s=load_s + adapters_load_s,
+                generation_s=drawn - started,
+                transfer_out_s=time.monotonic() - drawn,
+            ),
             warnings=tuple(generated.warnings),
             resident=self._engine.resident,
         )

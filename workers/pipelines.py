@@ -13,15 +13,17 @@ import io
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workers.adapters import apply_adapter
-from workers.errors import BadRequestError, OutOfMemoryError, SpoiltImageError
+from broker_config.messages import Abilities, ModelTraits
+from workers.adapter_files import AdapterFolder
+from workers.adapters import PipelineAdapters
+from workers.errors import BadRequestError, OutOfMemoryError, SpoiltImageError, is_out_of_memory
 from workers.images import GeneratedImages
-from workers.memory import check_fits
+from workers.memory import check_fits, free_memory_mib, memory_mib
 from workers.model_files import fingerprint
 from workers.model_options import PipelineOptions
 from workers.model_source import ModelFacts, ModelSource, find_model
@@ -33,9 +35,8 @@ if TYPE_CHECKING:
     from broker_config.messages import ImageRequest
 
 DEFAULT_STRENGTH = 0.6  # diffusers' own default for Stable Diffusion 3
-KNOWN_FILES = 100  # models, in every report
+KNOWN_MODELS = 100  # in every report
 MAX_START_PIXELS = 50_000_000  # a few hundred bytes can claim billions
-OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 class _Loaded:
     source: ModelSource
     pipeline: Any
+    adapters: PipelineAdapters
 
 
 class DiffusersEngine:
@@ -55,8 +57,10 @@ class DiffusersEngine:
 
     def __init__(self, options: PipelineOptions) -> None:
         self._options = options
+        self._adapters = AdapterFolder(options.adapters_folder)
         self._models: OrderedDict[str, _Loaded] = OrderedDict()
         self._files: OrderedDict[str, str | None] = OrderedDict()
+        self._traits: OrderedDict[str, ModelTraits] = OrderedDict()
 
     @property
     def resident(self) -> tuple[str, ...]:
@@ -77,17 +81,38 @@ class DiffusersEngine:
 
         started = time.monotonic()
         source = find_model(model)
-        check_fits(model, self._options)
+        needs_mib = check_fits(model, self._options)
         while len(self._models) >= self._options.resident_models:
             evicted, _ = self._models.popitem(last=False)
             logger.info("model %s leaves memory for %s", evicted, model)
         with _out_of_memory_translated(model):
             pipeline = load_pipeline(source, self._options)
-        self._models[model] = _Loaded(source=source, pipeline=pipeline)
+        adapters = PipelineAdapters(pipeline, self._adapters)
+        self._models[model] = _Loaded(source=source, pipeline=pipeline, adapters=adapters)
         self._files[model] = fingerprint(source)
-        while len(self._files) > KNOWN_FILES:
-            self._files.popitem(last=False)
+        self._traits[model] = ModelTraits(sizes_px=source.facts.sizes_px, needs_mib=round(needs_mib, 1))
+        for known in (self._files, self._traits):
+            while len(known) > KNOWN_MODELS:
+                known.popitem(last=False)
         return time.monotonic() - started
+
+    def abilities(self) -> Abilities:
+        """Return what this node can do, see `ImageEngine.abilities`."""
+        options = self._options
+        return Abilities(
+            adapters=dict(self._adapters.look()),
+            loaded_adapters={name: loaded.adapters.names for name, loaded in self._models.copy().items()},
+            models=dict(self._traits.copy()),
+            memory_mib=memory_mib(options),
+            memory_free_mib=free_memory_mib(options),
+            dtype=options.dtype_name,
+            options=options.chosen,
+        )
+
+    def load_adapters(self, model: str, names: Collection[str]) -> float:
+        """Bring adapters into the memory of a loaded model, see `ImageEngine.load_adapters`."""
+        with _out_of_memory_translated(model):
+            return self._models[model].adapters.load(names)
 
     def sizes_px(self, model: str) -> tuple[int, ...] | None:
         """Return the only sides that a model's `ladle.json` allows, see `ImageEngine.sizes_px`."""
@@ -96,10 +121,11 @@ class DiffusersEngine:
     def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
         """Make the images of a request, see `ImageEngine.generate`."""
         self.load(request.model)
+        self.load_adapters(request.model, request.adapters or {})
         loaded = self._models[request.model]
         warnings = check_request(request, loaded.source.facts)
         pipeline = loaded.pipeline
-        apply_adapter(pipeline, request.adapter, self._options.adapters_folder)
+        loaded.adapters.switch_to(request.adapters or {})
         arguments = self._arguments(request, loaded)
         if request.image is not None:
             pipeline = _image_to_image(pipeline, request)
@@ -220,6 +246,6 @@ def _out_of_memory_translated(model: str) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemoryError(model, "the system gave none") from error
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises a plain one
-        if not any(sign in str(error).lower() for sign in OUT_OF_MEMORY_SIGNS):
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(model, str(error).splitlines()[0][:200]) from error

@@ -33,7 +33,7 @@ console = Console()
 @click.option("-n", "--images", default=1, show_default=True, help="Number of images, drawn with seed, seed + 1, ...")
 @click.option("--seed", type=int, help="Same seed, same image; random when not given.")
 @click.option("--model", help="Model name, folder or hub id.  [LADLE_DEFAULT_MODEL]")
-@click.option("--adapter", help="LoRA adapter by name.")
+@click.option("--adapter", "adapters", multiple=True, help="LoRA adapter, NAME or NAME:WEIGHT; may be repeated.")
 @click.option("--image", type=click.Path(path_type=Path), help="Picture to start from (img2img).")
 @click.option("--strength", type=float, help="How far to depart from that picture, 0-1.")
 @click.option("--ingress", help="Node or site where the job arrives.")
@@ -47,6 +47,7 @@ def command(
     image_steps: int,
     guidance: float,
     images: int,
+    adapters: tuple[str, ...],
     deadline: float | None,
     key: str | None,
     out: Path | None,
@@ -67,6 +68,7 @@ def command(
         "num_inference_steps": image_steps,
         "guidance_scale": guidance,
         "n": images,
+        "adapters": dict(map(_weighted, adapters)) or None,
         "deadline_s": deadline,
         "idempotency_key": key,
         **options,  # type: ignore[typeddict-item]  # the other options bear the names of the fields
@@ -95,6 +97,15 @@ def fetch(job: str, out: Path | None) -> None:
         _check_out(out)
     with Client() as client:
         _wait_and_write(client.handle(job), out)
+
+
+def _weighted(adapter: str) -> tuple[str, float]:
+    """Return name and weight of an adapter such as "sketch:0.8"; a name may have colons itself."""
+    name, has_weight, weight = adapter.rpartition(":")
+    try:
+        return (name, float(weight)) if has_weight else (adapter, 1.0)
+    except ValueError:
+        return adapter, 1.0
 
 
 def _wait_and_write(handle: JobHandle, out: Path | None) -> None:

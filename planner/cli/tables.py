@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from broker_config.settings import load_settings
 from planner.cli.terminal import plain
 from planner.errors import NoLedgerYetError
 from planner.ledger.ledger import Ledger, LedgerRow
+from planner.state.cluster import few
 from rl_agent.placing.estimates import Estimates, ModelEstimate
 
 STATE_STYLE = {
@@ -75,17 +77,36 @@ def node_table(rows: Sequence[LedgerRow], estimates: Estimates, *, is_watched: b
         drifts = [
             f"drift: {model} took {alarm['factor']:g}x {ago(alarm['since'])}" for model, alarm in row["drift"].items()
         ]
-        note = "; ".join(text for text in (row["reason"], *drifts, report.get("emulated", "")) if text)
+        adapters = sorted((report.get("abilities") or {}).get("adapters", {}))
+        has = f"adapters: {few(adapters)}" if adapters else ""
+        note = "; ".join(text for text in (row["reason"], *drifts, has, report.get("emulated", "")) if text)
         table.add_row(
             plain(row["name"]),
             plain(row["state"], NODE_STYLE[row["state"]]) if is_watched else plain(f"was {row['state']}", "dim"),
-            plain(report.get("device", "")),
-            plain(", ".join(report.get("resident", []))),
+            plain(_device(report)),
+            plain(", ".join(_resident(report))),
             plain(", ".join(speeds)),
             ago(row["seen_at"]),
             plain(note),
         )
     return table
+
+
+def _device(report: Mapping[str, Any]) -> str:
+    """Return a node's device, and how much of its memory is free."""
+    abilities = report.get("abilities") or {}
+    total_mib, free_mib = abilities.get("memory_mib"), abilities.get("memory_free_mib")
+    device: str = report.get("device", "")
+    if total_mib is None or free_mib is None:
+        return device
+    return f"{device}, {free_mib / 1024:.1f} of {total_mib / 1024:.1f} GiB free"
+
+
+def _resident(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each model in a node's memory, with the adapters that were loaded into it."""
+    loaded = (report.get("abilities") or {}).get("loaded_adapters", {})
+    for model in report.get("resident", []):
+        yield " + ".join((model, *loaded.get(model, ())))
 
 
 def _speed(model: str, estimate: ModelEstimate) -> str:

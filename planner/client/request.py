@@ -7,6 +7,7 @@ import hashlib
 import secrets
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, get_args
 
@@ -37,7 +38,8 @@ class JobFields(TypedDict, total=False):
         n: number of images, drawn with seed, seed + 1, ...; default 1.
         seed: default: random (or made from the idempotency key), and reported with the result.
         model: name, folder or hub id; default: the setting `LADLE_DEFAULT_MODEL`.
-        adapter: name of a LoRA adapter on the node.
+        adapter: name of a LoRA adapter, with weight 1.
+        adapters: several of them: names, or weights by name; at most 8.
         image: PNG or JPEG to start from (img2img), as bytes or a path.
         strength: how far to depart from that picture, in (0, 1]; default 0.6.
         ingress: node or site where the job arrives.
@@ -55,6 +57,7 @@ class JobFields(TypedDict, total=False):
     seed: int | None
     model: str | None
     adapter: str | None
+    adapters: Sequence[str] | Mapping[str, float] | None
     image: bytes | str | Path | None
     strength: float | None
     ingress: str | None
@@ -95,7 +98,7 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
                 guidance_scale=fields.get("guidance_scale", 2.0),
                 n=fields.get("n", 1),
                 seed=_seed(fields.get("seed"), fields.get("idempotency_key")),
-                adapter=fields.get("adapter"),
+                adapters=_adapters(fields.get("adapter"), fields.get("adapters")),
                 image=_base64(fields.get("image")),
                 strength=fields.get("strength"),
             ),
@@ -144,6 +147,25 @@ def _seed(seed: int | None, key: str | None) -> int:
     if isinstance(key, str) and key:
         return int.from_bytes(hashlib.sha256(key.encode(errors="replace")).digest()[:4]) % SEEDS_TO_CHOOSE
     return secrets.randbelow(SEEDS_TO_CHOOSE)
+
+
+def _adapters(one: str | None, several: Sequence[str] | Mapping[str, float] | None) -> dict[str, float] | None:
+    """Return the weight of each adapter.
+
+    Raises:
+        RequestRefusedError: both arguments are given, or there is an adapter twice.
+    """
+    if one is not None and several is not None:
+        raise RequestRefusedError("adapters: give either adapter or adapters, not both", "adapters")
+    if isinstance(several, Mapping):
+        return dict(several) or None
+    names = [one] if several is None else [several] if isinstance(several, str) else several
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str | None) for name in names):
+        raise RequestRefusedError(f"adapters: {str(names)[:60]} is neither names nor weights by name", "adapters")
+    weights = {name: 1.0 for name in names if name is not None}
+    if len(weights) < len(names) and several is not None:
+        raise RequestRefusedError(f"adapters: {str(names)[:60]} names one twice", "adapters")
+    return weights or None
 
 
 def priority_of(name: str) -> Priority:

@@ -90,9 +90,8 @@ def order_of(
     fields = {**defaults.get(model, {}), **fields, "model": model}
     if given.get("size", "auto") != "auto":
         fields["size"] = given["size"]
-    adapter = _adapter(given)
-    if adapter is not None:
-        fields["adapter"] = adapter
+    if "adapters" in given:
+        fields["adapters"] = _adapters(given["adapters"])
     if image is not None:
         fields["image"] = image
     if str(given.get("priority")).upper() == "HIGH" and not owner.may_high:  # as `submit` reads it
@@ -121,12 +120,16 @@ def _model(given: Mapping[str, Any], models: tuple[str, ...], warnings: list[str
     )
 
 
-def _adapter(given: Mapping[str, Any]) -> Any:
-    names = given.get("adapters", [])
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or len(names) > 1:
-        raise RequestRefusedError(f"adapters: {str(names)[:60]} is not a list of at most one name", "adapters")
-    return names[0] if names else None
+def _adapters(given: Any) -> Any:
+    """Return adapters as `submit` takes them: a name, names, weights by name, or objects with name and weight."""
+    if not isinstance(given, list) or not all(isinstance(adapter, dict) for adapter in given):
+        return given
+    named = {str(adapter.get("name")): adapter.get("weight", 1.0) for adapter in given}
+    unknown = sorted({field for adapter in given for field in adapter} - {"name", "weight"})
+    if unknown or len(named) < len(given):
+        wrong = f"no field {unknown[0][:40]!r}" if unknown else "one twice"
+        raise RequestRefusedError(f"adapters: an adapter is a name and a weight; there is {wrong}", "adapters")
+    return named
 
 
 def _one_of(given: Mapping[str, Any], field: str, known: tuple[Any, ...]) -> Any:

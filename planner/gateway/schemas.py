@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from broker_config.bounds import MAX_DURATION_S, MAX_NAME_CHARACTERS, MAX_SEED
+from broker_config.bounds import (
+    MAX_ADAPTER_WEIGHT,
+    MAX_ADAPTERS_OF_JOB,
+    MAX_DURATION_S,
+    MAX_NAME_CHARACTERS,
+    MAX_SEED,
+)
 from broker_config.settings import Settings
 
 Schema = dict[str, Any]
@@ -45,10 +51,15 @@ def order_schemas(settings: Settings) -> Mapping[str, Schema]:
             "description": "The same seed draws the same image; nothing: a random one, which is told with the image.",
         },
         "adapters": {
-            "type": "array",
-            "items": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
-            "maxItems": 1,
-            "description": "Name of a LoRA adapter on the nodes.",
+            "type": "object",
+            "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
+            "additionalProperties": {
+                "type": "number",
+                "minimum": -MAX_ADAPTER_WEIGHT,
+                "maximum": MAX_ADAPTER_WEIGHT,
+            },
+            "maxProperties": MAX_ADAPTERS_OF_JOB,
+            "description": "Weights of LoRA adapters of the nodes, by name; 1 is as they were made.",
         },
         "ingress": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Node or site of its input."},
         "priority": {

@@ -47,7 +47,7 @@ def plain_fields(given: Mapping[str, Any], has_image: bool = False) -> dict[str,
         plain["size"] = f"{width_px}x{_whole(given, 'height', width_px)}"
     if model := _overridden(given).get(MODEL_OPTION):
         plain["model"] = model
-    if adapters := [name for name, _ in _loras(given)]:
+    if adapters := {name: _weight(name, weight) for name, weight in _loras(given)}:
         plain["adapters"] = adapters
         plain["prompt"] = LORA.sub("", given["prompt"]).strip()
     return plain
@@ -60,8 +60,7 @@ def unread(given: Mapping[str, Any]) -> list[str]:
     }
     others = {name: given[name] for name in given.keys() - READ} | settings
     names = [name for name, value in sorted(others.items()) if value not in UNSAID]
-    weights = [f"the weight of lora {name}" for name, weight in _loras(given) if weight not in ("", "1", "1.0")]
-    return [f"{what} means nothing to Ladle" for what in (*names, *weights)]
+    return [f"{name} means nothing to Ladle" for name in names]
 
 
 def starting_picture(given: Mapping[str, Any]) -> bytes:
@@ -92,6 +91,14 @@ def _loras(given: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the name and weight of each adapter in a prompt."""
     prompt = given.get("prompt")
     return LORA.findall(prompt) if isinstance(prompt, str) else []
+
+
+def _weight(name: str, said: str) -> float:
+    """Return the weight that a prompt gives an adapter; a second one, of the U-Net alone, is not told apart."""
+    try:
+        return float(said.partition(":")[0] or 1.0)
+    except ValueError:
+        raise RequestRefusedError(f"adapters: {said[:60]!r} is no weight of lora {name[:60]}", "adapters") from None
 
 
 def _whole(given: Mapping[str, Any], field: str, default: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from broker_config.errors import ConfigurationError
-from broker_config.messages import Failure, FailureKind, JobState, NodeReport
+from broker_config.messages import Abilities, Failure, FailureKind, JobState, NodeReport
 from broker_config.topology import check_node_name
 from planner.state.cluster import NO_RESULT, Cluster, LiveNode, NodeState
 from planner.store import Store
@@ -114,7 +114,7 @@ def _report_one(book: Book, store: Store, turn: Turn, report: NodeReport) -> Non
         if node.state in (NodeState.UNFIT, NodeState.DRAINING):
             book.take_back_queued(turn, node, f"node {node.name} is {node.state}")
         turn.save_node(node.name, node.note)
-    elif old.resident != report.resident or node.store_note != note or _is_time_to_save(report, turn.now):
+    elif _has_changed(old, report) or node.store_note != note or _is_time_to_save(report, turn.now):
         turn.save_node(node.name, node.note)
 
 
@@ -123,6 +123,12 @@ def _take_warm_up(cluster: Cluster, turn: Turn, report: NodeReport) -> None:
     measured = {model: (speed.load_s, speed.s_per_unit, speed.overhead_units) for model, speed in report.speeds.items()}
     for model in cluster.estimates.observe_warm_ups(report.node, measured) if measured else ():
         turn.save_estimate(report.node, model)
+
+
+def _has_changed(old: NodeReport, new: NodeReport) -> bool:
+    """True when what others read of a node in the ledger differs, apart from figures that differ at every heartbeat."""
+    before, now = (report.abilities or Abilities() for report in (old, new))
+    return (old.resident, before.adapters, before.models) != (new.resident, now.adapters, now.models)
 
 
 def _is_time_to_save(report: NodeReport, now: float) -> bool:

@@ -14,6 +14,8 @@ from broker_config import messages
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import (
     TERMINAL_STATES,
+    Abilities,
+    AdapterFile,
     Assignment,
     Delays,
     Event,
@@ -22,6 +24,7 @@ from broker_config.messages import (
     JobState,
     Message,
     ModelSpeed,
+    ModelTraits,
     NodeReport,
     Outcome,
     StoredImage,
@@ -32,7 +35,7 @@ from broker_config.messages import (
 
 REQUEST = an_image_request()
 EXAMPLES = [
-    ImageRequest(**REQUEST, adapter="lora", image="AAAA", strength=0.5),
+    ImageRequest(**REQUEST, adapters={"lora": 0.5}, image="AAAA", strength=0.5),
     Submission(job="j", client="c", request=REQUEST, ingress="site", priority=0, deadline_s=5.0),
     Assignment(job="j", attempt=2, node="a", client="c", request=REQUEST, limit_s=60.0),
     Failure(kind="internal", message="m"),
@@ -40,6 +43,9 @@ EXAMPLES = [
     Timings(load_s=1.5),
     Outcome(job="j", attempt=1, node="a", result="done", images=(StoredImage.inline(b"png", 3),), resident=("tiny",)),
     ModelSpeed(load_s=1, s_per_unit=2),
+    AdapterFile(mib=1.5, base_model="sd3"),
+    ModelTraits(sizes_px=(64, 96), needs_mib=400.0),
+    Abilities(adapters={"lora": {"mib": 1.5}}, loaded_adapters={"tiny": ("lora",)}, options=("drop_t5",)),
     NodeReport(node="a", instance="i", hostname="h", state="ready", interval_s=2, running=("j", 1), models=("m",)),
     Delays(transfer_in_s=0, waiting_s=1, load_s=2, generation_s=3, transfer_out_s=4),
     Event(job="j", kind="placed", state="PLACED", node="a", eta_p50_s=1.0),
@@ -74,7 +80,7 @@ def test_a_picture_is_not_written_into_logs():
 
 
 def test_delays_add_up_to_the_service_delay():
-    assert EXAMPLES[9].service_delay_s == 10
+    assert EXAMPLES[12].service_delay_s == 10
 
 
 def test_exactly_four_states_are_terminal():

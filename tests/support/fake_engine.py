@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from broker_config.messages import Abilities
 from workers.images import GeneratedImages
 
 
@@ -22,6 +23,7 @@ class FakeEngine:
         self.resident = ()
         self.model_files = {}
         self.only_sizes_px = None
+        self.loaded_adapters = ()
 
     def load(self, model):
         if self.load_error is not None:
@@ -29,6 +31,15 @@ class FakeEngine:
         is_new = model not in self.resident
         self.resident = (model,)
         return 0.25 if is_new else 0.0
+
+    def abilities(self):
+        loaded = {model: self.loaded_adapters for model in self.resident}
+        return Abilities(adapters={"sketch": {"mib": 1.5}}, loaded_adapters=loaded)
+
+    def load_adapters(self, _model, names):
+        is_new = set(names) - set(self.loaded_adapters)
+        self.loaded_adapters = tuple(sorted({*self.loaded_adapters, *names}))
+        return 0.125 if is_new else 0.0
 
     def sizes_px(self, _model):
         return self.only_sizes_px

@@ -8,6 +8,7 @@ from fake_engine import FakeEngine
 from broker_config.errors import ConfigurationError
 from broker_config.messages import ImageRequest
 from workers.emulated import EmulatedEngine, EmulatedSpeed, SlowedEngine, parse_drift
+from workers.errors import AdapterMissingError
 
 REQUEST = ImageRequest(model="m", prompt="x", width_px=1000, height_px=1000, seed=3, n=2, num_inference_steps=4)
 
@@ -51,6 +52,16 @@ def test_speed_drifts_when_its_time_has_come(sleeps):
     engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0.5, drift=((2.0, 5.0), (7.0, 1.0))))
     engine.generate(REQUEST, lambda step: None)
     assert sleeps[1:] == [1.0, 1.0, 5.0, 1.0]
+
+
+def test_it_has_the_adapters_of_its_folder_and_refuses_others(sleeps, tmp_path):
+    (tmp_path / "sketch.safetensors").write_bytes(b"")
+    engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0), str(tmp_path))
+    engine.generate(REQUEST.model_copy(update={"adapters": {"sketch": 1.0}}), lambda step: None)
+    assert set(engine.abilities().adapters) == {"sketch"}
+    assert engine.abilities().loaded_adapters == {"m": ("sketch",)}
+    with pytest.raises(AdapterMissingError, match="it has: sketch"):
+        engine.generate(REQUEST.model_copy(update={"adapters": {"oil": 1.0}}), lambda step: None)
 
 
 @pytest.mark.parametrize(("text", "drift"), [("", ()), ("60:5,120:1", ((60, 5), (120, 1))), (" 1:2 ,", ((1, 2),))])

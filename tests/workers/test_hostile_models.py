@@ -80,7 +80,7 @@ def test_a_hostile_adapter_is_refused(tmp_path, data):
     (tmp_path / "evil.safetensors").write_bytes(data)
     engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(tmp_path)))
     with pytest.raises(BadRequestError, match="'evil' does not fit this model"):
-        engine.generate(request(adapter="evil"), lambda step: None)
+        engine.generate(request(adapters={"evil": 1.0}), lambda step: None)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "sub/evil", "evil.safetensors", "..", "*", "evil\n"])
@@ -91,7 +91,7 @@ def test_an_adapter_is_a_name_and_no_path(tmp_path, name):
         (place / "evil.safetensors").write_bytes(b"")
     engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(folder)))
     with pytest.raises(AdapterMissingError, match="it has: evil"):
-        engine.generate(request(adapter=name), lambda step: None)
+        engine.generate(request(adapters={name: 1.0}), lambda step: None)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from workers.errors import DoesNotFitError
-from workers.memory import check_fits, command, needed_mib
+from workers.memory import check_fits, command, free_memory_mib, memory_mib, needed_mib, node_memory_mib
 from workers.model_options import PipelineOptions
 from workers.model_size import SD3_MEDIUM, ComponentSize
 
@@ -64,3 +64,13 @@ def test_the_command_says_which_model_is_missing(tmp_path):
     result = CliRunner().invoke(command, [str(tmp_path)])
     assert result.exit_code == 1
     assert "has no model_index.json" in result.output
+
+
+def test_memory_in_all_and_free_are_those_of_the_device_up_to_the_nodes_limit():
+    assert 0 < free_memory_mib(PipelineOptions()) <= memory_mib(PipelineOptions()) == node_memory_mib("cpu")
+    limited = PipelineOptions(memory_limit_mib=100)
+    assert (free_memory_mib(limited), memory_mib(limited)) == (100, 100)
+
+
+def test_what_a_model_needs_is_told_to_who_asks_whether_it_fits():
+    assert 3000 < check_fits(SD3_MEDIUM, replace(HALF, memory_limit_mib=8000)) < 8000

@@ -89,6 +89,17 @@ def test_an_outcome_has_images_seeds_timings_and_what_is_resident(bench):
     assert bench.publisher.sent[0].routing_key == "outcome.a.done"
 
 
+def test_a_report_tells_what_the_node_can_do(bench):
+    assert bench.node.report().abilities.adapters["sketch"].mib == 1.5
+    bench.run(adapters={"sketch": 0.5})
+    assert bench.node.report().abilities.loaded_adapters == {"tiny": ("sketch",)}
+
+
+def test_loading_adapters_counts_as_loading(bench):
+    loads_s = [bench.run(f"job-{i}", adapters={"sketch": 1.0})["timings"]["load_s"] for i in range(2)]
+    assert loads_s == [0.375, 0.0]
+
+
 def test_a_repeated_assignment_is_answered_and_not_drawn_again(bench):
     first = bench.run()
     assert bench.run() == first

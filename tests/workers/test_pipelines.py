@@ -188,24 +188,24 @@ def adapters(tmp_path):
 def test_an_adapter_changes_the_picture_and_leaves_no_trace(adapters):
     engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(adapters)))
     plain = pixels(engine)
-    adapted = pixels(engine, adapter="sketch")
+    adapted = pixels(engine, adapters={"sketch": 1.0})
     assert not np.array_equal(plain, adapted)
     assert np.array_equal(plain, pixels(engine))
-    assert np.array_equal(adapted, pixels(engine, adapter="sketch"))
+    assert np.array_equal(adapted, pixels(engine, adapters={"sketch": 1.0}))
 
 
 def test_an_unknown_adapter_and_a_path_are_refused_with_the_names_there_are(adapters):
     engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(adapters)))
     for name in ("watercolour", "../adapters/sketch"):
         with pytest.raises(AdapterMissingError, match="it has: sketch"):
-            engine.generate(a_request(adapter=name), lambda step: None)
+            engine.generate(a_request(adapters={name: 1.0}), lambda step: None)
 
 
 def test_a_broken_adapter_is_refused(tmp_path, engine):
     (tmp_path / "broken.safetensors").write_bytes(b"nothing of the sort")
     with pytest.raises(BadRequestError, match="'broken' does not fit this model"):
         DiffusersEngine(replace(OPTIONS, adapters_folder=str(tmp_path))).generate(
-            a_request(adapter="broken"), lambda step: None
+            a_request(adapters={"broken": 1.0}), lambda step: None
         )
 
 

@@ -43,6 +43,21 @@ def test_a_node_is_shown_with_its_running_estimate_and_its_spread_not_with_what_
     assert "± 7%" in table
 
 
+def test_a_node_is_shown_with_its_free_memory_and_its_adapters():
+    abilities = {
+        "adapters": {name: {"mib": 1.0} for name in ("sketch", "pixel", "oil", "anime")},
+        "loaded_adapters": {"tiny": ["oil"]},
+        "memory_mib": 24576.0,
+        "memory_free_mib": 9216.0,
+    }
+    report = {"device": "cuda:0", "resident": ["tiny"], "abilities": abilities}
+    row = {"name": "a", "state": "READY", "report": report, "reason": "", "drift": {}, "seen_at": 0.0}
+    table = shown(node_table([row], Estimates()))
+    assert "cuda:0, 9.0 of 24.0 GiB free" in table
+    assert "tiny + oil" in table
+    assert "adapters: anime, oil, pixel and 1 more" in table
+
+
 def test_an_id_is_never_cut_and_the_prompt_gives_way(ladle, planner_world):
     long = "order-" + "7" * 100
     planner_world.submit(long, request={"prompt": "a red heart " * 20})

@@ -38,9 +38,23 @@ def test_a_form_means_what_a_json_object_means(settings):
     assert order(stream="true", output_compression="30") == order(stream=True, output_compression=30)
 
 
-@pytest.mark.parametrize("adapters", [["pixel"], "pixel"])
-def test_one_adapter_is_taken_as_a_list_or_by_itself(adapters):
-    assert order(adapters=adapters).fields["adapter"] == "pixel"
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("pixel", "pixel"),
+        (["pixel", "oil"], ["pixel", "oil"]),
+        ({"pixel": 0.5}, {"pixel": 0.5}),
+        ([{"name": "pixel", "weight": 0.5}, {"name": "oil"}], {"pixel": 0.5, "oil": 1.0}),
+    ],
+)
+def test_adapters_are_a_name_or_names_or_have_weights(given, taken):
+    assert order(adapters=given).fields["adapters"] == taken
+
+
+@pytest.mark.parametrize("given", [[{"name": "pixel"}, {"name": "pixel"}], [{"name": "pixel", "scale": 1}]])
+def test_an_adapter_that_is_named_twice_or_has_other_fields_is_refused(given):
+    with pytest.raises(RequestRefusedError, match="adapters: an adapter is a name and a weight"):
+        order(adapters=given)
 
 
 def test_a_picture_to_start_from_is_bytes_never_a_name():

@@ -39,9 +39,9 @@ def test_a_model_that_is_left_empty_is_not_chosen():
 @pytest.mark.parametrize(
     ("prompt", "left", "adapters"),
     [
-        ("a heart <lora:pixel:1>", "a heart", ["pixel"]),
-        ("<lora:pixel> a heart", "a heart", ["pixel"]),
-        ("a <lora:a:0.5><lora:b:1:1> heart", "a  heart", ["a", "b"]),
+        ("a heart <lora:pixel:1>", "a heart", {"pixel": 1.0}),
+        ("<lora:pixel> a heart", "a heart", {"pixel": 1.0}),
+        ("a <lora:a:0.5><lora:b:1:1> heart", "a  heart", {"a": 0.5, "b": 1.0}),
         ("a <lora:> heart, 2 < 3 <3>", "a <lora:> heart, 2 < 3 <3>", None),
     ],
 )
@@ -50,10 +50,9 @@ def test_adapters_are_named_in_the_prompt(prompt, left, adapters):
     assert (fields["prompt"], fields.get("adapters")) == (left, adapters)
 
 
-def test_the_weight_of_an_adapter_is_warned_of_unless_it_is_one():
-    assert unread({"prompt": "<lora:a:0.5> <lora:b:1> <lora:c> <lora:d:1.0>"}) == [
-        "the weight of lora a means nothing to Ladle"
-    ]
+def test_a_weight_that_is_no_number_is_refused():
+    with pytest.raises(RequestRefusedError, match="'much' is no weight of lora a"):
+        plain_fields({"prompt": "<lora:a:much>"})
 
 
 def test_one_picture_in_base64_is_taken():

@@ -8,6 +8,40 @@ from planner_world import World
 from planner.turns import watch
 
 
+@pytest.mark.parametrize(
+    "abilities",
+    [
+        {"adapters": {str(index): {"mib": 1.0} for index in range(1001)}},
+        {"adapters": {"x" * 129: {"mib": 1.0}}},
+        {"adapters": {"": {"mib": 1.0}}},
+        {"adapters": {"x": {"mib": -1.0}}},
+        {"adapters": {"x": {"mib": float("inf")}}},
+        {"adapters": {"x": {"mib": 1.0, "base_model": "y" * 129}}},
+        {"models": {"tiny": {"sizes_px": []}}},
+        {"models": {"tiny": {"sizes_px": [0]}}},
+        {"models": {"tiny": {"needs_mib": 1e12}}},
+        {"memory_mib": float("nan")},
+        {"options": ["x"] * 21},
+        {"dtype": "x" * 129},
+        {"surprise": 1},
+        [],
+    ],
+)
+def test_a_report_with_hostile_abilities_is_ignored(abilities):
+    world = World()
+    world.up("a", abilities=abilities)
+    assert "a" not in world.planner.book.cluster.nodes
+
+
+def test_what_a_node_can_do_is_in_the_ledger_as_soon_as_it_changes():
+    world = World()
+    world.up("a")
+    world.report("a", abilities={"adapters": {"sketch": {"mib": 1.5, "base_model": "sd3"}}})
+    with world.ledger.transaction() as connection:
+        (row,) = world.ledger.nodes(connection)
+    assert row["report"]["abilities"]["adapters"] == {"sketch": {"mib": 1.5, "base_model": "sd3"}}
+
+
 def test_a_silent_node_is_gone_and_its_jobs_go_elsewhere(world):
     world.up("a")
     world.submit("one")
