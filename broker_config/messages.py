@@ -288,7 +288,7 @@ class Abilities(Message):
     """What a node can do.
 
     Attributes:
-        adapters: those it has, by name.
+        adapters: those it has, by name; None means any.
         loaded_adapters: those in memory, by model.
         models: what it knows of the models that it loaded lately.
         memory_mib: of its device, or as much of that as it may use; None if unknown.
@@ -297,7 +297,7 @@ class Abilities(Message):
         options: with which it loads models, such as "drop_t5".
     """
 
-    adapters: Annotated[dict[Name, AdapterFile], MaxLen(MAX_ADAPTERS), few_entries(MAX_ADAPTERS)] = {}
+    adapters: Annotated[dict[Name, AdapterFile], MaxLen(MAX_ADAPTERS), few_entries(MAX_ADAPTERS)] | None = None
     loaded_adapters: Annotated[dict[ModelName, AdapterNames], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
     models: Annotated[dict[ModelName, ModelTraits], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
     memory_mib: MemoryMib | None = None

@@ -42,7 +42,7 @@ class EmulatedEngine:
 
     def __init__(self, speed: EmulatedSpeed, adapters_folder: str | None = None) -> None:
         self._speed = speed
-        self._adapters = AdapterFolder(adapters_folder)
+        self._adapters = None if adapters_folder is None else AdapterFolder(adapters_folder)
         self._started = time.monotonic()
         self._models: OrderedDict[str, dict[str, None]] = OrderedDict()
 
@@ -57,9 +57,9 @@ class EmulatedEngine:
         return {}
 
     def abilities(self) -> Abilities:
-        """Return that it has the adapters of its folder; it needs no memory."""
+        """Return that it has the adapters of its folder, or without a folder any; it needs no memory."""
         return Abilities(
-            adapters=dict(self._adapters.look()),
+            adapters=None if self._adapters is None else dict(self._adapters.look()),
             loaded_adapters={model: tuple(names) for model, names in self._models.copy().items()},
         )
 
@@ -77,8 +77,9 @@ class EmulatedEngine:
 
     def load_adapters(self, model: str, names: Collection[str]) -> float:
         """Look whether the adapters are in the folder; nothing is loaded, so it takes no time."""
-        for name in names:
-            self._adapters.stamp(name)
+        if self._adapters is not None:
+            for name in names:
+                self._adapters.stamp(name)
         self._models[model] |= dict.fromkeys(names)
         return 0.0
 

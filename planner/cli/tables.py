@@ -77,7 +77,7 @@ def node_table(rows: Sequence[LedgerRow], estimates: Estimates, *, is_watched: b
         drifts = [
             f"drift: {model} took {alarm['factor']:g}x {ago(alarm['since'])}" for model, alarm in row["drift"].items()
         ]
-        adapters = sorted((report.get("abilities") or {}).get("adapters", {}))
+        adapters = sorted((report.get("abilities") or {}).get("adapters") or {})
         has = f"adapters: {few(adapters)}" if adapters else ""
         note = "; ".join(text for text in (row["reason"], *drifts, has, report.get("emulated", "")) if text)
         table.add_row(

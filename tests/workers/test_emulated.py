@@ -54,6 +54,12 @@ def test_speed_drifts_when_its_time_has_come(sleeps):
     assert sleeps[1:] == [1.0, 1.0, 5.0, 1.0]
 
 
+def test_without_a_folder_of_adapters_it_takes_any(sleeps):
+    engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0))
+    engine.generate(REQUEST.model_copy(update={"adapters": {"oil": 1.0}}), lambda step: None)
+    assert engine.abilities().adapters is None
+
+
 def test_it_has_the_adapters_of_its_folder_and_refuses_others(sleeps, tmp_path):
     (tmp_path / "sketch.safetensors").write_bytes(b"")
     engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0), str(tmp_path))
