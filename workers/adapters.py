@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Loaded:
+class _LoadedAdapter:
     """`alias`: what PEFT knows the adapter by, which allows no dots; `stamp`: of the file that was loaded."""
 
     alias: str
@@ -58,7 +58,7 @@ class PipelineAdapters:
     def __init__(self, pipeline: Any, folder: AdapterFolder) -> None:
         self._pipeline = pipeline
         self._folder = folder
-        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._loaded: OrderedDict[str, _LoadedAdapter] = OrderedDict()
         self._numbers = itertools.count()
 
     @property
@@ -119,7 +119,7 @@ class PipelineAdapters:
             if is_out_of_memory(error):
                 raise
             raise BadRequestError("adapters", f"{name!r} does not fit this model: {_reason(error)}") from error
-        self._loaded[name] = _Loaded(alias=alias, stamp=stamp)
+        self._loaded[name] = _LoadedAdapter(alias=alias, stamp=stamp)
 
     def _aliases(self) -> set[str]:
         return {alias for aliases in self._pipeline.get_list_adapters().values() for alias in aliases}
