@@ -196,6 +196,13 @@ class Settings(BaseSettings):
         str, Field(description="origins of web pages that may ask, comma-separated; empty: none (no CORS)")
     ] = ""
 
+    metrics_host: Annotated[str, Field(description="address on which planner and worker serve Prometheus metrics")] = (
+        "127.0.0.1"
+    )
+    metrics_port: Annotated[
+        int, Ge(0), Le(65535), Field(description="port of their metrics, one for each process of a machine; 0: none")
+    ] = 0
+
     engine: Annotated[
         Literal["diffusers", "emulated"],
         Field(description="what makes the images; emulated waits and paints"),

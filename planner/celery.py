@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import bootsteps
 from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from prometheus_client import CollectorRegistry
 
 from broker_config.app import make_app
 from broker_config.calls import (
@@ -25,12 +26,14 @@ from broker_config.calls import (
 )
 from broker_config.errors import LadleError
 from broker_config.log_records import make_log_unforgeable
+from broker_config.metrics import serve_metrics
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import PLANNER_QUEUES
 from planner.inbox.authorship import Received
 from planner.inbox.batch import BatchTask
 from planner.ledger.ledger import Ledger
+from planner.metrics import PlannerCounts, PlannerPicture
 from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, priorities, recorder, watch
@@ -59,13 +62,17 @@ class Running:
         self.ledger.migrate()
         self.store = Store(settings.store, inline_mib=settings.message_limit_mib)
         self.publisher = Publisher(app, confirm_timeout_s=settings.confirm_timeout_s)
+        registry = CollectorRegistry()
         self.planner = Planner(
             settings,
             self.ledger,
             self.publisher,
             make_placer(settings),
             watchdog=Watchdog("a turn of the planner", TURN_BUDGET_S),
+            after_commit=PlannerCounts(registry).count,
         )
+        registry.register(PlannerPicture(self.planner))
+        serve_metrics(settings, registry)
 
 
 _running: Running | None = None

@@ -351,6 +351,10 @@ class Ledger:
             statement = statement.where(col(DeadLetterRow.id).in_(ids))
         return [dict(row) for row in connection.execute(statement).mappings()]
 
+    def count_dead_letters(self, connection: Connection) -> int:
+        """Return how many dead letters are kept."""
+        return connection.scalar(select(func.count()).select_from(DeadLetterRow)) or 0
+
     def newest_dead_letters(self, connection: Connection, limit: int) -> list[LedgerRow]:
         """Return the newest `limit` dead letters, newest first."""
         statement = select(DeadLetterRow).order_by(col(DeadLetterRow.id).desc()).limit(limit)

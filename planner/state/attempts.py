@@ -24,6 +24,7 @@ class LiveAttempt:
 
     job: str
     number: int
+    node: str
     model: str
     units: float
     images: int
@@ -44,6 +45,7 @@ class LiveAttempt:
         return cls(
             job=row["job"],
             number=row["number"],
+            node=row["node"],
             model=model,
             units=units,
             images=images,

@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Container
 
+from broker_config.messages import Priority
 from planner.state.fair_shares import FairShares
 from planner.state.jobs import LiveJob
 from rl_agent.placing.ordering import OrderKey
@@ -42,6 +43,11 @@ class WaitingJobs:
 
     def __len__(self) -> int:
         return len(self._jobs)
+
+    def census(self) -> tuple[Counter[Priority], float | None]:
+        """Return how many wait by priority, and since when the oldest job of them is known; None if none waits."""
+        jobs = self._jobs.values()
+        return Counter(job.priority for job in jobs), min((job.created_at for job in jobs), default=None)
 
     def count_of(self, owner: str) -> int:
         """Return how many jobs of `owner` wait."""

@@ -111,6 +111,7 @@ class Book:
         attempt = LiveAttempt(
             job=job.id,
             number=job.attempts,
+            node=node.name,
             model=job.request.model,
             units=job.units,
             images=job.request.n,
@@ -122,7 +123,7 @@ class Book:
             said_before_s=node.said.total_s,
         )
         node.add(attempt, turn.now)
-        turn.open_attempt(attempt, node.name, foretold_s=choice.foretold_s, eta=choice.eta)
+        turn.open_attempt(attempt, foretold_s=choice.foretold_s, eta=choice.eta)
         self.assign(turn, job, node, attempt)
         turn.tell(job, EventKind.PLACED, eta=choice.eta, placer=choice.placer)
         return attempt

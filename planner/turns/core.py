@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from sqlalchemy import Connection
@@ -48,6 +48,7 @@ class Planner:
         placer: the rule that chooses nodes.
         clock: tells the time.
         watchdog: says where a turn stands that takes too long.
+        after_commit: is told of every turn when it is committed, before its messages are published.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Planner:
         placer: Placer,
         clock: Clock | None = None,
         watchdog: Watchdog | None = None,
+        after_commit: Callable[[Turn], None] | None = None,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -74,6 +76,7 @@ class Planner:
         self._ticked_at = self.clock.now()
         self._judges_from = 0.0
         self._watchdog = watchdog
+        self._after_commit = after_commit
         self._rival: tuple[tuple[str, int] | None, float] = (None, 0.0)
 
     def stands_by(self) -> bool:
@@ -85,6 +88,7 @@ class Planner:
             pulse = self.ledger.pulse(connection)
         if pulse is None or pulse[0] == self.identity:
             return False
+        self._is_current = False
         now = self.clock.now()
         if self._rival[0] != pulse:
             self._rival = pulse, now
@@ -127,6 +131,7 @@ class Planner:
             except BaseException:
                 self._is_current = False  # memory is ahead of the ledger: re-read it
                 raise
+            self._tell(turn)
             self._publish(turn)
 
     def _place(self, turn: Turn) -> None:
@@ -142,6 +147,20 @@ class Planner:
             self._no_placing_before = turn.now + PLACING_PAUSE_S
             raise PlacingFailedError(f"{type(exc).__name__}: {exc}") from exc
 
+    @contextmanager
+    def between_turns(self, timeout_s: float) -> Iterator[bool | None]:
+        """Keep turns out meanwhile, and give whether this planner is the current one, so that `book` may be read.
+
+        None is given where a turn takes longer than `timeout_s`.
+        """
+        if not self._lock.acquire(timeout=timeout_s):
+            yield None
+            return
+        try:
+            yield self._is_current
+        finally:
+            self._lock.release()
+
     def publish_outbox(self, turn: Turn) -> None:
         """Send again what an earlier turn committed and may not have been published."""
         for node, attempt in self.book.cluster.attempts():
@@ -150,6 +169,14 @@ class Planner:
                 self.book.assign(turn, job, node, attempt)
 
     # After the commit
+
+    def _tell(self, turn: Turn) -> None:
+        if self._after_commit is None:
+            return
+        try:
+            self._after_commit(turn)
+        except Exception:  # its messages must be published all the same
+            logger.exception("a turn could not be counted")
 
     def _publish(self, turn: Turn) -> None:
         posts = [post for _, _, post in turn.assignments]  # after the events: a client hears "placed" before "started"

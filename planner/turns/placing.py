@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,7 +52,9 @@ def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None 
     batch = _take_batch(book, turn.now)
     if batch is None:
         return
+    began = time.perf_counter()
     placement = _placement(placer, batch.observation)
+    turn.note_placing(time.perf_counter() - began)
     for row in np.flatnonzero(placement.node < 0).tolist():
         book.keep_waiting(batch.jobs[row], _latent_action(batch.observation, placement, row))
     placed = []

@@ -60,7 +60,7 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
         logger.info("node %s: its results arrive again", node.name)
     if node is None or attempt is None:
         if not turn.has_done(key) and not planner.ledger.is_recorded(turn.connection, *key):
-            _fence(store, outcome)
+            _fence(store, turn, outcome)
         return
     held_up_s = book.cluster.held_up_s(node, attempt, outcome.timings.total_s, turn.now)
     if outcome.resident:
@@ -70,7 +70,7 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     else:
         node.said.excuse(attempt.begins_at, turn.now)
     if attempt.withdrawn or job is None:
-        _fence(store, outcome)
+        _fence(store, turn, outcome)
     elif outcome.result == "done":
         _record_done(book, store, turn, job, attempt, outcome, held_up_s)
     elif outcome.result == "failed":
@@ -79,9 +79,10 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
         book.give_back(turn, job, attempt, outcome.result)
 
 
-def _fence(store: Store, outcome: Outcome) -> None:
+def _fence(store: Store, turn: Turn, outcome: Outcome) -> None:
     """Refuse the outcome of an attempt that is closed: log it, keep nothing of it."""
     if outcome.result == "done":
+        turn.fence()
         logger.warning("fenced: late result of job %s attempt %d from %s", outcome.job, outcome.attempt, outcome.node)
         store.discard(outcome)
 

@@ -30,9 +30,30 @@ from rl_agent.experience.log import finish_experience, insert_experience
 EVENTS_PER_MESSAGE = 200  # about 50 kB: a client's burst arrives in few messages, none of them large
 
 
+@dataclass(frozen=True, kw_only=True)
+class Closing:
+    """How an attempt ended.
+
+    Attributes:
+        busy_s: how long its node worked on it, as far as is known.
+        delays: measured, if its job is done.
+    """
+
+    attempt: LiveAttempt
+    result: str
+    failure: Failure | None
+    busy_s: float
+    delays: Delays | None
+
+
 @dataclass(kw_only=True)
 class Turn:
-    """Rows to write and messages to send, collected while a batch is handled."""
+    """Rows to write and messages to send, collected while a batch is handled.
+
+    Attributes:
+        closings, endings: the attempts and jobs that ended; `fenced`: outcomes that were refused; `placing_s`: how long
+            the placer took, None if it was not asked. Nobody needs them to go on: they are counted after the commit.
+    """
 
     connection: Connection
     now: float
@@ -52,6 +73,10 @@ class Turn:
     assignments: list[tuple[str, LiveAttempt, Post]] = field(default_factory=list)
     withdrawals: dict[str, list[AttemptKey]] = field(default_factory=lambda: defaultdict(list))
     events: dict[tuple[str, EventKind], list[Event]] = field(default_factory=lambda: defaultdict(list))
+    closings: list[Closing] = field(default_factory=list)
+    endings: list[LiveJob] = field(default_factory=list)
+    fenced: int = 0
+    placing_s: float | None = None
 
     # Jobs
 
@@ -66,6 +91,7 @@ class Turn:
     def finish_job(self, job: LiveJob, failure: Failure | None, drawing: Drawing | None) -> None:
         """Write the end of a job, whose state is terminal by now, and tell its clients."""
         self.moved_jobs.pop(job.id, None)
+        self.endings.append(job)
         self.finished_jobs[job.id] = {
             "of_job": job.id,
             "state": job.state,
@@ -81,13 +107,13 @@ class Turn:
 
     # Attempts
 
-    def open_attempt(self, attempt: LiveAttempt, node: str, *, foretold_s: float, eta: Eta) -> None:
+    def open_attempt(self, attempt: LiveAttempt, *, foretold_s: float, eta: Eta) -> None:
         """Write a new attempt, and what was predicted of it."""
         self.new_attempts.append(
             {
                 "job": attempt.job,
                 "number": attempt.number,
-                "node": node,
+                "node": attempt.node,
                 "state": AttemptState.WRITTEN,
                 "created_at": attempt.placed_at,
                 "predicted_service_s": attempt.predicted_s,
@@ -112,6 +138,8 @@ class Turn:
             self.done.add(attempt.key)
         key = {"of_job": attempt.job, "of_number": attempt.number}
         began_at, ended_at = self._busy_times(attempt, result, delays)
+        busy_s = 0.0 if began_at is None or ended_at is None else max(ended_at - began_at, 0.0)
+        self.closings.append(Closing(attempt=attempt, result=result, failure=failure, busy_s=busy_s, delays=delays))
         self.outcomes.append({**key, "finished_at": self.now, "result": result, **learnt})
         self.closed_attempts.append(
             {
@@ -138,6 +166,14 @@ class Turn:
     def has_done(self, key: AttemptKey) -> bool:
         """True when this turn has closed the attempt as done; the ledger knows of the turns before."""
         return key in self.done
+
+    def fence(self) -> None:
+        """Count an outcome that was refused."""
+        self.fenced += 1
+
+    def note_placing(self, seconds: float) -> None:
+        """Note how long the placer took."""
+        self.placing_s = seconds
 
     # Nodes
 

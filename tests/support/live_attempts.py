@@ -10,6 +10,7 @@ def an_attempt(**changes) -> LiveAttempt:
     fields = {
         "job": "job-1",
         "number": 1,
+        "node": "a",
         "model": "tiny",
         "units": 1.0,
         "images": 1,

@@ -14,6 +14,7 @@ from itertools import count
 from typing import ClassVar
 
 from image_requests import an_image_request
+from prometheus_client import CollectorRegistry
 from store_files import StoreFiles
 
 from broker_config.calls import Generate, RecordDeadLetter, SetPriority, Tell, Withdraw, task_id_of
@@ -22,6 +23,7 @@ from broker_config.messages import Assignment, Event, FailureKind
 from broker_config.settings import Settings
 from broker_config.topology import node_key
 from planner.ledger.ledger import Ledger
+from planner.metrics import PlannerCounts
 from planner.serving.placers import make_placer
 from planner.store import Store
 from planner.turns import intake, priorities, recorder, watch
@@ -84,6 +86,8 @@ class World:
         self.outcomes: list[dict] = []
         self.publisher = MemoryPublisher(self._has_queue)
         self.placer = placer or make_placer(self.settings)
+        self.registry = CollectorRegistry()
+        self.counts = PlannerCounts(self.registry)
         self.planner = self.new_planner()
         self.made.append(self)
 
@@ -94,7 +98,8 @@ class World:
 
     def new_planner(self) -> Planner:
         """A planner process that has just started."""
-        return Planner(self.settings, self.ledger, self.publisher, self.placer, clock=self.clock)
+        parts = self.settings, self.ledger, self.publisher, self.placer
+        return Planner(*parts, clock=self.clock, after_commit=self.counts.count)
 
     def restart(self) -> None:
         """The planner process dies and another starts."""
