@@ -45,7 +45,7 @@ def serve_metrics(settings: Settings, registry: CollectorRegistry) -> None:
     """
     if not settings.metrics_port:
         return
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     ProcessCollector(registry=registry)
     try:
         start_http_server(settings.metrics_port, settings.metrics_host, registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from celery import Celery
+from prometheus_client import CollectorRegistry
 
 from broker_config.errors import ConfigurationError
 from broker_config.extras import check_engine
@@ -14,6 +15,7 @@ from workers.done_ledger import DoneLedger
 from workers.emulated import EmulatedEngine, EmulatedSpeed, SlowedEngine, parse_drift
 from workers.image_store import ImageStore
 from workers.images import ImageEngine
+from workers.metrics import WorkerCounts, WorkerPicture
 from workers.model_options import PipelineOptions
 from workers.node import NodeWorker
 from workers.warm_up import warm_up
@@ -72,8 +74,12 @@ def _check_device(device: str) -> None:
         raise ConfigurationError(f"device {device!r}: {str(exc).splitlines()[0]}") from exc
 
 
-def make_node(name: str, settings: Settings, app: Celery) -> NodeWorker:
+def make_node(name: str, settings: Settings, app: Celery, registry: CollectorRegistry) -> NodeWorker:
     """Load the models, measure them, and return the node, which sends through the broker of `app`.
+
+    Its metrics are put into `registry`.
+
+    Its metrics are put into `registry`.
 
     Raises:
         ConfigurationError: torch cannot use the device of the settings.
@@ -83,7 +89,7 @@ def make_node(name: str, settings: Settings, app: Celery) -> NodeWorker:
     speeds, problems = warm_up(engine, settings.node_models)
     for problem in problems:
         logger.error("node %s: %s", name, problem)
-    return NodeWorker(
+    node = NodeWorker(
         name=name,
         settings=settings,
         engine=engine,
@@ -93,5 +99,8 @@ def make_node(name: str, settings: Settings, app: Celery) -> NodeWorker:
         store=ImageStore(settings.store, inline_mib=settings.message_limit_mib),
         speeds=speeds,
         problems=problems,
+        counts=WorkerCounts(registry),
         emulated=emulated,
     )
+    registry.register(WorkerPicture(node.report))
+    return node

@@ -11,6 +11,7 @@ from celery.exceptions import Reject
 from celery.signals import celeryd_init, worker_init, worker_shutdown, worker_shutting_down
 from kombu.exceptions import ChannelError, OperationalError
 from kombu.messaging import Consumer
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from broker_config.app import make_app
@@ -18,6 +19,7 @@ from broker_config.broker_errors import HOPELESS, broker_error
 from broker_config.calls import Generate, Withdraw
 from broker_config.errors import BrokerUnavailableError, ConfigurationError, LadleError
 from broker_config.log_records import make_log_unforgeable
+from broker_config.metrics import serve_metrics
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import control_queue, node_key, node_queue
 from workers.assembly import make_node
@@ -86,7 +88,9 @@ def _start(sender: Any, **_: Any) -> None:
     name = app.conf.task_queues[0].name.removeprefix("node.")
     try:
         _refuse_second(name)
-        _node = make_node(name, settings, app)
+        registry = CollectorRegistry()
+        _node = make_node(name, settings, app, registry)
+        serve_metrics(settings, registry)
     except LadleError as exc:
         raise SystemExit(f"ladle worker: {exc}") from exc
     except Exception as exc:  # Celery would log it and start without a node

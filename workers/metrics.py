@@ -22,9 +22,7 @@ class WorkerCounts:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._outcomes = Counter(
-            "ladle_worker_outcomes", "Attempts answered.", ["result", "kind"], registry=registry
-        )
+        self._outcomes = Counter("ladle_worker_outcomes", "Attempts answered.", ["result", "kind"], registry=registry)
         self._images = Counter("ladle_worker_images", "Images drawn.", registry=registry)
         self._steps = Counter("ladle_worker_image_steps", "Image steps drawn.", registry=registry)
         self._seconds = Counter(
@@ -62,7 +60,9 @@ class WorkerPicture(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return the gauges of this moment."""
         report = self._report()
-        info = GaugeMetricFamily("ladle_worker_info", "What this worker is: always 1.", labels=["node", "device", "state"])
+        info = GaugeMetricFamily(
+            "ladle_worker_info", "What this worker is: always 1.", labels=["node", "device", "state"]
+        )
         info.add_metric([report.node, report.device, report.state], 1.0)
         yield info
         busy = float(report.running is not None)

@@ -29,6 +29,7 @@ from workers.done_ledger import DoneLedger
 from workers.errors import WorkerError
 from workers.image_store import ImageStore
 from workers.images import GeneratedImages, ImageEngine
+from workers.metrics import WorkerCounts
 from workers.reporter import Reporter
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class NodeWorker:
         store: takes images that are too large for a message.
         speeds: measured while warming up; empty with `problems` means that the node is unfit.
         problems: sentences about models that do not work.
+        counts: of what it does.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class NodeWorker:
         store: ImageStore,
         speeds: dict[str, ModelSpeed],
         problems: list[str],
+        counts: WorkerCounts,
         emulated: str = "",
     ) -> None:
         self.name = name
@@ -83,6 +86,7 @@ class NodeWorker:
         self._store = store
         self._speeds = speeds
         self._problems = problems
+        self._counts = counts
         self._emulated = emulated
         self._instance = uuid.uuid4().hex
         self._wrote_token = store.introduce(name, self._instance)
@@ -151,8 +155,10 @@ class NodeWorker:
         stored = self._done.get(assignment.job, assignment.attempt)
         if stored is None:
             begun = self._done.begin(assignment.job, assignment.attempt)
-            outcome = self._outcome(assignment, max(earlier_deliveries, begun)).to_wire()
+            answer = self._outcome(assignment, max(earlier_deliveries, begun))
+            outcome = answer.to_wire()
             self._done.put(assignment.job, assignment.attempt, outcome)
+            self._counts.answered(answer)
         else:
             logger.info("job %s attempt %d was done here before", assignment.job, assignment.attempt)
             outcome = stored
@@ -204,6 +210,7 @@ class NodeWorker:
 
         def on_step(image_step: int) -> None:
             self._image_step = image_step
+            self._counts.step()
             self._check_may_go_on(assignment, started)
             self.reporter.step(assignment.client, assignment.job, assignment.attempt, self.name, image_step, steps)
 

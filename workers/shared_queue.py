@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery.signals import worker_init
+from prometheus_client import CollectorRegistry
 
 from broker_config.app import make_app
 from broker_config.calls import GenerateShared
@@ -33,7 +34,7 @@ def _start(sender: Any, **_: Any) -> None:
     global _node
     if sender.app is not app:  # the signal comes for every worker of the process
         return
-    _node = make_node(sender.hostname.split("@", 1)[0], settings, app)
+    _node = make_node(sender.hostname.split("@", 1)[0], settings, app, CollectorRegistry())
 
 
 @app.task(name=GenerateShared.TASK, shared=False)

@@ -127,7 +127,12 @@ class Processes:
             signal.signal(number, handler)
 
     def start(self, name: str, command: list[str], **variables: str) -> Service:
-        """Start a process with the group's settings; `variables` are added to its environment."""
+        """Start a process with the group's settings; `variables` are added to its environment.
+
+        Where the settings name a port for metrics, it is the first process's, and each further one has the next.
+        """
+        if self.settings.metrics_port:
+            variables |= {"LADLE_METRICS_PORT": str(self.settings.metrics_port + len(self.services))}
         service = Service(name=name, command=command, variables=variables, log=self.logs / f"{name}.log")
         self.services[name] = service
         self._is_spawning = True  # an interrupt in between would lose sight of the new process

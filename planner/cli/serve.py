@@ -37,7 +37,10 @@ def serve(processes: int, **options: object) -> None:
     settings = load_settings().with_changes(**changes)
     click.echo(how_it_is_served(settings))
     sys.stdout.flush()  # nothing of this process is left in a moment
-    replace_this_process(serve_command(settings, processes), environment(settings))
+    from planner.gateway.metrics import shared_by_processes  # needs what was just checked
+
+    variables = environment(settings) | shared_by_processes(settings, processes)
+    replace_this_process(serve_command(settings, processes), variables)
 
 
 def address(settings: Settings) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -24,6 +25,7 @@ from planner.gateway.handler import Handler
 from planner.gateway.job_routes import job_routes
 from planner.gateway.keys import key_file
 from planner.gateway.mcp_tools import McpEndpoint
+from planner.gateway.metrics import Measured, metrics_route
 from planner.gateway.models import ServedModels
 from planner.gateway.openai_images import openai_routes
 from planner.gateway.problems import HttpProblem, Json, problem_of
@@ -43,6 +45,7 @@ def make_gateway(settings: Settings) -> Starlette:
     handler, keys, ledger = Handler(settings), key_file(settings), Ledger(settings.database)
     models = ServedModels(settings, ledger)
     mcp = McpEndpoint(settings, handler, models)
+    registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -76,8 +79,9 @@ def make_gateway(settings: Settings) -> Starlette:
             *webui_routes(handler, models),
             *job_routes(handler, models, keys, ledger),
             Route("/mcp", mcp),
+            metrics_route(registry),
         ],
-        middleware=[*_cors(settings), edge],
+        middleware=[Middleware(Measured, registry=registry), *_cors(settings), edge],
         exception_handlers={**errors, ClientGoneError: answer_nobody},
         lifespan=lifespan,
     )

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from fake_engine import FakeEngine
 from image_requests import an_image_request
+from prometheus_client import CollectorRegistry
 
 from broker_config.errors import ConfigurationError
 from broker_config.memory_publisher import MemoryPublisher
@@ -16,6 +17,7 @@ from planner.cli.processes import worker_command
 from workers import celery as worker
 from workers.done_ledger import DoneLedger
 from workers.image_store import ImageStore
+from workers.metrics import WorkerCounts
 from workers.node import NodeWorker
 
 
@@ -33,6 +35,7 @@ def publisher(tmp_path, monkeypatch):
         store=ImageStore(f"file://{tmp_path}", inline_mib=1),
         speeds={},
         problems=[],
+        counts=WorkerCounts(CollectorRegistry()),
     )
     monkeypatch.setattr(worker, "_node", node)
     yield publisher

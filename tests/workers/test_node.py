@@ -11,6 +11,7 @@ import pytest
 from fake_engine import FakeEngine
 from image_requests import an_image_request
 from PIL import Image
+from prometheus_client import CollectorRegistry
 
 from broker_config.errors import BrokerUnavailableError
 from broker_config.memory_publisher import MemoryPublisher
@@ -19,6 +20,7 @@ from broker_config.settings import Settings
 from workers.done_ledger import DoneLedger
 from workers.errors import BadRequestError, ModelMissingError, OutOfMemoryError
 from workers.image_store import ImageStore
+from workers.metrics import WorkerCounts
 from workers.node import NodeWorker
 
 
@@ -36,6 +38,7 @@ class Bench:
 
     def start(self, **changes):
         """The worker process starts (again)."""
+        self.registry = CollectorRegistry()
         self.opened.append(DoneLedger(self.folder / "done.db"))
         self.node = NodeWorker(
             **{
@@ -48,6 +51,7 @@ class Bench:
                 "store": ImageStore(self.settings.store, inline_mib=self.settings.message_limit_mib),
                 "speeds": {"tiny": ModelSpeed(load_s=1, s_per_unit=1)},
                 "problems": [],
+                "counts": WorkerCounts(self.registry),
                 **changes,
             }
         )
