@@ -27,7 +27,21 @@ logger = logging.getLogger(__name__)
 
 DELAY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 PLACING_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-RATIO_BUCKETS = (0.1, 0.25, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
+RATIO_BUCKETS = (
+    0.1,
+    0.25,
+    0.5,
+    0.67,
+    0.8,
+    0.9,
+    1.0,
+    1.1,
+    1.25,
+    1.5,
+    2.0,
+    4.0,
+    10.0,
+)  # around 1: a tenth off is good, twice is not
 MAX_POLICY_LABELS = 200  # months of promotions
 TURN_WAIT_S = 2.0  # a scrape has 10 s; a turn takes milliseconds, and where one is stuck the last picture is shown
 TOTAL = "total"

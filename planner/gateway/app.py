@@ -25,7 +25,7 @@ from planner.gateway.handler import Handler
 from planner.gateway.job_routes import job_routes
 from planner.gateway.keys import key_file
 from planner.gateway.mcp_tools import McpEndpoint
-from planner.gateway.metrics import Measured, metrics_route
+from planner.gateway.metrics import RequestMetrics, metrics_route
 from planner.gateway.models import ServedModels
 from planner.gateway.openai_images import openai_routes
 from planner.gateway.problems import HttpProblem, Json, problem_of
@@ -81,7 +81,7 @@ def make_gateway(settings: Settings) -> Starlette:
             Route("/mcp", mcp),
             metrics_route(registry),
         ],
-        middleware=[Middleware(Measured, registry=registry), *_cors(settings), edge],
+        middleware=[Middleware(RequestMetrics, registry=registry), *_cors(settings), edge],
         exception_handlers={**errors, ClientGoneError: answer_nobody},
         lifespan=lifespan,
     )

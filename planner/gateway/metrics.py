@@ -25,7 +25,7 @@ NO_ROUTE = "none"
 DURATION_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
-class Measured:
+class RequestMetrics:
     """ASGI middleware that counts requests by route, method and status.
 
     Args:

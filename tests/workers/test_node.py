@@ -268,3 +268,10 @@ def test_an_end_before_any_beginning_is_harmless(bench):
 def test_a_worker_says_whether_it_could_write_to_its_store(bench, tmp_path):
     assert bench.node.report().wrote_token
     assert (tmp_path / "images/.nodes/a").read_text() == bench.node.report().instance
+
+
+def test_an_attempt_is_counted_once_however_often_it_is_delivered(bench):
+    bench.run()
+    bench.run(deliveries=1)
+    assert bench.registry.get_sample_value("ladle_worker_outcomes_total", {"result": "done", "kind": ""}) == 1
+    assert bench.registry.get_sample_value("ladle_worker_image_steps_total") > 0

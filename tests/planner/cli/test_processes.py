@@ -112,3 +112,9 @@ def test_one_that_has_run_for_a_while_is_always_started_again(tmp_path):
         service.has_run = True
         wait_until(lambda: service.restarts > MAX_EARLY_DEATHS, "the restarts")
     assert not service.is_given_up
+
+
+def test_each_process_has_a_port_for_its_metrics(tmp_path):
+    with Processes(settings=Settings(data_dir=tmp_path, metrics_port=9400), logs=tmp_path / "logs") as processes:
+        started = [processes.start(name, SLEEP) for name in ("planner", "node-1")]
+        assert [service.variables["LADLE_METRICS_PORT"] for service in started] == ["9400", "9401"]
