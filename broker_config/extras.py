@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from broker_config.errors import NotInstalledError
-from broker_config.settings import Settings
+
+if TYPE_CHECKING:  # `ladle --help` does not wait for the settings
+    from broker_config.settings import Settings
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "worker": ("torch", "diffusers", "transformers", "accelerate", "peft"),
@@ -41,6 +44,18 @@ def check_installed(extra: str, what: str) -> None:
     missing = missing_of(extra)
     if missing:
         raise NotInstalledError(what, missing, extra)
+
+
+def exit_unless_installed(extra: str, what: str) -> None:
+    """Do as `check_installed`, for a program that has no other way to say it.
+
+    Raises:
+        SystemExit: with the message.
+    """
+    try:
+        check_installed(extra, what)
+    except NotInstalledError as exc:
+        raise SystemExit(str(exc)) from exc
 
 
 def check_engine(settings: Settings, what: str) -> None:

@@ -1,21 +1,25 @@
 """The group of all commands: those of this package, and those that other packages register.
 
-A package adds a command by an entry point in the group `ladle.commands`; it is imported only when it is called, so that
-`ladle jobs` does not load torch or matplotlib.
+A package adds a command by an entry point in the group `ladle.commands`. A command is imported only when it is called:
+`ladle jobs` does not load torch, and `ladle --help` nothing of Ladle's but this module. The summaries that it lists are
+read from the sources.
 """
 
 from __future__ import annotations
 
+import ast
 import logging
 import platform
 import sys
 from importlib import import_module
+from importlib.abc import InspectLoader
 from importlib.metadata import entry_points, version
+from importlib.util import find_spec
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.logging import RichHandler
+from click.shell_completion import CompletionItem
+from click_didyoumean import DYMMixin
 
 from broker_config.errors import LadleError, NotInstalledError
 from broker_config.extras import describe_extras, extra_with
@@ -46,7 +50,10 @@ OWN_COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+MAX_SUMMARY_CHARACTERS = 66  # what 80 columns leave beside the longest name
+
+
+class LazyGroup(DYMMixin, click.Group):
     """A group whose commands are imported when they are used.
 
     Source: https://click.palletsprojects.com/en/stable/complex/ (lazily loading subcommands)
@@ -54,19 +61,28 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names, sorted."""
-        return sorted({*OWN_COMMANDS, *(entry.name for entry in entry_points(group="ladle.commands"))})
+        return sorted(_places())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
+        place = _places().get(cmd_name)
+        if place is None:
+            return None
         try:
-            if cmd_name in OWN_COMMANDS:
-                module, name = OWN_COMMANDS[cmd_name].split(":")
-                return _command(getattr(import_module(module), name))
-            for entry in entry_points(group="ladle.commands", name=cmd_name):
-                return _command(entry.load())
+            return _loaded(place)
         except ModuleNotFoundError as exc:
             return _unavailable(cmd_name, exc)
-        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List all names with their summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name, place)) for name, place in sorted(_places().items())])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin so, with their summaries, and the options."""
+        found = [(name, place) for name, place in sorted(_places().items()) if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=_summary(name, place)) for name, place in found), *options]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of Ladle's is one sentence, not a traceback."""
@@ -75,13 +91,42 @@ class LazyGroup(click.Group):
         except LadleError as exc:
             raise click.ClickException(visible(str(exc))) from exc
         except ModuleNotFoundError as exc:
-            raise click.ClickException(_not_installed("this command", exc)) from exc
+            raise click.ClickException(_not_installed(f"`ladle {ctx.invoked_subcommand}`", exc)) from exc
 
 
-def _command(loaded: Any) -> click.Command:
+def _places() -> dict[str, str]:
+    """Return where each command is, as "module:name"."""
+    return {entry.name: entry.value for entry in entry_points(group="ladle.commands")} | OWN_COMMANDS
+
+
+def _loaded(place: str) -> click.Command:
+    module, name = place.split(":")
+    loaded = getattr(import_module(module), name)
     if not isinstance(loaded, click.Command):
         raise TypeError(f"{loaded!r} is not a click command")
     return loaded
+
+
+def _summary(name: str, place: str) -> str:
+    """Return the first sentence of what a command says of itself."""
+    try:
+        text = _docstring(*place.split(":")) or _loaded(place).help
+    except ModuleNotFoundError as exc:
+        text = _not_installed(f"`ladle {name}`", exc)
+    return click.Command(name, help=text).get_short_help_str(MAX_SUMMARY_CHARACTERS)
+
+
+def _docstring(module: str, function: str) -> str | None:
+    """Return the docstring of a module's function, from the source; None where that is not there.
+
+    To import all commands for their summaries would take a second.
+    """
+    spec = find_spec(module)
+    if spec is None or not isinstance(spec.loader, InspectLoader):
+        return None
+    definitions = ast.parse(spec.loader.get_source(module) or "").body
+    found = [node for node in definitions if isinstance(node, ast.FunctionDef) and node.name == function]
+    return ast.get_docstring(found[0]) if found else None
 
 
 def _not_installed(what: str, exc: ModuleNotFoundError) -> str:
@@ -123,15 +168,18 @@ def main(verbose: bool) -> None:
     """Text-to-image jobs on heterogeneous GPUs: one queue per node, placed by a learned policy.
 
     \b
-    Try it, nothing else installed:   ladle demo
-    On one machine:                   ladle up --nodes 3     then, in another terminal:
-                                      ladle submit "a red heart" --out heart.png
-    On several machines:              export LADLE_BROKER_URL=amqp://user:password@host:5672//
-                                      ladle planner          on one of them
-                                      ladle worker --node NAME --device cuda:0     on each GPU
+    Try it:               ladle demo
+    On one machine:       ladle up --nodes 3     then, in another terminal:
+                          ladle submit "a red heart" --out heart.png
+    On several machines:  export LADLE_BROKER_URL=amqp://user:password@host//
+                          ladle planner          on one of them
+                          ladle worker --node NAME --device cuda:0     on each GPU
 
     Settings are LADLE_* variables; docs/operations.md lists them.
     """
+    from rich.console import Console  # for a command that runs, not for the help
+    from rich.logging import RichHandler
+
     make_log_unforgeable()
     level = logging.INFO if verbose else logging.WARNING
     handler = RichHandler(console=Console(stderr=True), show_path=False)

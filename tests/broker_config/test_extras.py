@@ -41,6 +41,14 @@ def test_without_its_packages_an_extra_is_missing_and_the_error_says_what_to_ins
     assert said.endswith(f"`x` needs {', '.join(EXTRAS['worker'])}: pip install '.[worker]' in a checkout of Ladle\n")
 
 
+@pytest.mark.parametrize("program", ["rl_agent.reproduce", "rl_agent.train_placement"])
+def test_a_program_without_its_packages_ends_with_what_to_install(base_install, program):
+    ended = base_install.run("-m", program, "--help")
+    assert ended.returncode == 1
+    assert ended.stdout.startswith(f"`python -m {program}` needs torch, stable_baselines3")
+    assert ended.stdout.endswith("pip install '.[train]' in a checkout of Ladle\n")
+
+
 def test_what_is_in_no_extra_is_installed_by_its_own_name():
     assert str(NotInstalledError("this command", ["gcsfs"], None)) == "this command needs gcsfs: pip install gcsfs"
 
