@@ -157,6 +157,7 @@ def end_of(handle: JobHandle, timeout_s: float = ANSWER_TIMEOUT_S) -> Event:
     Raises:
         PlannerSilentError: no planner answered.
     """
+    handle.status(timeout_s)  # without a planner there is no end to wait for
     try:
         handle.result(timeout_s)
     except ResultTimeoutError:

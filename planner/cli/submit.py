@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def command(
         if no_wait:
             console.print(handle.job)
             return
-        _wait_and_write(handle, out)
+        _wait_and_write(handle, out, "The job is safe in its queue; still waiting.")
 
 
 @click.command()
@@ -96,7 +97,7 @@ def fetch(job: str, out: Path | None) -> None:
     if out is not None:
         _check_out(out)
     with Client() as client:
-        _wait_and_write(client.handle(job), out)
+        _wait_and_write(client.handle(job), out, "Still waiting.")
 
 
 def _weighted(adapter: str) -> tuple[str, float]:
@@ -108,10 +109,13 @@ def _weighted(adapter: str) -> tuple[str, float]:
         return adapter, 1.0
 
 
-def _wait_and_write(handle: JobHandle, out: Path | None) -> None:
-    """Watch a job, then write its images to `out`, by default a file with its id."""
+def _wait_and_write(handle: JobHandle, out: Path | None, meanwhile: str) -> None:
+    """Watch a job, then write its images to `out`, by default a file with its id.
+
+    `meanwhile` is said when no planner answers.
+    """
     try:
-        _watch(handle)
+        _watch(handle, meanwhile)
         result = handle.result()
     except KeyboardInterrupt:
         console.print(
@@ -133,9 +137,9 @@ def _check_out(out: Path) -> None:
         raise click.BadParameter(f"{out.name!r} needs an ending such as .png or .jpg", param_hint="--out")
 
 
-def _watch(handle: JobHandle, patience_s: float = ANSWER_TIMEOUT_S) -> None:
+def _watch(handle: JobHandle, meanwhile: str, patience_s: float = ANSWER_TIMEOUT_S) -> None:
     """Show the job until its end; if no planner has answered after `patience_s`, say so once."""
-    silence = threading.Timer(patience_s, _say_that_nobody_answers, [patience_s])
+    silence = threading.Timer(patience_s, click.echo, [f"{PlannerSilentError(patience_s)}. {meanwhile}", sys.stderr])
     silence.daemon = True
     silence.start()
     words = TextColumn("{task.description}", markup=False)
@@ -150,10 +154,6 @@ def _watch(handle: JobHandle, patience_s: float = ANSWER_TIMEOUT_S) -> None:
             progress.update(bar, description=visible(describe(event)))
             if event.image_steps:
                 progress.update(bar, completed=event.step or 0, total=event.image_steps)
-
-
-def _say_that_nobody_answers(waited_s: float) -> None:
-    click.echo(f"{PlannerSilentError(waited_s)}. The job is safe in its queue; still waiting.", err=True)
 
 
 def describe(event: Event) -> str:

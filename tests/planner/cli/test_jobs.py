@@ -69,6 +69,18 @@ def test_cancelling_without_a_planner_says_so():
         end_of(JobHandle("job-1", session=Silence()), timeout_s=0.01)
 
 
+def test_cancelling_asks_for_the_planner_before_it_waits_for_the_end():
+    class Heard(Exception):
+        """A question was asked."""
+
+    class Hears:
+        def ask(self, jobs):
+            raise Heard
+
+    with pytest.raises(Heard):
+        end_of(JobHandle("job-1", session=Hears()), timeout_s=PATIENCE_S)
+
+
 def test_cancelling_in_the_midst_of_a_long_image_step_says_where_the_job_is():
     class Answers(Silence):
         def ask(self, jobs):

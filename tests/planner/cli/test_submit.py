@@ -44,9 +44,9 @@ class Handle:
 
 
 def test_while_no_planner_answers_it_says_so_once_and_goes_on_waiting(capsys):
-    _watch(Handle(), patience_s=0.01)
+    _watch(Handle(), "Still waiting.", patience_s=0.01)
     said = capsys.readouterr().err
-    assert said.count("no planner answered within 0.01 s: start one with `ladle planner`") == 1
+    assert said.count("no planner answered within 0.01 s: start one with `ladle planner`. Still waiting.") == 1
 
 
 class Doubted(Handle):
@@ -58,7 +58,7 @@ class Doubted(Handle):
 
 
 def test_what_the_planner_doubts_is_said_while_the_job_goes_on(capsys):
-    _watch(Doubted())
+    _watch(Doubted(), "")
     assert "ingress 'narnia' is no node" in capsys.readouterr().out
 
 
