@@ -1,22 +1,28 @@
 # Two commands are all a user needs: `make demo` and `make test`. Each makes its own .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+TORCH_INDEX_URL ?=# where pip finds another build of torch than that of its own index, see README
 
 .PHONY: demo test faults soak lint constraints clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[worker,train,dev]'
+ifeq ($(TORCH_INDEX_URL)$(shell uname -s)$(wildcard /proc/driver/nvidia),Linux)
+	@echo "No NVIDIA driver here: a CPU build of torch spares several GB, see TORCH_INDEX_URL in README.md"
+endif
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --editable '.[worker,train,dev]'
 	touch $@
 
 demo: .venv/installed ## start a planner and three workers, make 24 pictures, stop everything
 	$(BIN)/ladle demo
 
-test: .venv/installed ## lint, types, and every test (a broker is found or started, see README)
+test: .venv/installed ## lint, types, every test (see README); those of RabbitMQ again on LADLE_TEST_BROKER_URL, if set
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	LADLE_TEST_BROKER_URL= $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+	if [ -n "$$LADLE_TEST_BROKER_URL" ]; then $(BIN)/python -m pytest -m rabbitmq; fi
 
 faults: .venv/installed ## inject every fault of docs/faults.md, one line per row (10 to 20 minutes)
 	$(BIN)/python -m pytest --faults

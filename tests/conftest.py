@@ -40,7 +40,7 @@ hypothesis.settings.load_profile("ladle")
 
 def pytest_xdist_auto_num_workers():
     """Most tests wait most of the time; unless a broker is given, each process has a virtual host of its own."""
-    return 1 if "LADLE_TEST_BROKER_URL" in os.environ else 3
+    return 1 if os.environ.get("LADLE_TEST_BROKER_URL") else 3
 
 
 def pytest_configure(config):

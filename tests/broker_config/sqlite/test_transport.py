@@ -166,7 +166,7 @@ class TestAsOnRabbitMQ:
             assert [message.decode() for message in held] == [0, 1]
 
     def test_an_auto_deleted_queue_goes_with_its_last_consumer(self, connection, queue):
-        temporary = Queue(uuid.uuid4().hex, queue.exchange, routing_key="#", auto_delete=True, durable=False)
+        temporary = Queue(uuid.uuid4().hex, queue.exchange, routing_key="#", auto_delete=True)
         channel = connection.channel()
         with Consumer(channel, [temporary], on_message=print):
             assert channel.queue_declare(temporary.name, passive=True).consumer_count == 1
