@@ -39,7 +39,10 @@ PATIENCE_S = 3.0  # a planner that runs answers within a turn; without one the l
 def jobs(
     job: str | None, limit: int, states: tuple[str, ...], owner: str | None, priority: PriorityName | None
 ) -> None:
-    """Show the newest jobs, or everything about one JOB, or change the priority of one."""
+    """Show the newest jobs, or everything about one JOB.
+
+    With --priority, change that of a JOB that waits.
+    """
     if priority is not None:
         if job is None:
             raise click.UsageError("--priority is of one job: name it, as in `ladle jobs JOB --priority high`")

@@ -11,9 +11,8 @@ import ast
 import logging
 import platform
 import sys
-from importlib import import_module
 from importlib.abc import InspectLoader
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +25,7 @@ from broker_config.extras import describe_extras, extra_with
 from broker_config.foreign_text import visible
 from broker_config.log_records import make_log_unforgeable
 
+GROUP = "ladle.commands"
 OWN_COMMANDS = {
     "bench": "planner.cli.bench.command:command",
     "cancel": "planner.cli.jobs:cancel",
@@ -61,28 +61,28 @@ class LazyGroup(DYMMixin, click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names, sorted."""
-        return sorted(_places())
+        return sorted(_entries())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        place = _places().get(cmd_name)
-        if place is None:
+        entry = _entries().get(cmd_name)
+        if entry is None:
             return None
         try:
-            return _loaded(place)
+            return _command(entry)
         except ModuleNotFoundError as exc:
             return _unavailable(cmd_name, exc)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List all names with their summaries."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _summary(name, place)) for name, place in sorted(_places().items())])
+            formatter.write_dl([(name, _summary(entry)) for name, entry in sorted(_entries().items())])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the names that begin so, with their summaries, and the options."""
-        found = [(name, place) for name, place in sorted(_places().items()) if name.startswith(incomplete)]
+        found = [entry for name, entry in sorted(_entries().items()) if name.startswith(incomplete)]
         options = click.Command.shell_complete(self, ctx, incomplete)
-        return [*(CompletionItem(name, help=_summary(name, place)) for name, place in found), *options]
+        return [*(CompletionItem(entry.name, help=_summary(entry)) for entry in found), *options]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of Ladle's is one sentence, not a traceback."""
@@ -94,38 +94,38 @@ class LazyGroup(DYMMixin, click.Group):
             raise click.ClickException(_not_installed(f"`ladle {ctx.invoked_subcommand}`", exc)) from exc
 
 
-def _places() -> dict[str, str]:
-    """Return where each command is, as "module:name"."""
-    return {entry.name: entry.value for entry in entry_points(group="ladle.commands")} | OWN_COMMANDS
+def _entries() -> dict[str, EntryPoint]:
+    """Return where each command is."""
+    own = [EntryPoint(name, place, GROUP) for name, place in OWN_COMMANDS.items()]
+    return {entry.name: entry for entry in (*entry_points(group=GROUP), *own)}
 
 
-def _loaded(place: str) -> click.Command:
-    module, name = place.split(":")
-    loaded = getattr(import_module(module), name)
+def _command(entry: EntryPoint) -> click.Command:
+    loaded = entry.load()
     if not isinstance(loaded, click.Command):
         raise TypeError(f"{loaded!r} is not a click command")
     return loaded
 
 
-def _summary(name: str, place: str) -> str:
+def _summary(entry: EntryPoint) -> str:
     """Return the first sentence of what a command says of itself."""
     try:
-        text = _docstring(*place.split(":")) or _loaded(place).help
+        text = _docstring(entry) or _command(entry).help
     except ModuleNotFoundError as exc:
-        text = _not_installed(f"`ladle {name}`", exc)
-    return click.Command(name, help=text).get_short_help_str(MAX_SUMMARY_CHARACTERS)
+        text = _not_installed(f"`ladle {entry.name}`", exc)
+    return click.Command(entry.name, help=text).get_short_help_str(MAX_SUMMARY_CHARACTERS)
 
 
-def _docstring(module: str, function: str) -> str | None:
-    """Return the docstring of a module's function, from the source; None where that is not there.
+def _docstring(entry: EntryPoint) -> str | None:
+    """Return the docstring of a command's function, from the source; None where that is not there.
 
     To import all commands for their summaries would take a second.
     """
-    spec = find_spec(module)
+    spec = find_spec(entry.module)
     if spec is None or not isinstance(spec.loader, InspectLoader):
         return None
-    definitions = ast.parse(spec.loader.get_source(module) or "").body
-    found = [node for node in definitions if isinstance(node, ast.FunctionDef) and node.name == function]
+    definitions = ast.parse(spec.loader.get_source(entry.module) or "").body
+    found = [node for node in definitions if isinstance(node, ast.FunctionDef) and node.name == entry.attr]
     return ast.get_docstring(found[0]) if found else None
 
 
