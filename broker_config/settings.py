@@ -133,6 +133,10 @@ class Settings(BaseSettings):
     high_priority: Annotated[
         str, Field(description="client users and sites that may submit with priority high, comma-separated")
     ] = ""
+    gateways: Annotated[
+        str,
+        Field(description="client users that are HTTP gateways: each of their API keys has a fair share of its own"),
+    ] = "http"
     max_attempts: Annotated[int, Ge(1), Le(100), Field(description="attempts of a job before it is FAILED")] = 3
     lookahead: Annotated[int, Ge(1), Field(description="WAITING jobs put to the placer beyond the free places")] = 32
 
@@ -282,6 +286,11 @@ class Settings(BaseSettings):
     def high_priority_owners(self) -> frozenset[str]:
         """Return the names of the client users and sites that may submit with priority high."""
         return frozenset(_listed(self.high_priority))
+
+    @property
+    def gateway_users(self) -> frozenset[str]:
+        """Return the names of the client users that are gateways."""
+        return frozenset(_listed(self.gateways))
 
     @property
     def http_origin_list(self) -> list[str]:

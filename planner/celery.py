@@ -181,7 +181,7 @@ def set_priority(calls: Calls) -> None:
 @app.task(base=BatchTask, name=Reconcile.TASK, shared=False)
 def reconcile(calls: Calls) -> None:
     """Tell clients where their jobs are."""
-    endings = Endings(running().store)
+    endings = Endings(running().store, settings.gateway_users)
     for call in calls:
         question = Reconcile.read(call.body)
         intake.reconcile(running().planner, endings, question.client, question.jobs, call.held_to)

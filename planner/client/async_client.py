@@ -97,11 +97,12 @@ class AsyncClient(BaseClient[AsyncJobHandle]):
 
     Args:
         settings: default: read from `LADLE_*` variables.
+        key: name of the API key that a gateway asks for; empty: no gateway's.
         **changes: single settings to change, such as `broker_url`.
     """
 
-    def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
-        super().__init__(settings, **changes)
+    def __init__(self, settings: Settings | None = None, *, key: str = "", **changes: Any) -> None:
+        super().__init__(settings, key=key, **changes)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:

@@ -93,13 +93,14 @@ class BaseClient(Generic[H]):
 
     Args:
         settings: default: read from `LADLE_*` variables.
+        key: name of the API key that a gateway asks for; empty: no gateway's.
         **changes: single settings to change, such as `broker_url`.
     """
 
-    def __init__(self, settings: Settings | None = None, **changes: Any) -> None:
+    def __init__(self, settings: Settings | None = None, *, key: str = "", **changes: Any) -> None:
         settings = settings or load_settings()
         self.settings = settings.with_changes(**changes) if changes else settings
-        self._session = Session(self.settings, self._on_events)
+        self._session = Session(self.settings, self._on_events, key)
         self._handles: Handles[H] = Handles(self._new_handle)
 
     def _new_handle(self, job: str) -> H:

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 MAX_SUBMISSIONS_PER_MESSAGE = 100  # about 40 KiB of prompts: one confirmation pays for all of them
 MAX_PICTURES_BYTES = 2 * 2**20  # in one message, so that it stays far below `consumer.BODY_LIMIT_BYTES`
 ASK_AFTER_SILENCE_S = 20.0
+GATEWAY = "http"  # as `LADLE_GATEWAYS` has it by default; where the broker gives the gateway no user
 MAX_JOBS_PER_QUESTION = 500  # about 20 KiB of ids; each brings back one event, perhaps with images
 
 
@@ -56,11 +57,12 @@ class Session:
     Args:
         settings: where the broker is.
         on_events: called in the listening thread with each batch of events.
+        key: API key that a gateway asks for; empty: no gateway's.
     """
 
-    def __init__(self, settings: Settings, on_events: Callable[[list[Event]], None]) -> None:
+    def __init__(self, settings: Settings, on_events: Callable[[list[Event]], None], key: str = "") -> None:
         self.settings = settings
-        self.client = client_name(settings.broker)
+        self.client = client_name(settings.broker, key)
         self._app = make_app("ladle-client", settings, queues=[PLANNER_QUEUE], include=[])
         self._publisher = Publisher(self._app, confirm_timeout_s=settings.confirm_timeout_s)
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
@@ -284,7 +286,13 @@ class _Listener(ConsumerMixin):
         self._on_events(events)
 
 
-def client_name(broker_url: str) -> str:
-    """Return a new name that cannot be guessed and that the user's rights allow to listen (`broker_config.rights`)."""
+def client_name(broker_url: str, key: str = "") -> str:
+    """Return a new name that cannot be guessed and that the user's rights allow to listen (`broker_config.rights`).
+
+    Args:
+        broker_url: with its user.
+        key: name of the API key that a gateway asks for; empty: no gateway's.
+    """
     role, name = owner_of(broker_url) or (None, "")
-    return f"{name}.{uuid.uuid4().hex}" if role is Role.CLIENT else uuid.uuid4().hex
+    user = name if role is Role.CLIENT else GATEWAY if key else ""
+    return ".".join(part for part in (user, key, uuid.uuid4().hex) if part)

@@ -1,6 +1,7 @@
 """The one handler behind all surfaces: submits orders, waits for their jobs, and shows nobody the jobs of another.
 
-Each owner has an `AsyncClient`, so that fair shares are counted by owner.
+Each owner has an `AsyncClient` that bears its name, so that fair shares and limits are those of the owner, whichever
+gateway it asks.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class Handler:
 
     def _client(self, owner: Owner) -> AsyncClient:
         if owner.name not in self._clients:
-            self._clients[owner.name] = AsyncClient(self.settings)
+            self._clients[owner.name] = AsyncClient(self.settings, key=owner.name)
         return self._clients[owner.name]
 
     async def _cancel(self, job: str) -> None:

@@ -114,7 +114,7 @@ def _refused(error: RequestRefusedError | JobRefusedError, again_s: float) -> Ht
     reason = error.reason if isinstance(error, JobRefusedError) else str(error)
     if reason == KEY_REUSED:
         return HttpProblem(409, reason, code="idempotency_key_reused", param="Idempotency-Key")
-    if "jobs wait already" in reason:  # planner.turns.intake: the only refusal that passes by itself
+    if "LADLE_MAX_WAITING" in reason:  # planner.turns.intake: the only refusal that passes by itself
         return HttpProblem(429, reason, code="too_many_jobs", retry_after_s=again_s)
     field = error.field if isinstance(error, RequestRefusedError) else reason.partition(":")[0]
     is_named = isinstance(error, RequestRefusedError) or field in JOB_FIELDS

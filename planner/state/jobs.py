@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class LiveJob:
     """One job that has not ended.
 
     Attributes:
-        owner: whose share it is charged to: the user that `client` is a connection of, else `client` itself.
+        owner: whose share it is charged to (`owner_of_client`).
         attempts: how often it was placed.
         failures: how many of these count against `max_attempts`; an attempt that a node hands back does not.
         foretold_s: service delay predicted when it was accepted; None if no node was ready. `eta` is what was promised.
@@ -56,13 +56,13 @@ class LiveJob:
     unfit_nodes: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, submission: Submission, now: float) -> LiveJob:
-        """Return the job a submission asks for, accepted `now`."""
+    def of(cls, submission: Submission, now: float, gateways: Container[str] = ()) -> LiveJob:
+        """Return the job a submission asks for, accepted `now`; `gateways` as in `owner_of_client`."""
         deadline_s = submission.deadline_s
         return cls(
             id=submission.job,
             client=submission.client,
-            owner=owner_of_client(submission.client),
+            owner=owner_of_client(submission.client, gateways),
             request=submission.request,
             units=units_of(submission.request),
             ingress=submission.ingress,
@@ -72,12 +72,12 @@ class LiveJob:
         )
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> LiveJob:
-        """Return the job of a ledger row that is not terminal."""
+    def from_row(cls, row: Mapping[str, Any], gateways: Container[str] = ()) -> LiveJob:
+        """Return the job of a ledger row that is not terminal; `gateways` as in `owner_of_client`."""
         return cls(
             id=row["id"],
             client=row["client"],
-            owner=owner_of_client(row["client"]),
+            owner=owner_of_client(row["client"], gateways),
             request=ImageRequest(**row["request"]),
             units=row["units"],
             ingress=row["ingress"],
@@ -146,12 +146,25 @@ class LiveJob:
         )
 
 
-def owner_of_client(client: str) -> str:
-    """Return the user that a client is a connection of; a client without a user is its own owner.
+def user_of_client(client: str) -> str:
+    """Return the user that a client is a connection of; a client without a user is its own.
 
     The broker holds each user to clients of its own name (`broker_config.rights`).
     """
     return client.partition(".")[0]
+
+
+def owner_of_client(client: str, gateways: Container[str] = ()) -> str:
+    """Return who is charged for a client's jobs: its user, or the API key for which a gateway asks.
+
+    Args:
+        client: such as "ann.5f0c", or "http.ann.5f0c" of the key `ann` at the gateway `http`.
+        gateways: users whose word is taken for whom they ask. Any other user is one owner, whatever its clients are
+            called: nobody gets a second share by a second name.
+    """
+    user, _, rest = client.partition(".")
+    key, names_a_key, _ = rest.partition(".")
+    return f"{user}.{key}" if names_a_key and user in gateways else user
 
 
 def units_of(request: ImageRequest) -> float:

@@ -312,7 +312,9 @@ class Book:
         for name, odd in odd_models(self.cluster.nodes.values()).items():
             self.cluster.nodes[name].odd_models = odd
         self.calibrations = read_calibrations(connection)
-        self.jobs = {row["id"]: LiveJob.from_row(row) for row in ledger.open_jobs(connection)}
+        self.jobs = {
+            row["id"]: LiveJob.from_row(row, self.settings.gateway_users) for row in ledger.open_jobs(connection)
+        }
         for job in self.jobs.values():
             self._resume(Stage.ACCEPTED, job.id, job.foretold_s, job.eta, job.created_at, now)
         for row in ledger.open_attempts(connection):

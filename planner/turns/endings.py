@@ -7,7 +7,7 @@ only. What is over that stays unanswered, and a client that hears nothing asks a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from broker_config.messages import Delays, Event, EventKind, Failure, JobState, StoredImage
@@ -23,15 +23,17 @@ class Endings:
 
     Args:
         store: of their images.
+        gateways: as in `owner_of_client`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, gateways: Container[str] = ()) -> None:
         self._store = store
+        self._gateways = gateways
         self._sent_bytes = Counter[str]()
 
     def tell(self, turn: Turn, client: str, row: Mapping[str, Any]) -> None:
         """Send `client` the end of the job of a ledger row, unless its owner has been sent too much."""
-        owner = owner_of_client(client)
+        owner = owner_of_client(client, self._gateways)
         if self._sent_bytes[owner] >= MAX_BYTES:
             return
         event = terminal_event(row, self._store)

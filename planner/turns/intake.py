@@ -43,7 +43,7 @@ def submit(planner: Planner, store: Store, asked: Sequence[tuple[Mapping[str, An
         asked: submissions in their wire form, each with the owner that its sender is held to.
     """
     checked = [(_checked(planner, raw, owner), owner) for raw, owner in asked]
-    endings = Endings(store)
+    endings = Endings(store, planner.settings.gateway_users)
     with planner.turn() as turn:
         known = planner.ledger.jobs(turn.connection, [s.job for s, _ in checked if isinstance(s, Submission)])
         for submission, owner in checked:
@@ -88,7 +88,7 @@ def _submit_one(
     row = known.get(submission.job)
     same = live.request if live else row and row["request"]
     if same is None:
-        job = LiveJob.of(submission, turn.now)
+        job = LiveJob.of(submission, turn.now, planner.settings.gateway_users)
         reason = _unserved(planner.book, job.request.model) or _too_many_wait(planner, job.owner)
         if reason is None:
             planner.book.accept(turn, job, _doubts(planner.book, job))

@@ -9,10 +9,13 @@ from broker_config.errors import RequestRefusedError
 from broker_config.messages import Priority, Submission
 from broker_config.refusals import is_own_id
 from broker_config.settings import Settings
-from planner.state.jobs import LiveJob, owner_of_client
+from planner.state.jobs import LiveJob, user_of_client
 
 HeldTo = str | None
-"""The owner whose jobs alone a sender may submit, change and ask about; None: everybody's."""
+"""The broker's user whose jobs alone a sender may submit, change and ask about; None: everybody's.
+
+A gateway may know all jobs of its API keys; which key may know which, it sees to itself.
+"""
 
 UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADLE_BROKER_URL names the right broker"
 
@@ -20,8 +23,8 @@ UNKNOWN_JOB = "the planner's ledger has no such job; check the id, and that LADL
 def may_know(owner: HeldTo, live: LiveJob | None, row: Mapping[str, Any] | None = None) -> bool:
     """Whether a sender that is held to `owner` may hear of a job, open or ended, and change it."""
     if live is not None:
-        return owner in (None, live.owner)
-    return row is None or owner in (None, owner_of_client(row["client"]))
+        return owner in (None, user_of_client(live.owner))
+    return row is None or owner in (None, user_of_client(row["client"]))
 
 
 def check_submission(settings: Settings, submission: Submission, owner: HeldTo) -> None:

@@ -70,6 +70,18 @@ def test_a_client_is_called_as_its_user_may_be_and_otherwise_at_random(url, name
     assert client_name(url) != client_name(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("amqp://client.web:p@h/v", r"web\.ann\.[0-9a-f]{32}"),
+        ("amqp://planner.main:p@h/v", r"http\.ann\.[0-9a-f]{32}"),
+        ("sqlite:////broker.db", r"http\.ann\.[0-9a-f]{32}"),
+    ],
+)
+def test_a_gateways_client_names_the_key_that_it_asks_for(url, name):
+    assert re.fullmatch(name, client_name(url, "ann"))
+
+
 def test_of_a_node_a_client_believes_what_it_draws_and_nothing_else(embedded_url, tmp_path):
     heard = []
     session = Session(Settings(_env_file=None, data_dir=tmp_path, broker_url=embedded_url), heard.extend)

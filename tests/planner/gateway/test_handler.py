@@ -13,6 +13,7 @@ from ladle_site import wait_until
 from planner.gateway.job_ids import JobIds
 from planner.gateway.keys import KeyFile, Owner
 from planner.gateway.waiting import Caller
+from planner.state.jobs import owner_of_client
 
 LONG = {"prompt": "x", "size": "512x512", "num_inference_steps": 400}  # 100 s on the emulated node
 IMAGES = "/v1/images/generations"
@@ -163,14 +164,27 @@ def test_a_signature_without_a_key_opens_no_image_of_the_time_without_keys(site,
         assert gateway.ask(url).status == 403
 
 
-def test_each_owner_is_a_client_of_its_own_to_the_planner(site, tmp_path):
+def test_each_key_is_one_owner_to_the_planner_whichever_gateway_it_asks(site, tmp_path):
     keys = KeyFile(tmp_path / "keys.json")
+    headers = [{"authorization": f"Bearer {keys.add(name)}"} for name in ("ann", "bob")]
+    jobs = []
+    for _ in range(2):
+        with serving(site.settings, http_keys_file=str(keys.path)) as gateway:
+            jobs += [gateway.ask(IMAGES, {"prompt": "x"}, **who).json["ladle"]["job"] for who in headers]
+    owners = [owner_of_client(row["client"], site.settings.gateway_users) for row in site.rows(*jobs)]
+    assert owners == ["http.ann", "http.bob"] * 2
+
+
+def test_a_key_that_has_too_many_jobs_waiting_is_asked_to_try_again_and_no_other(make_site, tmp_path):
+    site = make_site(max_waiting_per_client=1)
+    site.start_planner()
+    keys = KeyFile(tmp_path / "keys.json")
+    ann, bob = ({"authorization": f"Bearer {keys.add(name)}"} for name in ("ann", "bob"))
     with serving(site.settings, http_keys_file=str(keys.path)) as gateway:
-        jobs = [
-            gateway.ask(IMAGES, {"prompt": "x"}, authorization=f"Bearer {key}").json["ladle"]["job"]
-            for key in (keys.add("ann"), keys.add("bob"))
-        ]
-    assert len({row["client"] for row in site.rows(*jobs)}) == 2
+        site.wait_for_state(gateway.ask("/jobs", {"prompt": "x"}, **ann).json["job"], "WAITING")
+        answer = gateway.ask(IMAGES, {"prompt": "x"}, **ann)
+        assert (answer.status, answer.error["code"]) == (429, "too_many_jobs")
+        site.wait_for_state(gateway.ask("/jobs", {"prompt": "x"}, **bob).json["job"], "WAITING")
 
 
 def test_without_a_planner_a_request_ends_in_time_and_nothing_is_lost(make_site):

@@ -43,6 +43,14 @@ def test_a_client_is_its_user_or_stands_for_itself():
     assert owner_of_client("5f0c") == "5f0c"
 
 
+def test_a_gateways_keys_are_owners_and_other_users_gain_nothing_by_such_names():
+    gateways = {"http", "web"}
+    assert owner_of_client("http.ann.5f0c", gateways) == owner_of_client("http.ann.77aa", gateways) == "http.ann"
+    assert owner_of_client("web.ann.5f0c", gateways) == "web.ann"
+    assert owner_of_client("web.5f0c", gateways) == "web"
+    assert owner_of_client("bob.ann.5f0c", gateways) == owner_of_client("bob.5f0c", gateways) == "bob"
+
+
 def test_a_hand_worked_example():
     shares = FairShares(0.0)
     for client in ("ann", "bob"):

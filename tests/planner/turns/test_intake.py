@@ -358,6 +358,35 @@ def test_a_user_gains_nothing_by_giving_each_job_another_client(flood):
     assert sum(job.startswith("ann.") for job in drawn) == 3
 
 
+def drawn_while_abe_and_zoe_wait(user, gateways):
+    """Which key's jobs are drawn first: abe has 30 and then zoe 3, all by one user of the broker."""
+    world = World(fairness=0.0, gateways=gateways)
+    for key, count in (("abe", 30), ("zoe", 3)):
+        for number in range(count):
+            world.submit(f"{user}.http.{key}.{number}", client=f"{user}.{key}.{number:x}", owner=user)
+    world.up("a")
+    drawn = []
+    while len(drawn) < 8:
+        drawn.append(world.start("a").job)
+        world.draw("a")
+    return [job.split(".")[2] for job in drawn]
+
+
+def test_the_keys_of_a_gateway_have_a_fair_share_each():
+    assert drawn_while_abe_and_zoe_wait("web", gateways="web").count("zoe") == 3
+
+
+def test_the_names_of_keys_gain_nothing_for_a_user_that_is_no_gateway():
+    assert drawn_while_abe_and_zoe_wait("web", gateways="http").count("zoe") == 0
+
+
+def test_the_limit_of_waiting_jobs_is_one_of_each_key():
+    world = World(max_waiting_per_client=2)
+    for key in ("ann", "ann", "ann", "bob"):
+        world.submit(f"http.{key}.{len(world.events)}", client=f"http.{key}.{len(world.events):x}")
+    assert [event.kind for event in world.events] == ["accepted", "accepted", "refused", "accepted"]
+
+
 def test_a_model_that_no_node_serves_or_may_fetch_is_refused_with_the_name_most_like_it(world):
     world.up("a", models=["tiny", "heart-xl"])
     world.submit("misspelt", request={"model": "heart-lx"})

@@ -24,6 +24,15 @@ def test_a_job_is_its_owners_and_of_those_with_all_rights_while_it_is_open_and_w
     assert may_know(owner, None, {"client": "ann.0f"}) is may
 
 
+def test_a_gateway_may_know_the_jobs_of_all_its_keys():
+    live = LiveJob.of(submission(client="http.ann.0f"), 0.0, {"http"})
+    assert live.owner == "http.ann"
+    assert may_know("http", live)
+    assert not may_know("http.ann", live)
+    assert not may_know("ann", live)
+    assert may_know("http", None, {"client": "http.ann.0f"})
+
+
 def test_what_is_no_job_tells_nothing():
     assert may_know("bob", None)
 
