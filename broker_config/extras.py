@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # `ladle --help` does not wait for the settings
 EXTRAS: dict[str, tuple[str, ...]] = {
     "worker": ("torch", "diffusers", "transformers", "accelerate", "peft"),
     "int8": ("torchao",),
-    "serve": ("starlette", "uvicorn", "python_multipart", "mcp"),
+    "serve": ("starlette", "uvicorn", "python_multipart", "mcp", "httpx2"),
     "train": ("torch", "stable_baselines3", "gymnasium", "pyarrow", "tensorboard", "matplotlib", "tqdm"),
 }
 """The modules of each extra of `pyproject.toml`; each bears its package's name, but for "-" and "_"."""

@@ -196,6 +196,12 @@ class Settings(BaseSettings):
     http_max_requests: Annotated[
         int, Ge(1), Field(description="HTTP requests that may wait in one process; further ones are refused")
     ] = 4000
+    http_webhooks_file: Annotated[
+        str, Field(description="webhooks that are still owed; empty: data_dir/http-webhooks.db")
+    ] = ""
+    http_webhooks_private: Annotated[
+        bool, Field(description="let webhooks go to private, loopback and link-local addresses, too")
+    ] = False
     http_origins: Annotated[
         str, Field(description="origins of web pages that may ask, comma-separated; empty: none (no CORS)")
     ] = ""

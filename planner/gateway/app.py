@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from broker_config.errors import LadleError
 from broker_config.log_records import make_log_unforgeable
 from broker_config.settings import Settings, load_settings_or_exit
 from planner.gateway.connection import ClientGoneError
+from planner.gateway.docs_page import docs_routes
 from planner.gateway.edge import Edge
 from planner.gateway.handler import Handler
 from planner.gateway.job_routes import job_routes
@@ -29,6 +31,7 @@ from planner.gateway.metrics import RequestMetrics, metrics_route
 from planner.gateway.models import ServedModels
 from planner.gateway.openai_images import openai_routes
 from planner.gateway.problems import HttpProblem, Json, problem_of
+from planner.gateway.webhooks import Webhooks
 from planner.gateway.webui_routes import webui_routes
 from planner.ledger.ledger import Ledger
 
@@ -46,11 +49,15 @@ def make_gateway(settings: Settings) -> Starlette:
     models = ServedModels(settings, ledger)
     mcp = McpEndpoint(settings, handler, models)
     registry = CollectorRegistry()
+    webhooks = Webhooks(settings, handler, keys)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        delivering = asyncio.ensure_future(webhooks.run())
         async with mcp.manager.run():
             yield
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
         await handler.close()
         ledger.close()
 
@@ -77,9 +84,10 @@ def make_gateway(settings: Settings) -> Starlette:
             Route("/health", alive),
             *openai_routes(handler, models),
             *webui_routes(handler, models),
-            *job_routes(handler, models, keys, ledger),
+            *job_routes(handler, models, keys, ledger, webhooks),
             Route("/mcp", mcp),
             metrics_route(registry),
+            *docs_routes(settings),
         ],
         middleware=[Middleware(RequestMetrics, registry=registry), *_cors(settings), edge],
         exception_handlers={**errors, ClientGoneError: answer_nobody},

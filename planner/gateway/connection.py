@@ -160,12 +160,12 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def event(kind: str, data: Any, number: int | None = None) -> bytes:
+def event(kind: str, data: Any, event_id: str | None = None) -> bytes:
     """Return a server-sent event.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-    head = f"event: {kind}\n" if number is None else f"id: {number}\nevent: {kind}\n"
+    head = f"event: {kind}\n" if event_id is None else f"id: {event_id}\nevent: {kind}\n"
     return f"{head}data: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 

@@ -19,7 +19,7 @@ from planner.gateway.problems import HttpProblem, problem_of
 
 logger = logging.getLogger(__name__)
 
-PUBLIC = ("/", "/health")
+PUBLIC = ("/", "/health", "/docs", "/openapi.json")
 JSON_ESCAPE_BYTES = 6  # \\u0041: the longest form of a byte of a prompt
 OTHER_FIELDS_BYTES = 64 * 1024  # all fields but prompts and picture, and the bounds of a form's parts
 

@@ -159,9 +159,9 @@ class Handler:
         """Return the requests of an owner that wait in this process, the oldest first."""
         return sorted((watch for watch in self.watches if watch.owner == owner), key=lambda watch: watch.began_at)
 
-    async def submit(self, caller: Caller, order: ImageOrder) -> AsyncJobHandle:
-        """Submit an order that nobody waits for."""
-        return await self._submit(caller.owner, order, self.ids.new(caller))
+    async def submit(self, owner: Owner, order: ImageOrder, job: str) -> AsyncJobHandle:
+        """Submit an order that nobody waits for, under an id of `ids`."""
+        return await self._submit(owner, order, job)
 
     async def find(self, owner: Owner, job: str) -> AsyncJobHandle:
         """Return a handle for an earlier job of an owner.

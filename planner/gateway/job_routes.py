@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -11,17 +12,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker_config.errors import RequestRefusedError
-from broker_config.messages import JobState
+from broker_config.messages import TERMINAL_EVENTS, JobState
 from planner.client.async_client import AsyncJobHandle
 from planner.gateway.connection import EventStream, caller_of, comment, event, json_body, owner_of, warning_headers
 from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, paced
 from planner.gateway.job_ids import owner_name
 from planner.gateway.keys import KeyFile, Owner
 from planner.gateway.models import ServedModels
-from planner.gateway.orders import HIGHEST_QUALITY, compression_of, order_of
+from planner.gateway.orders import HIGHEST_QUALITY, check_priority, compression_of, order_of
 from planner.gateway.pictures import check_picture_url, encoded, picture_name
 from planner.gateway.problems import HttpProblem, Json
-from planner.gateway.told_jobs import known, told
+from planner.gateway.told_jobs import event_id, kind_of, known, told
+from planner.gateway.webhooks import Webhooks
 from planner.ledger.ledger import Ledger, LedgerRow
 
 LISTED = ("state", "model", "node", "created_at", "finished_at")
@@ -29,14 +31,25 @@ LISTED_JOBS = 50  # a screen of them
 MAX_LISTED_JOBS = 1000  # about 200 KiB
 
 
-def job_routes(handler: Handler, models: ServedModels, keys: KeyFile, ledger: Ledger) -> list[Route]:
+def job_routes(
+    handler: Handler, models: ServedModels, keys: KeyFile, ledger: Ledger, webhooks: Webhooks
+) -> list[Route]:
     """Return the routes below /jobs and /images."""
 
     async def submit(request: Request) -> Response:
-        order = order_of(await json_body(request), owner_of(request), await models.names(), models.defaults)
-        handle = await handler.submit(await caller_of(request), order)
-        where = f"/jobs/{handle.job}"
-        body = {"job": handle.job, "status": where, "events": f"{where}/events"}
+        given, owner = dict(await json_body(request)), owner_of(request)
+        url = given.pop("webhook", None)
+        order = order_of(given, owner, await models.names(), models.defaults)
+        job = handler.ids.new(await caller_of(request))
+        body: dict[str, Any] = {"job": job, "status": f"/jobs/{job}", "events": f"/jobs/{job}/events"}
+        if url is not None:  # written down before: what is submitted is told, whatever happens to this gateway
+            base = str(request.base_url).rstrip("/")
+            webhook = await webhooks.owe(owner, job, webhooks.checked(url), base)
+            body["webhook"] = await webhooks.receipt(owner, webhook)
+        await handler.submit(owner, order, job)
+        if url is not None:
+            webhooks.follow(webhook)
+        where = body["status"]
         return Json(body, 202, {"location": where, **warning_headers(order.warnings)})
 
     async def listed(request: Request) -> Response:
@@ -55,10 +68,21 @@ def job_routes(handler: Handler, models: ServedModels, keys: KeyFile, ledger: Le
         await handle.cancel()
         return Json({"job": handle.job, "cancelled": "asked for"}, 202)
 
+    async def change(request: Request) -> Response:
+        given, owner = await json_body(request), owner_of(request)
+        if given.keys() != {"priority"}:
+            raise RequestRefusedError("priority: give high, normal or low, and no other field", "priority")
+        check_priority(owner, given["priority"])
+        handle = await handler.find(owner, request.path_params["job"])
+        known(await handle.status(ANSWER_S))
+        return Json(told(owner, await handle.set_priority(given["priority"], ANSWER_S)))
+
     async def events(request: Request) -> Response:
         owner = owner_of(request)
         handle = await handler.find(owner, request.path_params["job"])
         known(await handle.status(ANSWER_S))
+        if kind_of(request.headers.get("last-event-id", "")) in TERMINAL_EVENTS:
+            return Response(status_code=204)  # which ends an EventSource: any other answer has it come again
         return EventStream(_events(owner, handle), lambda: None)
 
     async def image(request: Request) -> Response:
@@ -78,6 +102,7 @@ def job_routes(handler: Handler, models: ServedModels, keys: KeyFile, ledger: Le
         Route("/jobs", listed),
         Route("/jobs/{job}", status),
         Route("/jobs/{job}", cancel, methods=["DELETE"]),
+        Route("/jobs/{job}", change, methods=["PATCH"]),
         Route("/jobs/{job}/events", events),
         Route("/images/{job}/{name}", image),
     ]
@@ -125,12 +150,10 @@ def _owner_of_image(request: Request, keys: KeyFile, job: str) -> Owner:
 async def _events(owner: Owner, handle: AsyncJobHandle) -> AsyncGenerator[bytes, None]:
     """Yield each event from now on, the terminal one last.
 
-    A stream that begins again begins with where the job is now, so that nothing that matters is missed.
+    A stream that begins again, at whichever gateway, begins with where the job is now: no state and no end is missed.
     """
-    number = 0
     async for heard in paced(handle, lambda: KEEP_ALIVE_S):
         if heard is None:
             yield comment("waiting")
         else:
-            yield event(heard.kind, told(owner, heard), number)
-            number += 1
+            yield event(heard.kind, told(owner, heard), event_id(heard))

@@ -94,8 +94,7 @@ def order_of(
         fields["adapters"] = _adapters(given["adapters"])
     if image is not None:
         fields["image"] = image
-    if str(given.get("priority")).upper() == "HIGH" and not owner.may_high:  # as `submit` reads it
-        raise HttpProblem(403, "priority: this key may not ask for 'high'", code="priority_denied", param="priority")
+    check_priority(owner, given.get("priority"))
     return ImageOrder(
         fields=cast(JobFields, fields),
         picture_format=_one_of(given, "output_format", FORMATS) or "png",
@@ -104,6 +103,16 @@ def order_of(
         is_streamed=_truth(given, "stream"),
         warnings=tuple(warnings),
     )
+
+
+def check_priority(owner: Owner, priority: Any) -> None:
+    """Refuse priority high to a key without the right to it.
+
+    Raises:
+        HttpProblem: 403.
+    """
+    if str(priority).upper() == "HIGH" and not owner.may_high:  # as `submit` reads it
+        raise HttpProblem(403, "priority: this key may not ask for 'high'", code="priority_denied", param="priority")
 
 
 def _model(given: Mapping[str, Any], models: tuple[str, ...], warnings: list[str]) -> str:

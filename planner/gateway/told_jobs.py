@@ -24,6 +24,16 @@ def known(answer: Event) -> Event:
     return answer
 
 
+def event_id(event: Event) -> str:
+    """Return what a client that comes back says it heard last: which event of which attempt, the same everywhere."""
+    return f"{event.kind}.{event.attempt}.{event.step or 0}"
+
+
+def kind_of(last_event_id: str) -> str:
+    """Return which kind of event it was that a client heard last."""
+    return last_event_id.partition(".")[0]
+
+
 def told(owner: Owner, event: Event, base: str = "") -> dict[str, Any]:
     """Return an event for HTTP.
 
@@ -33,6 +43,8 @@ def told(owner: Owner, event: Event, base: str = "") -> dict[str, Any]:
         base: URL of the gateway, where paths alone would say too little.
     """
     answer = event.model_dump(mode="json", exclude_none=True, exclude=NOT_TOLD)
+    if event.priority is not None:
+        answer["priority"] = event.priority.name.lower()
     if event.kind is EventKind.DONE:
         paths = [picture_path(owner, event.job, index, "png", HIGHEST_QUALITY) for index in range(len(event.images))]
         pairs = zip(paths, event.images, strict=True)

@@ -11,7 +11,7 @@ from planner.gateway.connection import EventStream, comment, event, warning_head
 
 def test_an_event_has_a_number_where_it_is_told_one():
     assert event("done", {"a": "x\ny"}) == b'event: done\ndata: {"a":"x\\ny"}\n\n'
-    assert event("done", 1, 7) == b"id: 7\nevent: done\ndata: 1\n\n"
+    assert event("done", 1, "done.1.0") == b"id: done.1.0\nevent: done\ndata: 1\n\n"
     assert comment("waiting") == b": waiting\n\n"
 
 

@@ -53,6 +53,44 @@ def test_events_end_with_the_last_one(gateway, site):
     assert [kind for kind, _ in events_of(gateway.ask(f"/jobs/{job}/events").body)] == ["done"]
 
 
+def test_a_stream_that_was_cut_goes_on_at_another_gateway_and_one_that_has_ended_is_not_begun_again(gateway, site):
+    job = gateway.ask("/jobs", {"prompt": "x", "num_inference_steps": 300}).json["job"]
+    site.wait_for_state(job, "RUNNING")
+    with serving(site.settings) as other:
+        body = other.ask(f"/jobs/{job}/events", last_event_id="step.1.7").body
+        assert events_of(body)[-1][0] == "done"
+        last_id = [line for line in body.decode().splitlines() if line.startswith("id: ")][-1].removeprefix("id: ")
+        ended = other.ask(f"/jobs/{job}/events", last_event_id=last_id)
+        assert (ended.status, ended.body) == (204, b"")
+
+
+def waiting_job(gateway, site, **headers):
+    """A job behind others, on a node that is busy."""
+    jobs = [gateway.ask("/jobs", LONG, **headers).json["job"] for _ in range(4)]
+    site.wait_for_state(jobs[-1], "WAITING")
+    return jobs
+
+
+def test_the_priority_of_a_job_that_waits_is_changed_by_its_owner_with_the_right_to_it(site, tmp_path):
+    keys = KeyFile(tmp_path / "keys.json")
+    ann, bob = ({"authorization": f"Bearer {key}"} for key in (keys.add("ann_p", may_high=True), keys.add("bob_p")))
+    with serving(site.settings, http_keys_file=str(keys.path)) as guarded:
+        jobs = waiting_job(guarded, site, **ann)
+        moved = guarded.ask(f"/jobs/{jobs[-1]}", {"priority": "high"}, method="PATCH", **ann)
+        assert (moved.status, moved.json["kind"], moved.json["priority"]) == (200, "priority", "high")
+        assert guarded.ask(f"/jobs/{jobs[-1]}", {"priority": "low"}, method="PATCH", **bob).status == 404
+        denied = guarded.ask(f"/jobs/{jobs[-1]}", {"priority": "HIGH"}, method="PATCH", **bob)
+        assert (denied.status, denied.error["code"]) == (403, "priority_denied")
+        for wrong in ({}, {"priority": "urgent"}, {"priority": None}, {"priority": "low", "n": 2}):
+            answer = guarded.ask(f"/jobs/{jobs[-1]}", wrong, method="PATCH", **ann)
+            assert (answer.status, answer.error["param"]) == (422, "priority")
+        for job in jobs[::-1]:
+            guarded.ask(f"/jobs/{job}", method="DELETE", **ann)
+            site.wait_for_state(job, "CANCELLED")
+        late = guarded.ask(f"/jobs/{jobs[0]}", {"priority": "low"}, method="PATCH", **ann)
+        assert (late.status, late.error["code"]) == (409, "not_waiting")
+
+
 def test_a_running_job_is_cancelled(gateway, site):
     job = gateway.ask("/jobs", LONG).json["job"]
     site.wait_for_state(job, "RUNNING")

@@ -7,7 +7,7 @@ import pytest
 from broker_config.messages import Event, EventKind, JobState, StoredImage
 from planner.errors import JobUnknownError
 from planner.gateway.keys import Owner
-from planner.gateway.told_jobs import known, told
+from planner.gateway.told_jobs import event_id, kind_of, known, told
 
 ANN = Owner(name="ann", sha256="ab")
 
@@ -30,3 +30,10 @@ def test_what_is_not_known_is_left_away():
 def test_a_job_that_the_planner_does_not_know_is_an_error():
     with pytest.raises(JobUnknownError):
         known(Event(job="http.ann.1", kind=EventKind.UNKNOWN))
+
+
+def test_an_event_is_known_again_by_its_id():
+    step = Event(job="http.ann.1", kind=EventKind.STEP, attempt=2, step=7)
+    assert event_id(step) == "step.2.7"
+    assert kind_of(event_id(step)) == EventKind.STEP
+    assert kind_of("") == ""
