@@ -9,6 +9,7 @@ from celery import Celery
 from kombu.entity import Queue
 
 from broker_config.frames import tolerant_frame_handler
+from broker_config.log_format import set_log_format
 from broker_config.rights import owner_of
 from broker_config.settings import Settings
 from broker_config.sqlite import transport as sqlite_transport
@@ -34,8 +35,10 @@ def make_app(
 
     Source: https://docs.celeryq.dev/en/stable/userguide/configuration.html
     """
+    set_log_format(settings)
     sqlite_transport.register()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    is_restricted = owner_of(settings.broker) is not None  # may not declare what remote control and task events need
     app = Celery(name, broker=settings.broker, include=list(include), set_as_current=False)
     app.conf.update(
         task_queues=list(queues),
@@ -58,7 +61,8 @@ def make_app(
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=transport_options(settings),
-        worker_enable_remote_control=owner_of(settings.broker) is None,  # a restricted user may not declare its queues
+        worker_enable_remote_control=not is_restricted,
+        worker_send_task_events=settings.task_events and not is_restricted,
         control_queue_exclusive=False,
         control_queue_durable=True,
         event_queue_exclusive=False,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from broker_config.errors import LadleError
+from broker_config.log_format import write_json
 from broker_config.log_records import make_log_unforgeable
 from broker_config.settings import Settings, load_settings_or_exit
 from planner.gateway.connection import ClientGoneError
@@ -98,8 +99,13 @@ def make_gateway(settings: Settings) -> Starlette:
 def gateway() -> Starlette:
     """Return the app of a process that uvicorn has started, and have it log each request."""
     make_log_unforgeable()
+    settings = load_settings_or_exit("ladle serve")
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    return make_gateway(load_settings_or_exit("ladle serve"))
+    if settings.log_format == "json":
+        for name in (None, "uvicorn"):  # which has a handler of its own
+            write_json(logging.getLogger(name))
+    return make_gateway(settings)
 
 
 def _cors(settings: Settings) -> list[Middleware]:

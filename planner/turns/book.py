@@ -298,6 +298,7 @@ class Book:
                 job.attempts,
                 job.node,
                 f" {failure.kind}: {failure.message}" if failure else "",
+                extra={"job": job.id, "state": job.state, "node": job.node, "attempts": job.attempts},
             )
 
     # Memory from the ledger

@@ -114,6 +114,17 @@ def _record_done(
         delays.transfer_out_s,
         attempt.placer,
         attempt.policy_version,
+        extra={
+            "job": job.id,
+            "state": job.state,
+            "ingress": job.ingress,
+            "node": job.node,
+            "model": drawing.model,
+            "attempts": job.attempts,
+            "placer": attempt.placer,
+            "policy": attempt.policy_version,
+            **delays.model_dump(),
+        },
     )
 
 
