@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, delete, insert, select
-from sqlmodel import col
+from sqlalchemy import Connection, select
 
 from planner.calibration import LEVELS, MAX_SCORE, SHARES, Calibration, Stage
 from planner.ledger.tables import CalibrationRow
+from planner.ledger.writing import upsert
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,6 @@ def read_calibrations(connection: Connection) -> dict[Stage, Calibration]:
 
 def save_calibrations(connection: Connection, calibrations: Mapping[Stage, Calibration]) -> None:
     """Save calibrations in place of those of their stages."""
-    if not calibrations:
-        return
     rows = [
         {
             "stage": stage,
@@ -39,8 +37,7 @@ def save_calibrations(connection: Connection, calibrations: Mapping[Stage, Calib
         }
         for stage, calibration in calibrations.items()
     ]
-    connection.execute(delete(CalibrationRow).where(col(CalibrationRow.stage).in_(list(calibrations))))
-    connection.execute(insert(CalibrationRow), rows)
+    upsert(connection, CalibrationRow, ("stage",), rows)
 
 
 def _is_plausible(scores: object, levels: tuple[float, ...]) -> bool:

@@ -22,6 +22,7 @@ from broker_config.errors import ConfigurationError, without_password
 from broker_config.messages import JobState
 from planner.errors import DatabaseUnavailableError
 from planner.ledger.tables import AttemptRow, AttemptState, DeadLetterRow, EstimateRow, JobRow, NodeRow, PlannerRow
+from planner.ledger.writing import upsert
 from rl_agent.database import for_reading, open_database
 from rl_agent.placing.estimates import Estimates, ModelEstimate
 from rl_agent.placing.running_mean import RunningLogMean
@@ -287,7 +288,7 @@ class Ledger:
 
     def save_nodes(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Insert or replace the rows of nodes."""
-        self._save(connection, NodeRow, ("name",), rows)
+        upsert(connection, NodeRow, ("name",), rows)
 
     def delete_nodes(self, connection: Connection, names: Sequence[str]) -> None:
         """Delete nodes and the estimates of them; their attempts stay."""
@@ -335,14 +336,14 @@ class Ledger:
                     "law": {k: v for k, v in vars(estimate.law).items() if k != "overhead_units"},
                 }
             )
-        self._save(connection, EstimateRow, ("node", "model"), rows)
+        upsert(connection, EstimateRow, ("node", "model"), rows)
 
     # Dead letters
 
     def insert_dead_letters(self, connection: Connection, rows: Sequence[LedgerRow]) -> None:
         """Write dead letters."""
         if rows:
-            connection.execute(insert(DeadLetterRow), list(rows))
+            connection.execute(insert(DeadLetterRow).inline(), list(rows))  # nobody asks for the ids
 
     def dead_letters(self, connection: Connection, ids: Sequence[int] | None = None) -> list[LedgerRow]:
         """Return the dead letters, or those of `ids`, oldest first."""
@@ -366,17 +367,6 @@ class Ledger:
         if ids is not None:
             statement = statement.where(col(DeadLetterRow.id).in_(ids))
         return connection.execute(statement).rowcount
-
-    def _save(self, connection: Connection, table: Any, keys: Sequence[str], rows: Sequence[LedgerRow]) -> None:
-        if not rows:
-            return
-        if connection.dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import insert as upsert
-        else:
-            from sqlalchemy.dialects.sqlite import insert as upsert  # type: ignore[assignment]
-        statement = upsert(table)
-        changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-        connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed), list(rows))
 
 
 def job_counts(counts: Mapping[str, int]) -> tuple[int, int]:

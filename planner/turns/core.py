@@ -17,10 +17,12 @@ from contextlib import contextmanager, nullcontext
 from sqlalchemy import Connection
 
 from broker_config.errors import BrokerUnavailableError, LadleError
+from broker_config.messages import AttemptKey
 from broker_config.publisher import Sender
 from broker_config.settings import Settings
 from planner.errors import PlacingFailedError
 from planner.ledger.ledger import Ledger
+from planner.ledger.writing import pipelined
 from planner.serving.probation import Probation
 from planner.serving.served_policy import ServedPolicy
 from planner.state.cluster import Clock
@@ -72,6 +74,9 @@ class Planner:
         self._publisher = publisher
         self._lock = threading.RLock()
         self._is_current = False
+        # Attempts whose messages the broker has, and the ledger does not know it yet: the next turn writes it along, at
+        # the latest that of a tick. Should this planner die before, the next one sends them again; workers notice.
+        self._sent: set[AttemptKey] = set()
         self._no_placing_before = 0.0
         self._ticked_at = self.clock.now()
         self._judges_from = 0.0
@@ -116,6 +121,8 @@ class Planner:
     def turn(self) -> Iterator[Turn]:
         """Open a turn: at its end jobs are placed, all rows are committed, then all messages are published.
 
+        That the broker has the assignments is written with the rows of the next turn: a transaction fewer for each.
+
         Raises:
             DatabaseUnavailableError: nothing was committed and nothing was published.
             PlacingFailedError: likewise; the same turn taken again places nothing, and so does every other for a while.
@@ -127,10 +134,13 @@ class Planner:
                     turn = Turn(connection=connection, now=self.clock.now())
                     yield turn
                     self._place(turn)
-                    turn.write(self.ledger, self.book.cluster)
+                    with pipelined(connection):
+                        turn.write(self.ledger, self.book.cluster)
+                        self.ledger.mark_published(connection, sorted(self._sent - turn.closed))
             except BaseException:
                 self._is_current = False  # memory is ahead of the ledger: re-read it
                 raise
+            self._sent.clear()
             self._tell(turn)
             self._publish(turn)
 
@@ -188,9 +198,7 @@ class Planner:
         sent = [attempt for _, attempt, post in turn.assignments if id(post) not in unroutable]
         for attempt in sent:
             attempt.published = True
-        if sent:
-            with self.ledger.transaction() as connection:
-                self.ledger.mark_published(connection, [attempt.key for attempt in sent])
+        self._sent |= {attempt.key for attempt in sent}
         lost = {node for node, _, post in turn.assignments if id(post) in unroutable}
         if lost:
             self._lose_route(lost)
@@ -209,6 +217,7 @@ class Planner:
             return
         self._is_current = False
         self.ledger.take_over(connection, self.identity)
+        self.ledger.mark_published(connection, sorted(self._sent))
         if self.policies is not None:
             self.policies.refresh(connection)
         book = self.book

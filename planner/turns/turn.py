@@ -152,6 +152,11 @@ class Turn:
             }
         )
 
+    @property
+    def closed(self) -> set[AttemptKey]:
+        """The attempts that end in this turn."""
+        return {(row["of_job"], row["of_number"]) for row in self.closed_attempts}
+
     def _busy_times(
         self, attempt: LiveAttempt, result: str, delays: Delays | None
     ) -> tuple[float, float] | tuple[None, None]:

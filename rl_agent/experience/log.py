@@ -84,7 +84,7 @@ _FINISH = (
 def insert_experience(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the decisions of new attempts."""
     if rows:
-        connection.execute(insert(ExperienceRow), list(rows))
+        connection.execute(insert(ExperienceRow).inline(), list(rows))  # nobody asks for the ids
 
 
 def finish_experience(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

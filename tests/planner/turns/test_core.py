@@ -46,6 +46,28 @@ def test_a_planner_that_died_between_commit_and_publish_publishes_the_same_attem
     world.report("a")
     world.tick()
     assert [(a.job, a.attempt) for a in world.node("a").queue] == [("job-1", 1)]
+    world.tick()
+    assert world.attempts()[0]["state"] == "PUBLISHED"
+
+
+def test_that_an_assignment_was_sent_is_written_with_the_next_turn(world):
+    world.up("a")
+    world.submit()
+    assert world.placed_on("a") == ["job-1"]
+    assert world.attempts()[0]["state"] == "WRITTEN"
+    world.tick()
+    assert world.attempts()[0]["state"] == "PUBLISHED"
+    world.tick()
+    assert world.placed_on("a") == ["job-1"]
+
+
+def test_that_it_was_sent_is_not_forgotten_by_a_turn_that_fails(world):
+    world.up("a")
+    world.submit()
+    with pytest.raises(ZeroDivisionError), world.planner.turn():
+        raise ZeroDivisionError
+    world.tick()
+    assert world.placed_on("a") == ["job-1"]
     assert world.attempts()[0]["state"] == "PUBLISHED"
 
 
