@@ -1,10 +1,12 @@
-"""Which models a caller may name: those that nodes serve, as the ledger says, and the default one."""
+"""Which models a caller may name, with which adapters: those of the nodes, as the ledger says, and the default one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from broker_config.settings import Settings
 from planner.errors import DatabaseUnavailableError
@@ -31,26 +33,40 @@ class ServedModels:
         self._settings = settings
         self.defaults = read_defaults(settings)
         self._ledger = ledger
-        self._names: tuple[str, ...] = ()
+        self._found: dict[str, tuple[str, ...]] = {settings.default_model: ()}
         self._read_at = -KEPT_S
 
     async def names(self) -> tuple[str, ...]:
         """Return the names, the default one first."""
+        return tuple(await self.with_adapters())
+
+    async def with_adapters(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the adapters of the nodes that serve each model, the default model first."""
         if time.monotonic() - self._read_at >= KEPT_S:
             self._read_at = time.monotonic()
-            self._names = await asyncio.to_thread(self._read)
-        return self._names or (self._settings.default_model,)
+            self._found = await asyncio.to_thread(self._read)
+        return self._found
 
-    def _read(self) -> tuple[str, ...]:
-        found: set[str] = {*self._settings.node_models}
+    def _read(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, set[str]] = {name: set() for name in self._settings.node_models}
         try:
             if self._ledger.has_tables():
                 with self._ledger.transaction(reads=True) as connection:
-                    found = {model for row in self._ledger.nodes(connection) for model in models_of(row)}
+                    found = _offers(self._ledger.nodes(connection))
         except DatabaseUnavailableError as exc:
             logger.warning("the models of the settings are offered, not those of the nodes: %s", exc)
         default = self._settings.default_model
-        return (default, *sorted(found - {default}))
+        names = (default, *sorted(found.keys() - {default}))
+        return {name: tuple(sorted(found.get(name, ()))) for name in names}
+
+
+def _offers(rows: Sequence[LedgerRow]) -> dict[str, set[str]]:
+    """Return the models of nodes, each with the adapters of those that serve it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for model in models_of(row):
+            found[model] |= (row["report"].get("adapters") or {}).keys()
+    return found
 
 
 def models_of(row: LedgerRow) -> set[str]:

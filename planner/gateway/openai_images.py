@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
@@ -59,13 +59,15 @@ def openai_routes(handler: Handler, models: ServedModels) -> list[Route]:
         return await _answer(handler, request, order)
 
     async def list_models(_request: Request) -> Response:
-        return Json({"object": "list", "data": [_model(name) for name in await models.names()]})
+        served = await models.with_adapters()
+        return Json({"object": "list", "data": [_model(name, adapters) for name, adapters in served.items()]})
 
     async def one_model(request: Request) -> Response:
         name = request.path_params["name"]
-        if name not in await models.names():
+        served = await models.with_adapters()
+        if name not in served:
             raise HttpProblem(404, f"no node serves {name[:60]!r}", code="model_not_found", param="model")
-        return Json(_model(name))
+        return Json(_model(name, served[name]))
 
     async def variations(_request: Request) -> Response:
         raise HttpProblem(501, "Ladle draws no variations: use /v1/images/edits with a prompt", code="not_implemented")
@@ -93,8 +95,9 @@ async def _image_of(form: FormData) -> bytes:
     return await files[0].read()
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "ladle"}
+def _model(name: str, adapters: Sequence[str]) -> dict[str, Any]:
+    """Return a model as OpenAI does, and with it what its nodes have of adapters."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "ladle", "adapters": list(adapters)}
 
 
 async def _answer(handler: Handler, request: Request, order: ImageOrder) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from planner.client.result import Result
@@ -29,7 +29,6 @@ CHOICES: dict[str, Any] = {
         for name in (
             "latent-upscale-modes",
             "sd-vae",
-            "loras",
             "hypernetworks",
             "face-restorers",
             "realesrgan-models",
@@ -43,6 +42,11 @@ CHOICES: dict[str, Any] = {
 def sd_model(name: str) -> dict[str, Any]:
     """Return an entry of the list of models; clients read `title` or `model_name`."""
     return {"title": name, "model_name": name, "filename": name, "hash": None, "sha256": None, "config": None}
+
+
+def loras(adapters: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the list of adapters; a prompt names one as <lora:NAME>."""
+    return [{"name": name, "alias": name, "path": name, "metadata": {}} for name in sorted(set(adapters))]
 
 
 def drawn(result: Result, order: ImageOrder, pictures: list[bytes]) -> dict[str, Any]:

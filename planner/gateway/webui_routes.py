@@ -7,6 +7,7 @@ Differs: options are not kept; each request names its model (`override_settings.
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import Any
 
 from starlette.requests import Request
@@ -19,7 +20,7 @@ from planner.gateway.models import ServedModels
 from planner.gateway.orders import order_of
 from planner.gateway.pictures import pictures_of
 from planner.gateway.problems import HttpProblem, Json
-from planner.gateway.webui_answers import CHOICES, drawn, progress, sd_model
+from planner.gateway.webui_answers import CHOICES, drawn, loras, progress, sd_model
 from planner.gateway.webui_requests import plain_fields, starting_picture, unread
 
 
@@ -52,6 +53,9 @@ def webui_routes(handler: Handler, models: ServedModels) -> list[Route]:
     async def sd_models(_request: Request) -> Response:
         return Json([sd_model(name) for name in await models.names()])
 
+    async def list_loras(_request: Request) -> Response:
+        return Json(loras(chain.from_iterable((await models.with_adapters()).values())))
+
     async def refresh(_request: Request) -> Response:
         return Json(None)  # what nodes serve is read again by itself
 
@@ -74,7 +78,9 @@ def webui_routes(handler: Handler, models: ServedModels) -> list[Route]:
         Route("/sdapi/v1/img2img", draw, methods=["POST"]),
         Route("/sdapi/v1/options", options, methods=["GET", "POST"]),
         Route("/sdapi/v1/sd-models", sd_models),
+        Route("/sdapi/v1/loras", list_loras),
         Route("/sdapi/v1/refresh-checkpoints", refresh, methods=["POST"]),
+        Route("/sdapi/v1/refresh-loras", refresh, methods=["POST"]),
         Route("/sdapi/v1/progress", tell_progress),
         Route("/sdapi/v1/interrupt", interrupt, methods=["POST"]),
         *(Route(f"/sdapi/v1/{name}", always(answer)) for name, answer in CHOICES.items()),

@@ -43,6 +43,17 @@ def test_the_models_of_the_nodes_are_offered(settings, names):
     assert names(models="unused") == ("tiny", "big", "small")
 
 
+def test_a_model_has_the_adapters_of_the_nodes_that_serve_it(settings):
+    world = World(ledger=Ledger(settings.database))
+    pixel, ink = {"pixel": {"mib": 1.0}}, {"ink": {"mib": 1.0}}
+    world.up("a", models=["big"], adapters=pixel)
+    world.up("b", models=["big", "small"], adapters=ink)
+    world.up("c", models=["other"], adapters=None)
+    offered = asyncio.run(ServedModels(settings, world.ledger).with_adapters())
+    world.ledger.close()
+    assert offered == {"tiny": (), "big": ("ink", "pixel"), "other": (), "small": ("ink",)}
+
+
 def test_a_node_offers_what_it_serves_has_loaded_or_measured():
     assert models_of(row(models=["a"], resident=["b"], speeds={"c": {}})) == {"a", "b", "c"}
     assert models_of(row("DRAINING", models=None)) == set()
@@ -57,7 +68,7 @@ def test_the_models_are_read_once_in_a_while(settings, monkeypatch):
     ledger = Ledger(settings.database)
     models = ServedModels(settings, ledger)
     reads = []
-    monkeypatch.setattr(models, "_read", lambda: reads.append(1) or ("tiny",))
+    monkeypatch.setattr(models, "_read", lambda: reads.append(1) or {"tiny": ()})
 
     async def ask_often():
         return [await models.names() for _ in range(3)]

@@ -13,7 +13,7 @@ from broker_config.messages import Delays, Event, EventKind, StoredImage
 from planner.client.result import Result, ResultImage
 from planner.gateway.keys import Owner
 from planner.gateway.orders import order_of
-from planner.gateway.webui_answers import CHOICES, drawn, progress, sd_model
+from planner.gateway.webui_answers import CHOICES, drawn, loras, progress, sd_model
 
 
 def result_of_seeds(*seeds):
@@ -82,4 +82,5 @@ def test_without_requests_or_before_the_first_step_there_is_no_progress():
 def test_what_can_be_chosen_has_the_names_that_clients_read():
     for name in ("samplers", "schedulers", "upscalers"):
         assert all(choice["name"] for choice in CHOICES[name])
+    assert [lora["name"] for lora in loras(["pixel", "ink", "pixel"])] == ["ink", "pixel"]
     assert (sd_model("tiny")["title"], sd_model("tiny")["model_name"]) == ("tiny", "tiny")
