@@ -17,6 +17,9 @@ FORGETTING = 0.05
 """Of each outcome: the fit is of about the last twenty; with .01, a wrong overhead took 200 outcomes to correct."""
 PRIOR_OUTCOMES = 1.0
 """How many outcomes the first shape counts for: what a worker measures at its start, or is borrowed, may be far off."""
+RESTORED_OUTCOMES = 1e-4
+"""How much the present shape counts for anew with each outcome. Outcomes of equal requests tell nothing of the shape:
+without this the fit had no answer after a thousand of them, when what was known before was forgotten."""
 MAX_RATIO = 3.0
 """Outcomes further from the present law count as if they were so far: they tell of the level, or of an accident."""
 MIN_SLOPE = 0.05
@@ -66,9 +69,14 @@ class WorkLaw:
         ratio = min(max(measured / expected, 1.0 / MAX_RATIO), MAX_RATIO)
         features = np.array([self.scale_units, units / n, units / n * (n - 1)]) / expected
         kept = 1.0 - FORGETTING
-        self.information = (kept * np.asarray(self.information) + _triangle(np.outer(features, features))).tolist()
-        moment = kept * np.asarray(self.moment) + features * ratio
-        overhead, slope, further = np.linalg.solve(_matrix(self.information), moment).tolist()
+        gained = np.outer(features, features) + RESTORED_OUTCOMES * np.eye(3)
+        information = kept * np.asarray(self.information) + _triangle(gained)
+        moment = kept * np.asarray(self.moment) + features * ratio + RESTORED_OUTCOMES * self._shape()
+        try:
+            overhead, slope, further = np.linalg.solve(_matrix(information), moment).tolist()
+        except np.linalg.LinAlgError:  # requests so unlike that their sum rounds the smaller ones away
+            return 1.0
+        self.information = information.tolist()
         slope = max(slope, MIN_SLOPE)
         self.overhead_units = min(max(overhead * self.scale_units / slope, 0.0), MAX_OVERHEAD_UNITS)
         self.further_image = min(max(further / slope, 0.0), MAX_FURTHER_IMAGE)
@@ -79,8 +87,11 @@ class WorkLaw:
         """Let the present shape count for `PRIOR_OUTCOMES`, in the unit of the first outcome."""
         self.scale_units = scale_units
         self.information = _triangle(PRIOR_OUTCOMES * np.eye(3)).tolist()
-        shape = np.array([self.overhead_units / scale_units, 1.0, self.further_image])
-        self.moment = (PRIOR_OUTCOMES * shape).tolist()
+        self.moment = (PRIOR_OUTCOMES * self._shape()).tolist()
+
+    def _shape(self) -> np.ndarray:
+        """Return the present shape as what is fitted: its features times this are the expected work."""
+        return np.array([self.overhead_units / self.scale_units, 1.0, self.further_image])
 
     @property
     def is_plausible(self) -> bool:

@@ -40,6 +40,21 @@ def test_jobs_that_are_all_alike_leave_the_shape_as_it_was():
     assert (law.overhead_units, law.further_image) == pytest.approx((2.0, 0.5), rel=1e-6)
 
 
+@pytest.mark.parametrize("units", [6.4e-5, 0.032, 8.0, 8_000.0])
+def test_after_thousands_of_equal_jobs_the_law_still_learns_and_still_fits(units):
+    generator = np.random.default_rng(2)
+    law = WorkLaw(overhead_units=units / 4)
+    for _ in range(3_000):
+        assert MIN_SLOPE <= law.observe(units, 1, law.work(units) * math.exp(generator.normal(0.0, 0.3))) < 10.0
+        assert law.is_plausible
+    level = 1.0
+    for _ in range(100):  # the node draws further images for a tenth
+        n = int(generator.choice([1, 4]))
+        taken = units * (1.25 + 0.1 * (n - 1))
+        level *= law.observe(units * n, n, taken / level)
+    assert level * law.work(units * 4, 4) == pytest.approx(1.55 * units, rel=0.15)
+
+
 def test_a_law_of_absurd_numbers_is_implausible():
     law = WorkLaw()
     law.observe(8.0, 2, 9.0)
