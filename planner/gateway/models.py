@@ -64,8 +64,9 @@ def _offers(rows: Sequence[LedgerRow]) -> dict[str, set[str]]:
     """Return the models of nodes, each with the adapters of those that serve it."""
     found: dict[str, set[str]] = defaultdict(set)
     for row in rows:
+        abilities = row["report"].get("abilities") or {}
         for model in models_of(row):
-            found[model] |= (row["report"].get("adapters") or {}).keys()
+            found[model] |= (abilities.get("adapters") or {}).keys()
     return found
 
 

@@ -46,9 +46,9 @@ def test_the_models_of_the_nodes_are_offered(settings, names):
 def test_a_model_has_the_adapters_of_the_nodes_that_serve_it(settings):
     world = World(ledger=Ledger(settings.database))
     pixel, ink = {"pixel": {"mib": 1.0}}, {"ink": {"mib": 1.0}}
-    world.up("a", models=["big"], adapters=pixel)
-    world.up("b", models=["big", "small"], adapters=ink)
-    world.up("c", models=["other"], adapters=None)
+    world.up("a", models=["big"], abilities={"adapters": pixel})
+    world.up("b", models=["big", "small"], abilities={"adapters": ink})
+    world.up("c", models=["other"], abilities={"adapters": None})
     offered = asyncio.run(ServedModels(settings, world.ledger).with_adapters())
     world.ledger.close()
     assert offered == {"tiny": (), "big": ("ink", "pixel"), "other": (), "small": ("ink",)}
