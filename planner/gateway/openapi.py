@@ -217,7 +217,11 @@ def _webui(settings: Settings) -> dict[str, Any]:
             ),
         },
         "sd-models": {"get": operation("List the models.", json_answer(list_of({"type": "object"})))},
-        "refresh-checkpoints": {"post": operation("Nothing: models are read by themselves.", json_answer(NULL))},
+        "loras": {"get": operation("List the adapters.", json_answer(list_of({"type": "object"})))},
+        **{
+            name: {"post": operation("Nothing: what nodes have is read by itself.", json_answer(NULL))}
+            for name in ("refresh-checkpoints", "refresh-loras")
+        },
         "progress": {"get": operation("Say how far this key's oldest request is.", json_answer({"type": "object"}))},
         "interrupt": {"post": operation("Cancel what this key waits for.", json_answer({"type": "object"}))},
         **{name: {"get": operation(f"List {name}.", json_answer(_alike(answer)))} for name, answer in CHOICES.items()},

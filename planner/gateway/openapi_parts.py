@@ -79,7 +79,9 @@ IMAGES = object_of(
         "ladle": object_of({"job": TEXT, "model": TEXT, "node": TEXT, "placer": TEXT, "service_delay_s": NUMBER}),
     }
 )
-MODEL = object_of({"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT})
+MODEL = object_of(
+    {"id": TEXT, "object": one_of("model"), "created": WHOLE, "owned_by": TEXT, "adapters": list_of(TEXT)}
+)
 PICTURES = object_of({"images": list_of(TEXT), "parameters": {"type": "object"}, "info": TEXT})
 
 
