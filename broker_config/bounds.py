@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")  # dots would be read as levels of a routing key
+LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?")  # as in Kubernetes, with any prefix
 SIZE_MULTIPLE_PX = 8
 
 MAX_WHOLE = 2**31 - 1  # keeps arithmetic with whole numbers exact; the settings' limits are far lower
@@ -37,6 +38,7 @@ MAX_ADAPTER_WEIGHT = 10.0  # either way: beyond 2 or so pictures fall apart
 MAX_SIZES = 100  # sides that a model allows
 MAX_OPTIONS = 20  # of a node: twice what there are
 MAX_MEMORY_MIB = 1e9  # a petabyte
+MAX_LABELS = 16  # of one job: a person's few words, kept in each row of the ledger
 MAX_FIELDS = 100  # of one message: several times what any has, and each unknown one costs an error
 MAX_IMAGES = 1024  # of one request; the settings' limit is far lower
 MAX_MEGAPIXELS = 1e6  # a million by a million pixels: no model draws it, and work in units stays finite
@@ -109,6 +111,14 @@ def model_name(text: str) -> str:
     return f"./{plain}" if is_folder and plain[0] not in "./" else plain
 
 
+def _label_name(text: str) -> str:
+    if not LABEL_NAME.fullmatch(text):
+        raise ValueError(
+            "names must be 1-63 letters, digits or any of _ . / -, beginning and ending with a letter or digit"
+        )
+    return text
+
+
 def _node_name(text: str) -> str:
     if not NODE_NAME.fullmatch(text):
         raise ValueError("must be 1-63 of a-z, 0-9, '-' and '_', beginning and ending with a letter or digit")
@@ -133,6 +143,8 @@ ModelName = Annotated[
     str, MinLen(1), MaxLen(MAX_MODEL_CHARACTERS), AfterValidator(storable), AfterValidator(model_name)
 ]
 Name = Annotated[str, MinLen(1), MaxLen(MAX_NAME_CHARACTERS), AfterValidator(storable)]
+LabelName = Annotated[str, MaxLen(63), AfterValidator(_label_name)]
+LabelValue = Annotated[str, MaxLen(MAX_NAME_CHARACTERS), AfterValidator(storable)]
 SiteName = Annotated[str, MinLen(1), MaxLen(63), AfterValidator(storable)]
 HostName = Annotated[str, MaxLen(MAX_HOST_CHARACTERS), AfterValidator(storable)]
 Url = Annotated[str, MaxLen(MAX_URL_CHARACTERS), AfterValidator(storable)]
@@ -149,5 +161,6 @@ AdapterWeights = Annotated[
 ]
 AdapterNames = Annotated[tuple[Name, ...], MaxLen(MAX_ADAPTERS), few_entries(MAX_ADAPTERS)]
 Told = Annotated[str, MaxLen(MAX_TOLD_CHARACTERS), BeforeValidator(_cut)]
+Labels = Annotated[dict[LabelName, LabelValue], MaxLen(MAX_LABELS), few_entries(MAX_LABELS)]
 Models = Annotated[tuple[ModelName, ...], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)]
 Warnings = Annotated[tuple[Told, ...], MaxLen(MAX_WARNINGS), few_entries(MAX_WARNINGS)]

@@ -38,6 +38,7 @@ from broker_config.bounds import (
     Identifier,
     ImageSeed,
     IntervalS,
+    Labels,
     LimitS,
     MemoryMib,
     ModelName,
@@ -161,6 +162,7 @@ class Submission(Message):
 
     Attributes:
         job: UUIDv7 made by the client, or the caller's idempotency key: the same id is the same job.
+        labels: for people to find it by; they change nothing of what is drawn or where.
     """
 
     job: Identifier
@@ -169,6 +171,7 @@ class Submission(Message):
     ingress: SiteName | None = None
     priority: Priority = Priority.NORMAL
     deadline_s: LimitS | None = None
+    labels: Labels = {}
 
 
 class Assignment(Message):

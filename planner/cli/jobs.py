@@ -15,7 +15,7 @@ from planner.cli.tables import STATE_STYLE, ago, job_table, moment, open_ledger,
 from planner.cli.terminal import plain
 from planner.client.base import ANSWER_TIMEOUT_S
 from planner.client.client import Client, JobHandle
-from planner.client.request import PRIORITIES, PriorityName, check_job_id
+from planner.client.request import PRIORITIES, PriorityName, check_job_id, labels_of
 from planner.errors import JobFailedError, JobUnknownError, PlannerSilentError, ResultTimeoutError
 from planner.ledger.ledger import LedgerRow
 
@@ -35,9 +35,15 @@ PATIENCE_S = 3.0  # a planner that runs answers within a turn; without one the l
     help="Only jobs in this state; may be repeated.",
 )
 @click.option("--owner", help="Only jobs of this broker user, or site; of client.alice: alice.")
+@click.option("--label", "labels", multiple=True, help="Only jobs with this label, NAME=VALUE; may be repeated.")
 @click.option("--priority", type=click.Choice(PRIORITIES), help="Move JOB, which must be WAITING, to this class.")
 def jobs(
-    job: str | None, limit: int, states: tuple[str, ...], owner: str | None, priority: PriorityName | None
+    job: str | None,
+    limit: int,
+    states: tuple[str, ...],
+    owner: str | None,
+    labels: tuple[str, ...],
+    priority: PriorityName | None,
 ) -> None:
     """Show the newest jobs, or everything about one JOB.
 
@@ -51,7 +57,7 @@ def jobs(
     with open_ledger() as ledger:
         if job is None:
             with ledger.transaction(reads=True) as connection:
-                recent = ledger.recent_jobs(connection, limit, states, owner)
+                recent = ledger.recent_jobs(connection, limit, states, owner, labels=labels_of(labels))
                 counts = ledger.count_by_state(connection)
             console.print(job_table(recent, console.width), crop=False)
             totals = "  ".join(f"{state} {count}" for state, count in sorted(counts.items()))
@@ -84,6 +90,8 @@ def _show(row: LedgerRow, attempts: list[LedgerRow]) -> None:
     facts.add_row("priority", Priority(row["priority"]).name.lower())
     if row["deadline_at"] is not None:
         facts.add_row("deadline", moment(row["deadline_at"]))
+    for name, value in (row["labels"] or {}).items():
+        facts.add_row("label", plain(f"{name}={value}"))
     if row["ingress"] is not None:
         facts.add_row("ingress", plain(row["ingress"]))
     for name, value in row["request"].items():

@@ -18,7 +18,7 @@ from broker_config.messages import Event, EventKind
 from planner.cli.terminal import plain
 from planner.client.base import ANSWER_TIMEOUT_S
 from planner.client.client import Client, JobHandle
-from planner.client.request import PRIORITIES, JobFields
+from planner.client.request import PRIORITIES, JobFields, labels_of
 from planner.client.result import Result
 from planner.errors import PlannerSilentError
 
@@ -40,6 +40,7 @@ console = Console()
 @click.option("--ingress", help="Node or site where the job arrives.")
 @click.option("--priority", type=click.Choice(PRIORITIES), default="normal", show_default=True)
 @click.option("--deadline", type=float, help="Seconds after which the job expires if it still waits.")
+@click.option("--label", "labels", multiple=True, help="NAME=VALUE to find the job by; may be repeated.")
 @click.option("--key", help="Idempotency key: the same key again gives the same job.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; several images get -0, -1, ... added.")
 @click.option("--no-wait", is_flag=True, help="Print the job's id and return; see `ladle fetch`.")
@@ -50,6 +51,7 @@ def command(
     images: int,
     adapters: tuple[str, ...],
     deadline: float | None,
+    labels: tuple[str, ...],
     key: str | None,
     out: Path | None,
     no_wait: bool,
@@ -71,6 +73,7 @@ def command(
         "n": images,
         "adapters": dict(map(_weighted, adapters)) or None,
         "deadline_s": deadline,
+        "labels": labels_of(labels),
         "idempotency_key": key,
         **options,  # type: ignore[typeddict-item]  # the other options bear the names of the fields
     }

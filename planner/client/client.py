@@ -133,7 +133,7 @@ class Client(BaseClient[JobHandle]):
 
         Args:
             **fields: prompt, and optionally negative_prompt, size, num_inference_steps, guidance_scale, n, seed, model,
-                adapter, image, strength, ingress, priority, deadline_s, idempotency_key; see `JobFields`.
+                adapter, image, strength, ingress, priority, deadline_s, labels, idempotency_key; see `JobFields`.
 
         Raises:
             RequestRefusedError: a field is wrong, or an open job of this client has the idempotency_key and another

@@ -7,13 +7,13 @@ import hashlib
 import secrets
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack, get_args
 
 from pydantic import ValidationError
 
-from broker_config.bounds import ID, MAX_IMAGES, MAX_SEED
+from broker_config.bounds import ID, LABEL_NAME, MAX_IMAGES, MAX_SEED
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import ImageRequest, Priority, Submission, parse_size
 from broker_config.refusals import check_limits, own_id, refusal
@@ -44,6 +44,7 @@ class JobFields(TypedDict, total=False):
         strength: how far to depart from that picture, in (0, 1]; default 0.6.
         ingress: node or site where the job arrives.
         priority: "high", "normal" or "low".
+        labels: up to 16 names with values, to find the job by.
         deadline_s: seconds after which the job, if it still waits, is EXPIRED.
         idempotency_key: submitting the same key again gives the same job.
     """
@@ -63,6 +64,7 @@ class JobFields(TypedDict, total=False):
     ingress: str | None
     priority: PriorityName
     deadline_s: float | None
+    labels: dict[str, str] | None
     idempotency_key: str | None
 
 
@@ -105,6 +107,7 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
             ingress=fields.get("ingress"),
             priority=priority_of(fields.get("priority", "normal")),
             deadline_s=fields.get("deadline_s"),
+            labels=fields.get("labels") or {},
         )
     except ValidationError as exc:
         raise _renamed(refusal(exc)) from None
@@ -131,6 +134,24 @@ def uuid7() -> uuid.UUID:
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds & (2**48 - 1)) << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
     return uuid.UUID(int=value)
+
+
+def labels_of(texts: Iterable[str]) -> dict[str, str]:
+    """Return labels that are written as NAME=VALUE; what a value may be is checked with the submission.
+
+    Raises:
+        RequestRefusedError: one has another form, or there are two of one name.
+    """
+    labels: dict[str, str] = {}
+    for text in texts:
+        name, is_pair, value = text.partition("=")
+        if not is_pair or not LABEL_NAME.fullmatch(name):
+            raise RequestRefusedError(
+                f"label: {text[:60]!r} is not of the form NAME=VALUE, as album=spring is", "label"
+            )
+        if labels.setdefault(name, value) != value:
+            raise RequestRefusedError(f"label: {name} can have one value, not {labels[name]!r} and {value!r}", "label")
+    return labels
 
 
 def _job_id(key: str | None, client: str) -> str:
@@ -192,9 +213,9 @@ def _base64(image: bytes | str | Path | None) -> str | None:
 
 
 def _renamed(refused: RequestRefusedError) -> RequestRefusedError:
-    """Name the field as the caller does: a size is one field, the job's id is the idempotency key."""
+    """Name the field as the caller does: a size is one field, labels are one, the job's id is the idempotency key."""
     names = {"width_px": "size", "height_px": "size", "job": "idempotency_key"}
-    field = names.get(refused.field)
+    field = "labels" if refused.field.startswith("labels.") else names.get(refused.field)
     if field is None:
         return refused
     return RequestRefusedError(str(refused).replace(refused.field, field, 1), field)

@@ -11,9 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from broker_config.bounds import MAX_LABELS
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import TERMINAL_EVENTS, JobState
 from planner.client.async_client import AsyncJobHandle
+from planner.client.request import labels_of
 from planner.gateway.connection import EventStream, caller_of, comment, event, json_body, owner_of, warning_headers
 from planner.gateway.handler import ANSWER_S, KEEP_ALIVE_S, Handler, paced
 from planner.gateway.job_ids import owner_name
@@ -26,7 +28,7 @@ from planner.gateway.told_jobs import event_id, kind_of, known, told
 from planner.gateway.webhooks import Webhooks
 from planner.ledger.ledger import Ledger, LedgerRow
 
-LISTED = ("state", "model", "node", "created_at", "finished_at")
+LISTED = ("state", "model", "node", "created_at", "finished_at", "labels")
 LISTED_JOBS = 50  # a screen of them
 MAX_LISTED_JOBS = 1000  # about 200 KiB
 
@@ -53,8 +55,8 @@ def job_routes(
         return Json(body, 202, {"location": where, **warning_headers(order.warnings)})
 
     async def listed(request: Request) -> Response:
-        limit, states = _asked_for(request.query_params)
-        rows = await asyncio.to_thread(_newest, ledger, handler.ids.prefix(owner_of(request)), limit, states)
+        limit, states, labels = _asked_for(request.query_params)
+        rows = await asyncio.to_thread(_newest, ledger, handler.ids.prefix(owner_of(request)), limit, states, labels)
         return Json({"jobs": [{name: row[name] for name in LISTED} | {"job": row["id"]} for row in rows]})
 
     async def status(request: Request) -> Response:
@@ -108,8 +110,8 @@ def job_routes(
     ]
 
 
-def _asked_for(query: QueryParams) -> tuple[int, list[str]]:
-    """Return how many jobs are asked for, and in which states; none: in any.
+def _asked_for(query: QueryParams) -> tuple[int, list[str], dict[str, str]]:
+    """Return how many jobs are asked for, in which states and with which labels; none: in any, with any.
 
     Raises:
         RequestRefusedError: the query says something else.
@@ -120,10 +122,13 @@ def _asked_for(query: QueryParams) -> tuple[int, list[str]]:
     for state in states:
         if state not in set(JobState):
             raise RequestRefusedError(f"state: {state[:20]!r} is none of {', '.join(JobState)}", "state")
-    return int(limit), states
+    labels = query.getlist("label")
+    if len(labels) > MAX_LABELS:
+        raise RequestRefusedError(f"label: {len(labels)} are more than a job may have, {MAX_LABELS}", "label")
+    return int(limit), states, labels_of(labels)
 
 
-def _newest(ledger: Ledger, id_prefix: str, limit: int, states: list[str]) -> list[LedgerRow]:
+def _newest(ledger: Ledger, id_prefix: str, limit: int, states: list[str], labels: dict[str, str]) -> list[LedgerRow]:
     """Return the rows of the newest jobs whose ids begin so.
 
     Raises:
@@ -133,7 +138,7 @@ def _newest(ledger: Ledger, id_prefix: str, limit: int, states: list[str]) -> li
     if not ledger.has_tables():
         raise HttpProblem(501, "jobs are listed only where LADLE_DATABASE_URL is the planner's", code="no_ledger")
     with ledger.transaction(reads=True) as connection:
-        return ledger.recent_jobs(connection, limit, states, id_prefix=id_prefix)
+        return ledger.recent_jobs(connection, limit, states, id_prefix=id_prefix, labels=labels)
 
 
 def _owner_of_image(request: Request, keys: KeyFile, job: str) -> Owner:

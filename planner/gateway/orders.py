@@ -5,6 +5,7 @@ The fields are those of `AsyncClient.submit`, with its checks and limits; here i
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ PLAIN_FIELDS = frozenset(
         "deadline_s",
     }
 )
-READ_FIELDS = frozenset({"model", "size", "adapters", "response_format", "output_format", "output_compression"})
+READ_FIELDS = frozenset(
+    {"model", "size", "adapters", "labels", "response_format", "output_format", "output_compression"}
+)
 MEANINGLESS = frozenset(
     {"quality", "style", "background", "moderation", "user", "partial_images", "input_fidelity"}
 )  # to Ladle; clients send them unasked
@@ -92,6 +95,8 @@ def order_of(
         fields["size"] = given["size"]
     if "adapters" in given:
         fields["adapters"] = _adapters(given["adapters"])
+    if "labels" in given:
+        fields["labels"] = _labels(given["labels"])
     if image is not None:
         fields["image"] = image
     check_priority(owner, given.get("priority"))
@@ -139,6 +144,17 @@ def _adapters(given: Any) -> Any:
         wrong = f"no field {unknown[0][:40]!r}" if unknown else "one twice"
         raise RequestRefusedError(f"adapters: an adapter is a name and a weight; there is {wrong}", "adapters")
     return named
+
+
+def _labels(given: Any) -> Any:
+    """Return the labels of a JSON object, or of a form, where they are its text; `submit` checks what is in them."""
+    try:
+        labels = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        labels = None
+    if not isinstance(labels, dict):
+        raise RequestRefusedError(f"labels: {str(given)[:60]!r} is no object of names and values", "labels")
+    return labels
 
 
 def _one_of(given: Mapping[str, Any], field: str, known: tuple[Any, ...]) -> Any:

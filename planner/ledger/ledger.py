@@ -205,6 +205,7 @@ class Ledger:
         states: Sequence[str] = (),
         owner: str | None = None,
         id_prefix: str = "",
+        labels: Mapping[str, str] | None = None,
     ) -> list[LedgerRow]:
         """Return the newest `limit` jobs, newest first.
 
@@ -214,6 +215,7 @@ class Ledger:
             states: only those in one of these, if any are named.
             owner: only those of this one, if one is named.
             id_prefix: only those whose id begins so.
+            labels: only those that have all of these, by name and value.
         """
         statement = select(JobRow).order_by(col(JobRow.created_at).desc()).limit(limit)
         if states:
@@ -223,6 +225,8 @@ class Ledger:
             statement = statement.where(or_(whose == owner, whose.startswith(f"{owner}.", autoescape=True)))
         if id_prefix:
             statement = statement.where(col(JobRow.id).startswith(id_prefix, autoescape=True))
+        for name, value in (labels or {}).items():
+            statement = statement.where(col(JobRow.labels)[name].as_string() == value)
         return [dict(row) for row in connection.execute(statement).mappings()]
 
     def count_by_state(self, connection: Connection) -> dict[str, int]:

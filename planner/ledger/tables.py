@@ -34,6 +34,7 @@ class JobRow(SQLModel, table=True):
         failures: how many of these attempts count against `LADLE_MAX_ATTEMPTS`.
         foretold_s: service delay predicted when it was accepted; None if no node was ready. `eta_p50_s` and `eta_p90_s`
             are what was made of it, and promised (`planner.calibration`).
+        labels: for people to find it by; None if an older Ladle accepted it.
     """
 
     __tablename__ = "job"
@@ -51,6 +52,7 @@ class JobRow(SQLModel, table=True):
     failures: int = 0
     created_at: float = Field(index=True)
     deadline_at: float | None = None
+    labels: dict[str, str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     foretold_s: float | None = None
     eta_p50_s: float | None = None
     eta_p90_s: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from broker_config.messages import ImageRequest, JobState, Priority, Submission
@@ -31,6 +31,7 @@ class LiveJob:
         work_s: predicted seconds of generation on a median node, when it began to wait.
         listeners: other clients that asked about it, the newest last. Lost when the planner restarts: a client that
             hears nothing asks again.
+        labels: for people to find it by.
         unfit_nodes: those where an attempt of it failed. Lost when the planner restarts.
     """
 
@@ -54,6 +55,7 @@ class LiveJob:
     work_s: float = 0.0
     listeners: tuple[str, ...] = ()
     unfit_nodes: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, submission: Submission, now: float, gateways: Container[str] = ()) -> LiveJob:
@@ -69,6 +71,7 @@ class LiveJob:
             priority=submission.priority,
             created_at=now,
             deadline_at=None if deadline_s is None else now + deadline_s,
+            labels=submission.labels,
         )
 
     @classmethod
@@ -90,6 +93,7 @@ class LiveJob:
             failures=row["failures"],
             foretold_s=row["foretold_s"],
             eta=None if row["eta_p50_s"] is None else Eta(p50_s=row["eta_p50_s"], p90_s=row["eta_p90_s"]),
+            labels=row["labels"] or {},
         )
 
     def row(self) -> dict[str, Any]:
@@ -108,6 +112,7 @@ class LiveJob:
             "failures": self.failures,
             "created_at": self.created_at,
             "deadline_at": self.deadline_at,
+            "labels": dict(self.labels),
             "foretold_s": self.foretold_s,
             "eta_p50_s": None if self.eta is None else self.eta.p50_s,
             "eta_p90_s": None if self.eta is None else self.eta.p90_s,

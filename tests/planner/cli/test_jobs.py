@@ -40,6 +40,27 @@ def test_so_are_prompt_failure_and_reasons_of_one_job(ladle, failed):
     assert "\x1b" not in result.output
 
 
+def test_jobs_are_shown_by_their_labels(ladle, planner_world):
+    planner_world.submit("job-1", labels={"album": "spring", "page": "[red]1"})
+    planner_world.submit("job-2", labels={"album": "spring"})
+    both, one = (
+        ladle("jobs", "--label", "album=spring"),
+        ladle("jobs", "--label", "album=spring", "--label", "page=[red]1"),
+    )
+    assert ("job-1" in both.output, "job-2" in both.output) == (True, True)
+    assert ("job-1" in one.output, "job-2" in one.output) == (True, False)
+    said = ladle("jobs", "job-1").output
+    assert re.search(r"label +album=spring", said)
+    assert re.search(r"label +page=\[red\]1", said)
+
+
+@pytest.mark.parametrize("command", [("jobs",), ("submit", "a red heart")])
+def test_a_label_without_a_value_is_refused(ladle, planner_world, command):
+    result = ladle(*command, "--label", "spring")
+    assert result.exit_code == 1
+    assert "'spring' is not of the form NAME=VALUE" in " ".join(result.output.split())
+
+
 @pytest.mark.parametrize("command", ["cancel", "jobs"])
 def test_what_can_be_no_job_id_is_refused_without_asking_anybody(ladle, planner_world, data_dir, command):
     result = ladle(command, "x[/b]")

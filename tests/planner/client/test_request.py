@@ -8,7 +8,7 @@ import pytest
 
 from broker_config.errors import RequestRefusedError
 from broker_config.settings import Settings
-from planner.client.request import build_submission, check_job_id, uuid7
+from planner.client.request import build_submission, check_job_id, labels_of, uuid7
 
 SETTINGS = Settings(_env_file=None)
 CLIENTS = ("ann.0f", "bob.1e", "2d")
@@ -58,6 +58,14 @@ def test_defaults_are_those_that_the_documentation_names():
         ({"seed": 2**32}, "seed"),
         ({"seed": 2**32 - 1, "n": 2}, "seed"),
         ({"seed": "abc"}, "seed"),
+        ({"labels": {"a b": "x"}}, "labels"),
+        ({"labels": {"": "x"}}, "labels"),
+        ({"labels": {"a": "x" * 129}}, "labels"),
+        ({"labels": {"a": "\x00"}}, "labels"),
+        ({"labels": {"a": 5}}, "labels"),
+        ({"labels": {5: "a"}}, "labels"),
+        ({"labels": "a=x"}, "labels"),
+        ({"labels": {f"n{number}": "x" for number in range(17)}}, "labels"),
         ({"model": "x" * 300}, "model"),
         ({"adapter": ""}, "adapters"),
         ({"adapter": "a", "adapters": ["b"]}, "adapters"),
@@ -163,3 +171,21 @@ def test_a_chosen_seed_leaves_room_for_every_image(monkeypatch, n):
 def test_a_folder_is_one_model_however_it_is_written(given, one):
     assert build(model=given).request.model == one
     assert Settings(_env_file=None, models=f"tiny, {given}").node_models == ("tiny", one)
+
+
+def test_labels_go_with_the_submission_and_are_no_part_of_the_request():
+    plain, labelled = build(seed=1), build(seed=1, labels={"album": "spring", "team/a.b": ""})
+    assert labelled.labels == {"album": "spring", "team/a.b": ""}
+    assert labelled.request == plain.request
+    assert plain.labels == build(labels=None).labels == {}
+
+
+def test_a_label_is_written_as_name_and_value():
+    assert labels_of(["album=spring", "sum=1+1=2", "empty="]) == {"album": "spring", "sum": "1+1=2", "empty": ""}
+    assert labels_of(["a=x", "a=x"]) == {"a": "x"}
+
+
+@pytest.mark.parametrize("texts", [["album"], ["=x"], ["a b=x"], [""], ["a=x", "a=y"]])
+def test_what_is_no_label_is_refused(texts):
+    with pytest.raises(RequestRefusedError, match="label: "):
+        labels_of(texts)

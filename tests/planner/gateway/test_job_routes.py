@@ -117,7 +117,25 @@ def test_an_owner_lists_its_newest_jobs(gateway, site, tmp_path):
         assert guarded.ask("/jobs", **bob).json["jobs"] == []
 
 
-@pytest.mark.parametrize(("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("state=LOST", "state")])
+def test_jobs_are_listed_by_their_labels(gateway, site):
+    labels = {"album": "listed", "page": "1 & 2"}
+    job = done(gateway, site, labels=labels)
+    done(gateway, site, labels={"album": "listed"})
+    (entry,) = gateway.ask("/jobs?label=album=listed&label=page=1%20%26%202").json["jobs"]
+    assert (entry["job"], entry["labels"]) == (job, labels)
+    assert len(gateway.ask("/jobs?label=album=listed").json["jobs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=x", "limit"),
+        ("state=LOST", "state"),
+        ("label=spring", "label"),
+        ("&".join(f"label=n{number}=x" for number in range(17)), "label"),
+    ],
+)
 def test_a_wrong_question_for_jobs_is_refused(gateway, query, field):
     answer = gateway.ask(f"/jobs?{query}")
     assert (answer.status, answer.error["param"]) == (422, field)

@@ -57,6 +57,17 @@ def test_an_adapter_that_is_named_twice_or_has_other_fields_is_refused(given):
         order(adapters=given)
 
 
+def test_labels_are_an_object_or_in_a_form_its_text():
+    assert order(labels={"album": "spring"}).fields["labels"] == {"album": "spring"}
+    assert order(labels='{"album": "spring"}') == order(labels={"album": "spring"})
+
+
+@pytest.mark.parametrize("labels", ["album=spring", "[]", [], 5, "null", "{"])
+def test_what_is_no_object_is_no_labels(labels):
+    with pytest.raises(RequestRefusedError, match=r"labels: .* is no object of names and values"):
+        order(labels=labels)
+
+
 def test_a_picture_to_start_from_is_bytes_never_a_name():
     assert order_of({"prompt": "x"}, ANN, MODELS, {}, b"PNG").fields["image"] == b"PNG"
     with pytest.raises(RequestRefusedError, match="image: no such field"):

@@ -41,6 +41,26 @@ def test_a_whole_job_on_each_database(ledger):
     assert job_counts(counts) == (0, 2)
 
 
+def test_jobs_are_found_by_all_of_their_labels(ledger):
+    world = World(ledger=ledger)
+    world.submit("one", labels={"album": "spring", "a.b/c-d": 'x "quoted" \\ ✓'})
+    world.submit("two", labels={"album": "spring"})
+    world.submit("three", labels={"album": "autumn"})
+    world.submit("none")
+
+    def found(**asked):
+        with ledger.transaction() as connection:
+            return [row["id"] for row in ledger.recent_jobs(connection, 9, **asked)]
+
+    assert sorted(found(labels={"album": "spring"})) == ["one", "two"]
+    assert found(labels={"album": "spring", "a.b/c-d": 'x "quoted" \\ ✓'}) == ["one"]
+    assert found(labels={"album": "spring"}, id_prefix="tw") == ["two"]
+    assert found(labels={"album": "summer"}) == found(labels={"a.b": "x"}) == []
+    assert len(found(labels={})) == 4
+    assert world.row("one")["labels"]["album"] == "spring"
+    assert world.row("none")["labels"] == {}
+
+
 def test_migrating_again_changes_nothing(ledger):
     ledger.migrate()
 

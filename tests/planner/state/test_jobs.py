@@ -10,7 +10,7 @@ from planner.state.jobs import LiveJob, units_of
 
 def job(name, order, model="tiny", steps=10):
     request = an_image_request(model=model, width_px=1000, height_px=1000, num_inference_steps=steps, n=2)
-    live = LiveJob.of(Submission(job=name, client="c", request=request), 0.0)
+    live = LiveJob.of(Submission(job=name, client="c", request=request, labels={"album": "spring"}), 0.0)
     live.order = (1, order, name)
     return live
 
@@ -24,3 +24,7 @@ def test_a_job_survives_its_row():
     again = LiveJob.from_row({**live.row(), "request": live.row()["request"]})
     again.order = live.order
     assert again == live
+
+
+def test_a_row_of_an_older_ladle_has_no_labels():
+    assert LiveJob.from_row({**job("a", 1.0).row(), "labels": None}).labels == {}
