@@ -36,7 +36,7 @@ def median_ms(engine: DiffusersEngine, size_px: int, image_steps: int, n: int, r
     times = []
     for _ in range(rounds):
         started = time.process_time()
-        engine.generate(request, lambda step: None)
+        engine.generate(request, lambda step, of: None)
         times.append(1000 * (time.process_time() - started))
     return statistics.median(times)
 

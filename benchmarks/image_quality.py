@@ -56,7 +56,7 @@ def generate(
         guidance_scale=guidance,
         seed=seed,
     )
-    return engine.generate(request, lambda step: None).images[0]
+    return engine.generate(request, lambda step, of: None).images[0]
 
 
 def row(name: str, verdicts: list[Verdict]) -> str:

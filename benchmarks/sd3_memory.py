@@ -105,7 +105,7 @@ def measure_pipeline(folder: Path, options: dict[str, Any]) -> dict[str, float]:
     )
     moments: list[float] = []
     started = time.process_time()
-    engine.generate(request, lambda step: moments.append(time.process_time()))
+    engine.generate(request, lambda step, of: moments.append(time.process_time()))
     return {
         "load_s": load_s,
         "step_s": moments[1] - moments[0],

@@ -62,6 +62,7 @@ from broker_config.bounds import (
 from broker_config.errors import RequestRefusedError
 
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+DEFAULT_STRENGTH = 0.6  # diffusers' own default for Stable Diffusion 3
 TOKENS_FOLDER = ".nodes"  # of a store, beside the folders of the jobs, whose names begin with a letter or digit
 AttemptKey = tuple[str, int]  # job and number of an attempt
 
@@ -117,7 +118,8 @@ class ImageRequest(Message):
     Attributes:
         n: number of images; image i is drawn with seed + i.
         adapters: weight of each LoRA adapter, by name; in the order of their names.
-        image: PNG or JPEG as base64: the picture to start from (img2img); `strength` says how far to leave it.
+        image: PNG, JPEG or WebP as base64: the picture to start from (img2img).
+        strength: how far to leave it; None: `DEFAULT_STRENGTH`.
     """
 
     model: ModelName
@@ -155,6 +157,17 @@ class ImageRequest(Message):
         if self.seed + self.n - 1 > MAX_SEED:
             raise ValueError(f"seed: of the last of {self.n} images it would be over {MAX_SEED}")
         return self
+
+    @property
+    def image_steps_run(self) -> int:
+        """Return how many image steps are made: from a picture, only the share `strength` of them.
+
+        Source: `get_timesteps` of StableDiffusion3Img2ImgPipeline in diffusers. Older pipelines round down.
+        """
+        if self.image is None:
+            return self.num_inference_steps
+        made = self.num_inference_steps * (self.strength or DEFAULT_STRENGTH)
+        return self.num_inference_steps - int(self.num_inference_steps - made)
 
 
 class Submission(Message):
@@ -314,7 +327,7 @@ class NodeReport(Message):
 
     Attributes:
         instance: random name of the worker process: a new one means that the process was restarted.
-        running: the attempt it works on; `image_step` is how far it has come.
+        running: the attempt it works on; `image_step` is how far it has come, of `image_steps` (0: not known yet).
         models: models the node serves; None means any.
         model_files: by model, what tells its files from those of another model of that name; none if unknown.
         wrote_token: whether the worker could write its instance to its store when it started (`store_token_of`); None
@@ -336,6 +349,7 @@ class NodeReport(Message):
     model_files: Annotated[dict[ModelName, Sha256], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
     running: tuple[Identifier, Count] | None = None
     image_step: Whole = 0
+    image_steps: Whole = 0
     wrote_token: bool | None = None
     abilities: Abilities | None = None
     emulated: Told = ""

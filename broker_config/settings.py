@@ -226,6 +226,9 @@ class Settings(BaseSettings):
     ] = "tiny"
     only_these_models: Annotated[bool, Field(description="serve no model but those of LADLE_MODELS")] = False
     resident_models: Annotated[int, Ge(1), Le(MAX_MODELS), Field(description="models a node keeps in memory")] = 1
+    provenance: Annotated[
+        bool, Field(description="write prompt, seed, model and settings into each image, as A1111 does")
+    ] = True
     device: Annotated[str, Field(description="torch device of a node: cpu, cuda:0, mps")] = "cpu"
     dtype: Annotated[
         Literal["auto", "float32", "float16", "bfloat16"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from PIL import Image
@@ -15,7 +15,7 @@ from PIL import Image
 from broker_config.errors import ConfigurationError
 from broker_config.messages import Abilities, ImageRequest
 from workers.adapter_files import AdapterFolder
-from workers.images import GeneratedImages, ImageEngine
+from workers.images import GeneratedImages, ImageEngine, OnStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +86,18 @@ class EmulatedEngine:
     def sizes_px(self, model: str) -> None:
         """Return None: it paints any size."""
 
-    def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
         """Wait out the image steps and paint."""
         self.load(request.model)
         self.load_adapters(request.model, request.adapters or {})
         step_s = self._speed.s_per_unit * request.width_px * request.height_px * 1e-6 * request.n
-        for step in range(1, request.num_inference_steps + 1):
+        for step in range(1, request.image_steps_run + 1):
             self._sleep(step_s)
-            on_step(step)
+            on_step(step, request.image_steps_run)
         seeds = [request.seed + index for index in range(request.n)]
         images = [Image.new("RGB", (request.width_px, request.height_px), _colour(seed)) for seed in seeds]
-        return GeneratedImages(images=images, seeds=seeds, warnings=["emulated: no model drew this image"])
+        warnings = ["emulated: no model drew this image"]
+        return GeneratedImages(images=images, seeds=seeds, warnings=warnings, sampler="emulated")
 
     def _sleep(self, seconds: float) -> None:
         elapsed_s = (time.monotonic() - self._started) / self._speed.time_scale
@@ -140,14 +141,14 @@ class SlowedEngine:
         """Return the sizes of the engine's model."""
         return self._engine.sizes_px(model)
 
-    def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
         """Make the images, resting after each image step."""
         last = time.monotonic()
 
-        def rest_then_report(step: int) -> None:
+        def rest_then_report(step: int, image_steps: int) -> None:
             nonlocal last
             time.sleep((time.monotonic() - last) * (self._slowdown - 1.0))
-            on_step(step)
+            on_step(step, image_steps)
             last = time.monotonic()
 
         return self._engine.generate(request, rest_then_report)

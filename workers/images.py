@@ -12,16 +12,22 @@ if TYPE_CHECKING:
     from broker_config.messages import Abilities, ImageRequest
 
 
+OnStep = Callable[[int, int], None]
+"""Called with k, from 1, after image step k, and with the number of those that are made in all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GeneratedImages:
     """Images of one request.
 
-    `seeds[i]` is the seed of `images[i]`: the request's own plus i. `warnings` are sentences for the client.
+    `seeds[i]` is the seed of `images[i]`: the request's own plus i. `warnings` are sentences for the client. `sampler`
+    is what A1111 would call the scheduler that drew them; empty if none did.
     """
 
     images: list[Image]
     seeds: list[int]
     warnings: list[str]
+    sampler: str = ""
 
 
 class ImageEngine(Protocol):
@@ -72,13 +78,13 @@ class ImageEngine(Protocol):
         """
         ...
 
-    def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
         """Make the images of a request, loading its model if needed.
 
         Args:
             request: what to draw.
-            on_step: called with k after image step k, from 1; what it raises ends the generation and reaches the
-                caller, and the engine stays usable.
+            on_step: called after each image step; what it raises ends the generation and reaches the caller, and the
+                engine stays usable.
 
         Raises:
             BadRequestError: this model can never answer this request.

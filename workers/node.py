@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import socket
 import threading
@@ -17,6 +16,7 @@ from broker_config.messages import (
     AttemptKey,
     Failure,
     FailureKind,
+    ImageRequest,
     ModelSpeed,
     NodeReport,
     Outcome,
@@ -30,6 +30,7 @@ from workers.errors import WorkerError
 from workers.image_store import ImageStore
 from workers.images import GeneratedImages, ImageEngine
 from workers.metrics import WorkerCounts
+from workers.provenance import infotext, png_of
 from workers.reporter import Reporter
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class NodeWorker:
         self._withdrawn: OrderedDict[AttemptKey, None] = OrderedDict()
         self._lock = threading.Lock()
         self._running: AttemptKey | None = None
-        self._image_step = 0
+        self._image_step, self._image_steps = 0, 0
         self._state: Literal["ready", "draining", "stopped", "unfit"] = "ready" if speeds or not problems else "unfit"
         self._give_back_at: float | None = None
 
@@ -113,6 +114,7 @@ class NodeWorker:
             model_files=dict(self._engine.model_files),
             running=self._running,
             image_step=self._image_step,
+            image_steps=self._image_steps,
             wrote_token=self._wrote_token,
             abilities=self._engine.abilities(),
             emulated=self._emulated,
@@ -186,7 +188,7 @@ class NodeWorker:
         if earlier_deliveries > self._settings.delivery_limit:
             message = f"the worker process died {earlier_deliveries} times at this job"
             return self._failed(assignment, "failed", Failure(kind=FailureKind.WORKER_DIED, message=message))
-        self._running, self._image_step = key, 0
+        self._running, self._image_step, self._image_steps = key, 0, 0
         try:
             return self._generate(assignment)
         except Stopped as exc:
@@ -204,19 +206,18 @@ class NodeWorker:
         request = assignment.request
         load_s = self._engine.load(request.model)
         adapters_load_s = self._engine.load_adapters(request.model, request.adapters or {})
-        steps = request.num_inference_steps
-        self.reporter.started(assignment.client, assignment.job, assignment.attempt, self.name, steps)
+        self.reporter.started(assignment.client, assignment.job, assignment.attempt, self.name, request.image_steps_run)
         started = time.monotonic()
 
-        def on_step(image_step: int) -> None:
-            self._image_step = image_step
+        def on_step(step: int, steps: int) -> None:
+            self._image_step, self._image_steps = step, steps
             self._counts.step()
             self._check_may_go_on(assignment, started)
-            self.reporter.step(assignment.client, assignment.job, assignment.attempt, self.name, image_step, steps)
+            self.reporter.step(assignment.client, assignment.job, assignment.attempt, self.name, step, steps)
 
         generated = self._engine.generate(request, on_step)
         drawn = time.monotonic()
-        images = self._store.put(assignment, _encode(generated))
+        images = self._store.put(assignment, self._encoded(request, generated))
         return Outcome(
             job=assignment.job,
             attempt=assignment.attempt,
@@ -231,6 +232,14 @@ class NodeWorker:
             warnings=tuple(generated.warnings),
             resident=self._engine.resident,
         )
+
+    def _encoded(self, request: ImageRequest, generated: GeneratedImages) -> list[tuple[int, bytes]]:
+        """Return each image's seed and PNG bytes."""
+        says = self._settings.provenance
+        return [
+            (seed, png_of(image, infotext(request, seed, generated.sampler) if says else ""))
+            for image, seed in zip(generated.images, generated.seeds, strict=True)
+        ]
 
     def _check_may_go_on(self, assignment: Assignment, started: float) -> None:
         now = time.monotonic()
@@ -256,13 +265,3 @@ class NodeWorker:
             failure=failure,
             resident=self._engine.resident,
         )
-
-
-def _encode(generated: GeneratedImages) -> list[tuple[int, bytes]]:
-    """Return each image's seed and PNG bytes."""
-    encoded = []
-    for image, seed in zip(generated.images, generated.seeds, strict=True):
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        encoded.append((seed, buffer.getvalue()))
-    return encoded

@@ -6,37 +6,34 @@ needs them.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import inspect
-import io
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from broker_config.messages import Abilities, ModelTraits
+from broker_config.messages import DEFAULT_STRENGTH, Abilities, ModelTraits
 from workers.adapter_files import AdapterFolder
 from workers.adapters import PipelineAdapters
 from workers.errors import BadRequestError, OutOfMemoryError, SpoiltImageError, is_out_of_memory
-from workers.images import GeneratedImages
+from workers.images import GeneratedImages, OnStep
 from workers.memory import check_fits, free_memory_mib, memory_mib
 from workers.model_files import fingerprint
 from workers.model_options import PipelineOptions
 from workers.model_source import ModelFacts, ModelSource, find_model
-from workers.prompt_words import unknown_words
+from workers.provenance import sampler_of
+from workers.start_image import start_image
+from workers.unheeded import unheeded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from broker_config.messages import ImageRequest
 
-DEFAULT_STRENGTH = 0.6  # diffusers' own default for Stable Diffusion 3
 KNOWN_MODELS = 100  # in every report
-MAX_START_PIXELS = 50_000_000  # a few hundred bytes can claim billions
 
 logger = logging.getLogger(__name__)
 
@@ -118,28 +115,34 @@ class DiffusersEngine:
         """Return the only sides that a model's `ladle.json` allows, see `ImageEngine.sizes_px`."""
         return self._models[model].source.facts.sizes_px
 
-    def generate(self, request: ImageRequest, on_step: Callable[[int], None]) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
         """Make the images of a request, see `ImageEngine.generate`."""
         self.load(request.model)
         self.load_adapters(request.model, request.adapters or {})
         loaded = self._models[request.model]
-        warnings = check_request(request, loaded.source.facts)
+        check_request(request, loaded.source.facts)
         pipeline = loaded.pipeline
         loaded.adapters.switch_to(request.adapters or {})
         arguments = self._arguments(request, loaded)
         if request.image is not None:
             pipeline = _image_to_image(pipeline, request)
-            arguments |= {"image": _start_image(request), "strength": request.strength or DEFAULT_STRENGTH}
+            arguments |= {"image": start_image(request), "strength": request.strength or DEFAULT_STRENGTH}
 
         def after_step(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(index + 1)
+            on_step(index + 1, getattr(pipe, "num_timesteps", request.image_steps_run))
             return tensors
 
         accepted = inspect.signature(pipeline.__call__).parameters
+        warnings = unheeded(request, loaded.source.facts, pipeline, accepted)
         arguments["callback_on_step_end"] = after_step
         with _out_of_memory_translated(request.model):
             images = pipeline(**{name: value for name, value in arguments.items() if name in accepted}).images
-        return GeneratedImages(images=self._pictures(request.model, images), seeds=_seeds(request), warnings=warnings)
+        return GeneratedImages(
+            images=self._pictures(request.model, images),
+            seeds=_seeds(request),
+            warnings=warnings,
+            sampler=sampler_of(pipeline.scheduler),
+        )
 
     def _pictures(self, model: str, images: Any) -> list[Image]:
         """Return the pictures of a pipeline, (n, height, width, 3) in [0, 1], as diffusers itself makes them.
@@ -175,8 +178,8 @@ class DiffusersEngine:
         return arguments
 
 
-def check_request(request: ImageRequest, facts: ModelFacts) -> list[str]:
-    """Hold a request against what is known of its model; return warnings for the client.
+def check_request(request: ImageRequest, facts: ModelFacts) -> None:
+    """Hold a request against what is known of its model.
 
     Raises:
         BadRequestError: the model was not made for this size.
@@ -185,12 +188,6 @@ def check_request(request: ImageRequest, facts: ModelFacts) -> list[str]:
     if sizes is not None and not {request.width_px, request.height_px} <= set(sizes):
         asked, allowed = f"{request.width_px}x{request.height_px}", " or ".join(str(size) for size in sizes)
         raise BadRequestError("size", f"{asked} is not a size of {request.model!r}: each side must be {allowed} pixels")
-    if facts.words is None:
-        return []
-    unknown = unknown_words(request.prompt, facts.words)
-    if not unknown:
-        return []
-    return [f"{request.model!r} does not know: {', '.join(unknown)}; it knows {' '.join(sorted(facts.words))}"]
 
 
 def _seeds(request: ImageRequest) -> list[int]:
@@ -216,26 +213,6 @@ def _image_to_image(pipeline: Any, request: ImageRequest) -> Any:
         raise BadRequestError("image", f"{type(pipeline).__name__} cannot start from an image") from error
     converted.set_progress_bar_config(disable=True)
     return converted
-
-
-def _start_image(request: ImageRequest) -> Image:
-    """Decode the request's image and bring it to the requested size.
-
-    Raises:
-        BadRequestError: it is not base64, not an image, or far too large.
-    """
-    from PIL import Image as PillowImage
-    from PIL import UnidentifiedImageError
-
-    try:
-        data = base64.b64decode(request.image or "", validate=True)
-        opened = PillowImage.open(io.BytesIO(data), formats=("PNG", "JPEG"))  # its header only
-        if opened.width * opened.height > MAX_START_PIXELS:
-            raise BadRequestError("image", f"{opened.width}x{opened.height} pixels are over {MAX_START_PIXELS:,}")
-        image = opened.convert("RGB")
-    except (binascii.Error, UnidentifiedImageError, PillowImage.DecompressionBombError, OSError) as error:
-        raise BadRequestError("image", f"is neither a PNG nor a JPEG in base64: {error}") from error
-    return image.resize((request.width_px, request.height_px), PillowImage.Resampling.LANCZOS)
 
 
 @contextmanager

@@ -52,5 +52,5 @@ def _draw(engine: ImageEngine, model: str, side_px: int, image_steps: int) -> fl
         model=model, prompt=PROMPT, width_px=side_px, height_px=side_px, num_inference_steps=image_steps, seed=0
     )
     started = time.monotonic()
-    engine.generate(request, lambda step: None)
+    engine.generate(request, lambda step, image_steps: None)
     return time.monotonic() - started

@@ -40,7 +40,7 @@ class JobFields(TypedDict, total=False):
         model: name, folder or hub id; default: the setting `LADLE_DEFAULT_MODEL`.
         adapter: name of a LoRA adapter, with weight 1.
         adapters: several of them: names, or weights by name; at most 8.
-        image: PNG or JPEG to start from (img2img), as bytes or a path.
+        image: PNG, JPEG or WebP to start from (img2img), as bytes or a path.
         strength: how far to depart from that picture, in (0, 1]; default 0.6.
         ingress: node or site where the job arrives.
         priority: "high", "normal" or "low".

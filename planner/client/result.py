@@ -10,6 +10,7 @@ import fsspec
 from PIL import Image
 
 from broker_config.messages import Delays, Event, EventKind, StoredImage
+from planner.client.conversion import convert
 from planner.errors import JobCancelledError, JobExpiredError, JobFailedError, JobRefusedError, JobUnknownError
 
 
@@ -37,12 +38,20 @@ class ResultImage:
         return Image.open(io.BytesIO(self.png))
 
     def save(self, path: str | Path) -> None:
-        """Write the image; the ending chooses the format."""
+        """Write the image; the ending chooses the format. A JPEG or WebP says in its EXIF data how it came to be.
+
+        Raises:
+            OSError: it cannot be written, or the store cannot be read from here.
+            ValueError: no format has that ending.
+        """
         path = Path(path)
         if path.suffix.lower() == ".png":
             path.write_bytes(self.png)
-        else:
-            self.pil().convert("RGB").save(path)
+            return
+        picture_format = Image.registered_extensions().get(path.suffix.lower())
+        if picture_format is None:
+            raise ValueError(f"{path.name!r} needs an ending such as .png or .jpg")
+        convert(self.png, path, picture_format)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,9 @@ async def _image_of(form: FormData) -> bytes:
         raise HttpProblem(501, "mask: Ladle cannot inpaint; leave the mask away", code="not_implemented", param="mask")
     files = [file for name in FORM_IMAGES for file in form.getlist(name) if isinstance(file, UploadFile)]
     if len(files) != 1:
-        raise HttpProblem(422, f"image: {len(files)} files; give one PNG or JPEG", code="invalid_value", param="image")
+        raise HttpProblem(
+            422, f"image: {len(files)} files; give one PNG, JPEG or WebP", code="invalid_value", param="image"
+        )
     return await files[0].read()
 
 

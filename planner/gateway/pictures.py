@@ -7,8 +7,7 @@ import io
 import time
 from urllib.parse import urlencode
 
-from PIL import Image
-
+from planner.client.conversion import convert
 from planner.client.result import Result
 from planner.gateway.keys import Owner, signature_of
 from planner.gateway.orders import FORMATS, ImageOrder, PictureFormat
@@ -18,7 +17,7 @@ URL_VALID_S = 3600.0  # as long as OpenAI's: clients fetch at once
 
 
 def encoded(png: bytes, picture_format: PictureFormat, compression: int) -> bytes:
-    """Return an image in the format that was asked for; PNG is left as it is.
+    """Return an image in the format that was asked for, with what it says about itself; PNG is left as it is.
 
     Args:
         png: its bytes.
@@ -28,7 +27,7 @@ def encoded(png: bytes, picture_format: PictureFormat, compression: int) -> byte
     if picture_format == "png":
         return png
     out = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").save(out, picture_format, quality=compression)
+    convert(png, out, picture_format, compression)
     return out.getvalue()
 
 

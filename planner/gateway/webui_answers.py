@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from planner.client.conversion import provenance_of
 from planner.client.result import Result
 from planner.gateway.handler import Watch
 from planner.gateway.orders import ImageOrder
@@ -70,7 +71,9 @@ def drawn(result: Result, order: ImageOrder, pictures: list[bytes]) -> dict[str,
         "all_prompts": [parameters["prompt"]] * len(seeds),
         "all_negative_prompts": [parameters["negative_prompt"]] * len(seeds),
         "all_seeds": seeds,
-        "infotexts": [_infotext(parameters, seed, result.model) for seed in seeds],
+        "infotexts": [
+            provenance_of(image.png) or _infotext(parameters, image.seed, result.model) for image in result.images
+        ],
         "sd_model_name": result.model,
         "job": result.job,
     }

@@ -175,7 +175,7 @@ def owner_of_client(client: str, gateways: Container[str] = ()) -> str:
 def units_of(request: ImageRequest) -> float:
     """Return the work of `request` in megapixel steps."""
     return work_units(
-        num_inference_steps=request.num_inference_steps,
+        num_inference_steps=request.image_steps_run,
         width_px=request.width_px,
         height_px=request.height_px,
         n=request.n,

@@ -24,13 +24,14 @@ def tell_status(turn: Turn, book: Book, job: LiveJob, client: str) -> None:
     if node.report.running != attempt.key:
         turn.tell(job, EventKind.STATUS, only=client, eta=eta)
         return
+    image_steps = node.report.image_steps or job.request.image_steps_run
     turn.tell(
         job,
         EventKind.STATUS,
         only=client,
         eta=eta,
-        step=min(node.report.image_step, job.request.num_inference_steps),
-        image_steps=job.request.num_inference_steps,
+        step=min(node.report.image_step, image_steps),
+        image_steps=image_steps,
         running_s=None if attempt.begins_at is None else min(max(turn.now - attempt.begins_at, 0.0), MAX_DURATION_S),
     )
 

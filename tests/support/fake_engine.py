@@ -48,9 +48,9 @@ class FakeEngine:
         self.drawn.append(request)
         if self.error is not None:
             raise self.error
-        for step in range(1, request.num_inference_steps + 1):
+        for step in range(1, request.image_steps_run + 1):
             self.before_step(step)
-            on_step(step)
+            on_step(step, request.image_steps_run)
         seeds = [request.seed + index for index in range(request.n)]
         images = [Image.new("RGB", (request.width_px, request.height_px), (seed % 256, 0, 0)) for seed in seeds]
         return GeneratedImages(images=images, seeds=seeds, warnings=["careful"])

@@ -29,16 +29,18 @@ def sleeps(monkeypatch):
 
 def test_it_takes_the_seconds_per_megapixel_step_that_it_is_told(sleeps):
     steps = []
-    generated = EmulatedEngine(EmulatedSpeed(s_per_unit=0.5, load_s=3.0)).generate(REQUEST, steps.append)
+    generated = EmulatedEngine(EmulatedSpeed(s_per_unit=0.5, load_s=3.0)).generate(
+        REQUEST, lambda *step: steps.append(step)
+    )
     assert sleeps == [3.0, 1.0, 1.0, 1.0, 1.0]
-    assert steps == [1, 2, 3, 4]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert generated.seeds == [3, 4]
     assert [image.size for image in generated.images] == [(1000, 1000)] * 2
     assert "emulated" in generated.warnings[0]
 
 
 def test_the_time_scale_shortens_everything(sleeps):
-    EmulatedEngine(EmulatedSpeed(s_per_unit=0.5, load_s=3.0, time_scale=0.1)).generate(REQUEST, lambda step: None)
+    EmulatedEngine(EmulatedSpeed(s_per_unit=0.5, load_s=3.0, time_scale=0.1)).generate(REQUEST, lambda step, of: None)
     assert sleeps == pytest.approx([0.3, 0.1, 0.1, 0.1, 0.1])
 
 
@@ -50,7 +52,7 @@ def test_a_resident_model_loads_in_no_time_and_the_least_recent_one_leaves(sleep
 
 def test_speed_drifts_when_its_time_has_come(sleeps):
     engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0.5, drift=((2.0, 5.0), (7.0, 1.0))))
-    engine.generate(REQUEST, lambda step: None)
+    engine.generate(REQUEST, lambda step, of: None)
     assert sleeps[1:] == [1.0, 1.0, 5.0, 1.0]
 
 
@@ -88,8 +90,8 @@ def test_a_slowed_engine_rests_in_proportion_to_its_own_steps(sleeps):
     inner = FakeEngine(work)
     seen = []
     slowed = SlowedEngine(inner, 3.0)
-    slowed.generate(REQUEST, seen.append)
+    slowed.generate(REQUEST, lambda *step: seen.append(step))
     assert sleeps == pytest.approx([0.1, 0.2] * 4)
-    assert seen == [1, 2, 3, 4]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert slowed.load("m") == 0.25
     assert slowed.resident == ("m",)

@@ -80,7 +80,7 @@ def test_a_hostile_adapter_is_refused(tmp_path, data):
     (tmp_path / "evil.safetensors").write_bytes(data)
     engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(tmp_path)))
     with pytest.raises(BadRequestError, match="'evil' does not fit this model"):
-        engine.generate(request(adapters={"evil": 1.0}), lambda step: None)
+        engine.generate(request(adapters={"evil": 1.0}), lambda step, of: None)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "sub/evil", "evil.safetensors", "..", "*", "evil\n"])
@@ -91,7 +91,7 @@ def test_an_adapter_is_a_name_and_no_path(tmp_path, name):
         (place / "evil.safetensors").write_bytes(b"")
     engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(folder)))
     with pytest.raises(AdapterMissingError, match="it has: evil"):
-        engine.generate(request(adapters={name: 1.0}), lambda step: None)
+        engine.generate(request(adapters={name: 1.0}), lambda step, of: None)
 
 
 @pytest.mark.parametrize(
@@ -152,5 +152,5 @@ def test_a_picture_that_claims_billions_of_pixels_is_refused_by_its_header(side)
     png = b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     with pytest.raises(BadRequestError, match="pixels"):
         DiffusersEngine(OPTIONS).generate(
-            request(image=base64.b64encode(png).decode(), strength=0.5), lambda step: None
+            request(image=base64.b64encode(png).decode(), strength=0.5), lambda step, of: None
         )

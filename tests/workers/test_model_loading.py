@@ -40,7 +40,7 @@ def test_a_folder_that_has_its_weights_as_one_variant_only_loads_and_draws_the_s
         file.rename(file.with_name(f"{file.stem}.fp16{file.suffix}"))
     request = ImageRequest(**an_image_request(seed=7, num_inference_steps=2))
     drawn = [
-        DiffusersEngine(PipelineOptions()).generate(request.model_copy(update={"model": name}), lambda step: None)
+        DiffusersEngine(PipelineOptions()).generate(request.model_copy(update={"model": name}), lambda step, of: None)
         for name in (str(model), "tiny")
     ]
     assert drawn[0].images[0].tobytes() == drawn[1].images[0].tobytes()

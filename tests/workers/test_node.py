@@ -10,9 +10,11 @@ from typing import ClassVar
 import pytest
 from fake_engine import FakeEngine
 from image_requests import an_image_request
+from ladle_site import wait_until
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
+from broker_config.calls import Tell
 from broker_config.errors import BrokerUnavailableError
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import Assignment, ModelSpeed
@@ -102,6 +104,20 @@ def test_a_report_tells_what_the_node_can_do(bench):
 def test_loading_adapters_counts_as_loading(bench):
     loads_s = [bench.run(f"job-{i}", adapters={"sketch": 1.0})["timings"]["load_s"] for i in range(2)]
     assert loads_s == [0.375, 0.0]
+
+
+def test_each_image_says_how_it_came_to_be_unless_the_node_is_told_not_to(bench, tmp_path):
+    def texts(outcome):
+        pictures = [Image.open(io.BytesIO(base64.b64decode(image["data"]))) for image in outcome["images"]]
+        return [picture.text.get("parameters") for picture in pictures]
+
+    said = "a red heart\nNegative prompt: rain\nSteps: 8, CFG scale: 2, Seed: {}, Size: 64x64, Model: tiny"
+    assert texts(bench.run(n=2, negative_prompt="rain")) == [said.format(7), said.format(8)]
+    alone = bench.run("job-2", negative_prompt="rain")
+    assert alone["images"][0] == bench.outcomes[0]["images"][0]
+    silent = Bench(tmp_path / "silent", provenance=False)
+    assert texts(silent.run()) == [None]
+    silent.node.end()
 
 
 def test_a_repeated_assignment_is_answered_and_not_drawn_again(bench):
@@ -256,8 +272,21 @@ def test_a_report_says_what_runs(tmp_path):
     reports = []
     bench = Bench(tmp_path, FakeEngine(lambda step: reports.append(bench.node.report())))
     bench.run(num_inference_steps=3)
-    assert [(report.running, report.image_step) for report in reports] == [(("job-1", 1), k) for k in (0, 1, 2)]
+    said = [(report.running, report.image_step, report.image_steps) for report in reports]
+    assert said == [(("job-1", 1), 0, 0), (("job-1", 1), 1, 3), (("job-1", 1), 2, 3)]
     assert bench.node.report().running is None
+
+
+def test_progress_of_a_job_that_starts_from_a_picture_counts_the_image_steps_that_run(bench):
+    bench.node.reporter.start()
+    bench.run(num_inference_steps=8, image="AAAA", strength=0.5)
+
+    def said():
+        events = [event for post in bench.reports.sent if "events" in post.body for event in Tell.read(post.body)]
+        return [(event.kind, event.step, event.image_steps) for event in events]
+
+    wait_until(lambda: ("step", 4, 4) in said(), "the last image step")
+    assert said()[0] == ("started", 0, 4)
 
 
 def test_an_end_before_any_beginning_is_harmless(bench):

@@ -43,7 +43,9 @@ def png(image: Image.Image) -> str:
 
 
 def pixels(engine: DiffusersEngine, **changes) -> np.ndarray:
-    return np.stack([np.asarray(image) for image in engine.generate(a_request(**changes), lambda step: None).images])
+    return np.stack(
+        [np.asarray(image) for image in engine.generate(a_request(**changes), lambda step, of: None).images]
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,23 +108,32 @@ def test_the_same_request_gives_bit_equal_images_also_after_loading_again(engine
 
 
 def test_image_i_of_a_request_has_the_seed_plus_i(engine):
-    result = engine.generate(a_request(n=3), lambda step: None)
+    result = engine.generate(a_request(n=3), lambda step, of: None)
     assert result.seeds == [7, 8, 9]
     alone = pixels(engine, seed=9)[0].astype(int)
     assert np.abs(np.asarray(result.images[2]).astype(int) - alone).max() <= 1
 
 
 def test_every_image_step_is_reported_once_in_order(engine):
-    steps: list[int] = []
-    engine.generate(a_request(num_inference_steps=3, n=2), steps.append)
-    assert steps == [1, 2, 3]
+    steps: list[tuple[int, int]] = []
+    engine.generate(a_request(num_inference_steps=3, n=2), lambda *step: steps.append(step))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(("strength", "run"), [(0.6, 5), (0.25, 2), (0.3, 3), (1.0, 8), (None, 5)])
+def test_of_a_picture_to_start_from_those_image_steps_are_counted_that_run(engine, strength, run):
+    steps: list[tuple[int, int]] = []
+    request = a_request(num_inference_steps=8, image=png(Image.new("RGB", (8, 8))), strength=strength)
+    engine.generate(request, lambda *step: steps.append(step))
+    assert steps == [(step, run) for step in range(1, run + 1)]
+    assert request.image_steps_run == run
 
 
 def test_an_error_raised_between_steps_reaches_the_caller_and_the_engine_still_works(engine):
     class Stopped(Exception):
         pass
 
-    def stop(step: int) -> None:
+    def stop(step: int, of: int) -> None:
         raise Stopped
 
     before = pixels(engine)
@@ -132,10 +143,21 @@ def test_an_error_raised_between_steps_reaches_the_caller_and_the_engine_still_w
 
 
 def test_unknown_words_are_named_in_a_warning(engine):
-    result = engine.generate(a_request(prompt="A red zeppelin, on a blue background!"), lambda step: None)
+    result = engine.generate(a_request(prompt="A red zeppelin, on a blue background!"), lambda step, of: None)
     assert len(result.warnings) == 1
     assert "zeppelin;" in result.warnings[0]
-    assert engine.generate(a_request(), lambda step: None).warnings == []
+    assert engine.generate(a_request(), lambda step, of: None).warnings == []
+
+
+def test_what_the_tokenizer_cuts_off_and_a_negative_prompt_without_effect_are_named_in_warnings(engine):
+    long = (
+        "a red circle and a blue square and a green star and a yellow triangle and a white cross on a black background"
+    )
+    cut, unused = engine.generate(
+        a_request(prompt=long, negative_prompt="a tree", guidance_scale=1.0), lambda step, of: None
+    ).warnings
+    assert cut == "prompt: is 24 tokens long and a text encoder takes 20; it does not see: 'on a black background'"
+    assert unused == "negative_prompt: changes nothing at guidance_scale 1; it needs one above 1"
 
 
 @pytest.mark.parametrize(("width", "height"), [(96, 96), (64, 96)])
@@ -145,7 +167,7 @@ def test_both_sizes_of_the_tiny_model_and_their_mixture_are_made(engine, width, 
 
 def test_another_size_is_refused_with_the_sizes_that_work(engine):
     with pytest.raises(BadRequestError, match="256x64 is not a size of 'tiny': each side must be 64 or 96 pixels"):
-        engine.generate(a_request(width_px=256), lambda step: None)
+        engine.generate(a_request(width_px=256), lambda step, of: None)
 
 
 def test_an_image_to_start_from_shows_through_the_more_the_lower_the_strength(engine):
@@ -160,13 +182,13 @@ def test_an_image_to_start_from_shows_through_the_more_the_lower_the_strength(en
 
 def test_an_image_that_is_none_is_refused(engine):
     for text in ("not base64!", base64.b64encode(b"neither").decode()):
-        with pytest.raises(BadRequestError, match="image: is neither"):
-            engine.generate(a_request(image=text, strength=0.5), lambda step: None)
+        with pytest.raises(BadRequestError, match="image: is no PNG, JPEG or WebP"):
+            engine.generate(a_request(image=text, strength=0.5), lambda step, of: None)
 
 
 def test_a_strength_that_leaves_no_image_step_is_refused(engine):
     with pytest.raises(BadRequestError, match="strength"):
-        engine.generate(a_request(image=png(Image.new("RGB", (8, 8))), strength=0.2), lambda step: None)
+        engine.generate(a_request(image=png(Image.new("RGB", (8, 8))), strength=0.2), lambda step, of: None)
 
 
 @pytest.fixture
@@ -198,14 +220,14 @@ def test_an_unknown_adapter_and_a_path_are_refused_with_the_names_there_are(adap
     engine = DiffusersEngine(replace(OPTIONS, adapters_folder=str(adapters)))
     for name in ("watercolour", "../adapters/sketch"):
         with pytest.raises(AdapterMissingError, match="it has: sketch"):
-            engine.generate(a_request(adapters={name: 1.0}), lambda step: None)
+            engine.generate(a_request(adapters={name: 1.0}), lambda step, of: None)
 
 
 def test_a_broken_adapter_is_refused(tmp_path, engine):
     (tmp_path / "broken.safetensors").write_bytes(b"nothing of the sort")
     with pytest.raises(BadRequestError, match="'broken' does not fit this model"):
         DiffusersEngine(replace(OPTIONS, adapters_folder=str(tmp_path))).generate(
-            a_request(adapters={"broken": 1.0}), lambda step: None
+            a_request(adapters={"broken": 1.0}), lambda step, of: None
         )
 
 
@@ -264,7 +286,7 @@ def test_what_the_engine_gives_is_to_the_bit_what_diffusers_gives(engine):
         generator=torch.Generator("cpu").manual_seed(request.seed),
         max_sequence_length=facts.max_sequence_length,
     ).images[0]
-    assert engine.generate(request, lambda step: None).images[0].tobytes() == own.tobytes()
+    assert engine.generate(request, lambda step, of: None).images[0].tobytes() == own.tobytes()
 
 
 @pytest.mark.fault(49, "B")
@@ -279,7 +301,7 @@ def test_values_that_are_no_colours_are_a_failure_and_no_black_image(tmp_path, w
     weights[name].view(-1)[0] = value
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(SpoiltImageError, match="LADLE_DTYPE=bfloat16"):
-        DiffusersEngine(OPTIONS).generate(a_request(model=str(folder)), lambda step: None)
+        DiffusersEngine(OPTIONS).generate(a_request(model=str(folder)), lambda step, of: None)
 
 
 @pytest.mark.parametrize("seeds", [(7, 8), (0, 2**32 - 1), (2**31, 2**31 + 1)])
@@ -332,7 +354,13 @@ def test_another_text_to_image_architecture_goes_through_the_same_code(tmp_path)
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(tmp_path)
-    result = DiffusersEngine(OPTIONS).generate(a_request(model=str(tmp_path), n=2), lambda step: None)
+    engine = DiffusersEngine(OPTIONS)
+    result = engine.generate(a_request(model=str(tmp_path), n=2), lambda step, of: None)
     assert [image.size for image in result.images] == [(64, 64), (64, 64)]
     assert result.warnings == []
     assert json.loads((tmp_path / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"
+    steps: list[tuple[int, int]] = []
+    start = png(Image.new("RGB", (8, 8)))
+    request = a_request(model=str(tmp_path), num_inference_steps=8, image=start, strength=0.6)
+    engine.generate(request, lambda *step: steps.append(step))
+    assert steps == [(step, 4) for step in range(1, 5)]  # it rounds down, and is asked

@@ -45,6 +45,13 @@ def test_a_png_is_written_as_it_came_and_another_format_by_its_ending(png, tmp_p
         assert written.format == "JPEG"
 
 
+@pytest.mark.parametrize("name", ["heart", "heart.txt"])
+def test_a_name_that_says_no_format_is_refused(png, tmp_path, name):
+    with pytest.raises(ValueError, match=r"needs an ending such as \.png or \.jpg"):
+        ResultImage(seed=7, stored=StoredImage.inline(png, 7)).save(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_a_result_has_every_image_with_its_seed(png):
     delays = Delays(transfer_in_s=0, waiting_s=1, load_s=2, generation_s=3, transfer_out_s=0)
     images = tuple(StoredImage.inline(png, seed) for seed in (7, 8))

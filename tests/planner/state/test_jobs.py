@@ -28,3 +28,10 @@ def test_a_job_survives_its_row():
 
 def test_a_row_of_an_older_ladle_has_no_labels():
     assert LiveJob.from_row({**job("a", 1.0).row(), "labels": None}).labels == {}
+
+
+def test_from_a_picture_only_the_image_steps_that_run_are_work():
+    plain = job("a", 1, steps=10).request
+    for strength, run in ((0.3, 3), (0.9, 9), (1.0, 10), (None, 6)):
+        of_picture = plain.model_copy(update={"image": "AAAA", "strength": strength})
+        assert units_of(of_picture) == run * 1.0 * 2

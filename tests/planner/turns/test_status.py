@@ -68,3 +68,12 @@ def test_whoever_takes_a_running_job_over_hears_how_far_it_is(world):
     world.report("a", image_step=2)
     world.submit("one", client="second")
     assert [(event.kind, event.step) for event in world.told["second"]] == [("status", 2)]
+
+
+def test_of_a_job_that_starts_from_a_picture_the_image_steps_are_those_that_run(world):
+    world.submit("one", request={"image": "AAAA", "strength": 0.6})
+    world.start("a")
+    world.report("a")
+    assert (status(world, "one").step, status(world, "one").image_steps) == (0, 5)
+    world.report("a", image_step=4, image_steps=4)  # as the node's pipeline counts
+    assert (status(world, "one").step, status(world, "one").image_steps) == (4, 4)
