@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 
 from kombu.entity import Exchange
 
-from broker_config.bounds import ID, MAX_WHOLE
+from broker_config.bounds import ID, MAX_DURATION_S, MAX_WHOLE
 from broker_config.messages import Assignment, AttemptKey, Event, EventKind, Priority
 from broker_config.publisher import Post
 from broker_config.topology import (
@@ -200,11 +200,27 @@ class _Order(Call):
 
 @dataclass(frozen=True)
 class Drain(_Order):
-    """Stop giving jobs to `node`, or start again."""
+    """Stop giving jobs to `node`, for `for_s` seconds or (None) until told otherwise; or, not `on`, start again."""
 
     TASK = "planner.drain"
     node: str
     on: bool
+    for_s: float | None = None
+
+    @classmethod
+    def read(cls, body: Wire) -> Self:
+        """Return the call that a message's body is; what an older Ladle sent has no `for_s`.
+
+        Raises:
+            KeyError: an argument is missing.
+            ValueError: its time is none.
+        """
+        call = super().read({"for_s": None, **body})
+        if call.for_s is None:
+            return call
+        if type(call.for_s) not in (int, float) or not 0 < call.for_s <= MAX_DURATION_S:
+            raise ValueError(f"for_s: {str(call.for_s)[:60]!r} is no number of seconds up to {MAX_DURATION_S:g}")
+        return call
 
 
 @dataclass(frozen=True)

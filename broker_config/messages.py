@@ -333,6 +333,7 @@ class NodeReport(Message):
         wrote_token: whether the worker could write its instance to its store when it started (`store_token_of`); None
             from older workers.
         abilities: what it can do; None from older workers.
+        closes_in_s: seconds until it begins no more jobs (`LADLE_HOURS`); None: not for as long as anybody knows.
         emulated: free text that says what about this node is emulated; empty on real hardware.
     """
 
@@ -352,6 +353,7 @@ class NodeReport(Message):
     image_steps: Whole = 0
     wrote_token: bool | None = None
     abilities: Abilities | None = None
+    closes_in_s: DurationS | None = None
     emulated: Told = ""
     interval_s: IntervalS
 

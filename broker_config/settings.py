@@ -28,6 +28,7 @@ from broker_config.bounds import (
     model_name,
 )
 from broker_config.errors import ConfigurationError, without_password
+from broker_config.hours import parse_hours
 from broker_config.sqlite.transport import SCHEME
 
 logger = logging.getLogger(__name__)
@@ -226,6 +227,12 @@ class Settings(BaseSettings):
     ] = "tiny"
     only_these_models: Annotated[bool, Field(description="serve no model but those of LADLE_MODELS")] = False
     resident_models: Annotated[int, Ge(1), Le(MAX_MODELS), Field(description="models a node keeps in memory")] = 1
+    hours: Annotated[
+        str, Field(description="when a node begins jobs, by its own clock: 22:00-08:00, ...; empty: always")
+    ] = ""
+    idle_unload_s: Annotated[
+        float, Ge(0), Field(description="seconds without a job after which a node frees its models' memory; 0: never")
+    ] = 0
     provenance: Annotated[
         bool, Field(description="write prompt, seed, model and settings into each image, as A1111 does")
     ] = True
@@ -262,6 +269,12 @@ class Settings(BaseSettings):
                 f"is set, but LADLE_BROKER_URL does not begin with {TLS_SCHEME}://, so nothing is encrypted"
             )
         return name
+
+    @field_validator("hours")
+    @classmethod
+    def _are_hours(cls, hours: str) -> str:
+        parse_hours(hours)
+        return hours
 
     @field_validator("placer")
     @classmethod

@@ -191,8 +191,7 @@ def reconcile(calls: Calls) -> None:
 def drain(calls: Calls) -> None:
     """Drain nodes, or end their drain."""
     for call in calls:
-        order = Drain.read(call.body)
-        watch.drain(running().planner, order.node, on=order.on)
+        watch.drain(running().planner, Drain.read(call.body))
 
 
 @app.task(base=BatchTask, name=Remove.TASK, shared=False)

@@ -83,6 +83,10 @@ class EmulatedEngine:
         self._models[model] |= dict.fromkeys(names)
         return 0.0
 
+    def unload(self) -> None:
+        """Forget the models."""
+        self._models.clear()
+
     def sizes_px(self, model: str) -> None:
         """Return None: it paints any size."""
 
@@ -136,6 +140,10 @@ class SlowedEngine:
     def load(self, model: str) -> float:
         """Load a model at the engine's own speed."""
         return self._engine.load(model)
+
+    def unload(self) -> None:
+        """Free the memory of the engine's models."""
+        self._engine.unload()
 
     def sizes_px(self, model: str) -> tuple[int, ...] | None:
         """Return the sizes of the engine's model."""

@@ -70,6 +70,10 @@ class ImageEngine(Protocol):
         """
         ...
 
+    def unload(self) -> None:
+        """Free the memory of all models; the next request loads its own again."""
+        ...
+
     def sizes_px(self, model: str) -> tuple[int, ...] | None:
         """Return the only sides that images of a loaded model may have; None: of any length.
 

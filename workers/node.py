@@ -8,9 +8,12 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime
 from typing import Literal
 
 from broker_config.calls import Generate, Record, RecordDeadLetter
+from broker_config.hours import parse_hours
 from broker_config.messages import (
     Assignment,
     AttemptKey,
@@ -27,6 +30,7 @@ from broker_config.settings import Settings
 from broker_config.topology import node_key
 from workers.done_ledger import DoneLedger
 from workers.errors import WorkerError
+from workers.idle import IdleUnload
 from workers.image_store import ImageStore
 from workers.images import GeneratedImages, ImageEngine
 from workers.metrics import WorkerCounts
@@ -61,6 +65,7 @@ class NodeWorker:
         speeds: measured while warming up; empty with `problems` means that the node is unfit.
         problems: sentences about models that do not work.
         counts: of what it does.
+        now: tells the time of day in the node's time zone.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class NodeWorker:
         problems: list[str],
         counts: WorkerCounts,
         emulated: str = "",
+        now: Callable[[], datetime] = datetime.now,
     ) -> None:
         self.name = name
         self.reporter = Reporter(reporter_publisher, self.report, settings.heartbeat_s)
@@ -89,6 +95,7 @@ class NodeWorker:
         self._problems = problems
         self._counts = counts
         self._emulated = emulated
+        self._now = now
         self._instance = uuid.uuid4().hex
         self._wrote_token = store.introduce(name, self._instance)
         self._withdrawn: OrderedDict[AttemptKey, None] = OrderedDict()
@@ -97,15 +104,19 @@ class NodeWorker:
         self._image_step, self._image_steps = 0, 0
         self._state: Literal["ready", "draining", "stopped", "unfit"] = "ready" if speeds or not problems else "unfit"
         self._give_back_at: float | None = None
+        self._hours = parse_hours(settings.hours)
+        self._idle = IdleUnload(settings.idle_unload_s, self._unload)
 
     def report(self) -> NodeReport:
         """Return the node's present report."""
+        is_closed = self._state == "ready" and not self._is_open()
+        closed = [f"begins jobs at {self._settings.hours} only (LADLE_HOURS)"] if is_closed else []
         return NodeReport(
             node=self.name,
             instance=self._instance,
             hostname=socket.gethostname(),
-            state=self._state,
-            reason="; ".join(self._problems),
+            state="draining" if is_closed else self._state,
+            reason="; ".join([*self._problems, *closed]),
             device=self._settings.device,
             resident=self._engine.resident,
             resident_limit=self._settings.resident_models,
@@ -117,6 +128,7 @@ class NodeWorker:
             image_steps=self._image_steps,
             wrote_token=self._wrote_token,
             abilities=self._engine.abilities(),
+            closes_in_s=self._hours.left_s(self._now()),
             emulated=self._emulated,
             interval_s=self._settings.heartbeat_s,
         )
@@ -138,6 +150,7 @@ class NodeWorker:
     def end(self) -> None:
         """Say goodbye and close everything."""
         self._state = "stopped"
+        self._idle.close()
         self.reporter.stop()
         self._publisher.close()
         self._done.close()
@@ -157,7 +170,8 @@ class NodeWorker:
         stored = self._done.get(assignment.job, assignment.attempt)
         if stored is None:
             begun = self._done.begin(assignment.job, assignment.attempt)
-            answer = self._outcome(assignment, max(earlier_deliveries, begun))
+            with self._idle.busy():
+                answer = self._outcome(assignment, max(earlier_deliveries, begun))
             outcome = answer.to_wire()
             self._done.put(assignment.job, assignment.attempt, outcome)
             self._counts.answered(answer)
@@ -188,6 +202,9 @@ class NodeWorker:
         if earlier_deliveries > self._settings.delivery_limit:
             message = f"the worker process died {earlier_deliveries} times at this job"
             return self._failed(assignment, "failed", Failure(kind=FailureKind.WORKER_DIED, message=message))
+        if not self._is_open():
+            self.reporter.report_now()  # that its hours are over is perhaps not known yet
+            return self._failed(assignment, "returned")
         self._running, self._image_step, self._image_steps = key, 0, 0
         try:
             return self._generate(assignment)
@@ -201,6 +218,13 @@ class NodeWorker:
             return self._failed(assignment, "failed", Failure(kind=FailureKind.INTERNAL, message=message))
         finally:
             self._running = None
+
+    def _is_open(self) -> bool:
+        return self._hours.are_open(self._now())
+
+    def _unload(self) -> None:
+        self._engine.unload()
+        self.reporter.report_now()
 
     def _generate(self, assignment: Assignment) -> Outcome:
         request = assignment.request

@@ -6,6 +6,7 @@ needs them.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import time
@@ -110,6 +111,16 @@ class DiffusersEngine:
         """Bring adapters into the memory of a loaded model, see `ImageEngine.load_adapters`."""
         with _out_of_memory_translated(model):
             return self._models[model].adapters.load(names)
+
+    def unload(self) -> None:
+        """Free the memory of all models, on the device as well; see `ImageEngine.unload`."""
+        import torch
+
+        self._models.clear()
+        gc.collect()  # a pipeline's parts refer to one another
+        kind = torch.device(self._options.device).type
+        if kind != "cpu":
+            torch.get_device_module(kind).empty_cache()
 
     def sizes_px(self, model: str) -> tuple[int, ...] | None:
         """Return the only sides that a model's `ladle.json` allows, see `ImageEngine.sizes_px`."""

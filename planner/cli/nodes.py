@@ -1,4 +1,4 @@
-"""`ladle nodes` and `ladle drain`: show nodes, and take them out of service."""
+"""`ladle nodes`, `drain`, `pause` and `resume`: show nodes, and take them out of service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from broker_config.errors import LadleError
+from planner.cli.duration import Duration
 from planner.cli.tables import ago, node_table, open_ledger, read_estimates, read_nodes
 from planner.cli.terminal import plain
 from planner.client.client import Client
@@ -60,10 +61,37 @@ def drain(node: str, off: bool) -> None:
 
     It finishes the job that it runs, and those in its queue go to other nodes.
     """
+    _drain(node, on=not off)
+
+
+@click.command()
+@click.argument("node")
+@click.option("--for", "for_s", type=Duration(), required=True, help="How long: 90s, 10m or 2h.")
+def pause(node: str, for_s: float) -> None:
+    """Stop giving jobs to NODE for some time: its GPU is needed for something else.
+
+    It finishes the job that it runs, and those in its queue go to other nodes. It gets jobs again by itself.
+
+    \b
+    ladle pause attic --for 2h
+    """
+    _drain(node, on=True, for_s=for_s)
+
+
+@click.command()
+@click.argument("node")
+def resume(node: str) -> None:
+    """Give jobs to NODE again, which was paused or drained."""
+    _drain(node, on=False)
+
+
+def _drain(node: str, *, on: bool, for_s: float | None = None) -> None:
     with open_ledger() as ledger:
+        ledger.migrate()
         known = [row["name"] for row in read_nodes(ledger)]
     if node not in known:
         raise LadleError(f"no node {node!r} has ever reported; known are: {', '.join(known) or 'none'}")
     with Client() as client:
-        client.drain(node, on=not off)
-    console.print(f"Asked the planner to {'use' if off else 'drain'} {node}; see `ladle nodes`.")
+        client.drain(node, on=on, for_s=for_s)
+    asked = "use" if not on else "drain" if for_s is None else "pause"
+    console.print(f"Asked the planner to {asked} {node}; see `ladle nodes`.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 
 import click
@@ -13,25 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from broker_config.errors import LadleError
 from broker_config.extras import check_installed
 from broker_config.settings import Settings, load_settings
+from planner.cli.duration import Duration
 from planner.cli.terminal import plain
 from rl_agent.retraining.plan import NICENESS, RetrainingPlan
 
 console = Console()
-
-UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-class Duration(click.ParamType[float]):
-    """A number of seconds, minutes or hours: 90s, 10m, 2h."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", str(value))
-        if found is None or float(found[1]) <= 0.0:
-            self.fail(f"{value!r} is no duration such as 90s, 10m or 2h", param, ctx)
-        return float(found[1]) * UNITS_S[found[2]]
 
 
 @click.command()

@@ -79,7 +79,8 @@ def node_table(rows: Sequence[LedgerRow], estimates: Estimates, *, is_watched: b
         ]
         adapters = sorted((report.get("abilities") or {}).get("adapters") or {})
         has = f"adapters: {few(adapters)}" if adapters else ""
-        note = "; ".join(text for text in (row["reason"], *drifts, has, report.get("emulated", "")) if text)
+        pause = "" if row["drained_until"] is None else f"paused, gets jobs again {moment(row['drained_until'])}"
+        note = "; ".join(text for text in (pause, row["reason"], *drifts, has, report.get("emulated", "")) if text)
         table.add_row(
             plain(row["name"]),
             plain(row["state"], NODE_STYLE[row["state"]]) if is_watched else plain(f"was {row['state']}", "dim"),

@@ -136,10 +136,10 @@ class AsyncClient(BaseClient[AsyncJobHandle]):
         await asyncio.gather(*(asyncio.wrap_future(confirmed) for confirmed in self._session.ask([job])))
         return handle
 
-    async def drain(self, node: str, *, on: bool = True) -> None:
+    async def drain(self, node: str, *, on: bool = True, for_s: float | None = None) -> None:
         """Stop giving jobs to `node`; see `Client.drain`."""
         await self._start()
-        await asyncio.wrap_future(self._session.drain(node, on=on))
+        await asyncio.wrap_future(self._session.drain(node, on=on, for_s=for_s))
 
     async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -171,10 +171,16 @@ class Client(BaseClient[JobHandle]):
             confirmed.result()
         return handle
 
-    def drain(self, node: str, *, on: bool = True) -> None:
-        """Stop giving jobs to `node`, which finishes the job that it runs; `on=False` ends that."""
+    def drain(self, node: str, *, on: bool = True, for_s: float | None = None) -> None:
+        """Stop giving jobs to `node`, which finishes the job that it runs.
+
+        Args:
+            node: its name.
+            on: False gives it jobs again.
+            for_s: seconds after which it gets jobs again by itself; None: never.
+        """
         self._session.start()
-        self._session.drain(node, on=on).result()
+        self._session.drain(node, on=on, for_s=for_s).result()
 
     def _new_handle(self, job: str) -> JobHandle:
         return JobHandle(job, self._session)

@@ -118,9 +118,9 @@ class Session:
         """Ask the planner to move a WAITING job to another class; it answers with an event."""
         return self._request(SetPriority(self.client, [job], int(priority)))
 
-    def drain(self, node: str, *, on: bool) -> Future[None]:
-        """Ask the planner to drain a node, or to end its drain."""
-        return self._request(Drain(node, on))
+    def drain(self, node: str, *, on: bool, for_s: float | None = None) -> Future[None]:
+        """Ask the planner to drain a node, for some time perhaps, or to end its drain."""
+        return self._request(Drain(node, on, for_s))
 
     def ask(self, jobs: Sequence[str]) -> list[Future[None]]:
         """Ask the planner where jobs are; it answers with events, now and whenever something happens to them."""

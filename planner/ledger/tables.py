@@ -101,13 +101,18 @@ class AttemptRow(SQLModel, table=True):
 
 
 class NodeRow(SQLModel, table=True):
-    """One node that has ever reported: its last report, whether it is drained, and which models drift there."""
+    """One node that has ever reported: its last report, whether it is drained, and which models drift there.
+
+    Attributes:
+        drained_until: when its drain ends by itself; None: never.
+    """
 
     __tablename__ = "node"
 
     name: str = Field(primary_key=True)
     state: str
     draining: bool = False
+    drained_until: float | None = None
     reason: str = ""
     report: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     drift: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))

@@ -60,6 +60,7 @@ class LiveNode:
     """One node: its last report, and the attempts it holds in the order it will take them.
 
     Attributes:
+        draining: an administrator wants it to get no jobs, until `drained_until` if that is not None.
         idle_at: the attempt that it should be working on while it reports itself idle, and since when.
         is_unheard: it was at an attempt and is idle again, and no result has come since.
         drifts: how far its speed is from predictions, by model; `drift_alarms` are the models it drifts for, with
@@ -78,6 +79,7 @@ class LiveNode:
     seen_at: float
     report: NodeReport
     draining: bool = False
+    drained_until: float | None = None
     attempts: dict[AttemptKey, LiveAttempt] = field(default_factory=dict)
     idle_at: tuple[AttemptKey | None, float] = (None, 0.0)
     is_unheard: bool = False
@@ -105,6 +107,7 @@ class LiveNode:
             name=row["name"],
             state=NodeState(row["state"]),
             draining=row["draining"],
+            drained_until=row["drained_until"],
             seen_at=now,
             report=_report_of(row["name"], row["report"]),
             drift_alarms=row["drift"],
@@ -116,6 +119,7 @@ class LiveNode:
             "name": self.name,
             "state": self.state,
             "draining": self.draining,
+            "drained_until": self.drained_until,
             "reason": reason,
             "report": self.report.to_wire(),
             "drift": dict(self.drift_alarms),
@@ -184,8 +188,23 @@ class LiveNode:
         return next(iter(self.attempts.values()), None)
 
     def room(self, window: float, now: float) -> float:
-        """Return how many more attempts the window takes; none while the node is overdue and its estimate is wrong."""
-        return max(window - len(self.attempts), 0.0) if self.accepts_jobs and not self.is_overdue(now) else 0.0
+        """Return how many more attempts the window takes.
+
+        None while the node is overdue and its estimate is wrong, or would begin them after its hours have ended.
+        """
+        if not self.accepts_jobs or self.is_overdue(now) or self._is_closed_by_then(now):
+            return 0.0
+        return max(window - len(self.attempts), 0.0)
+
+    def has_closed(self, now: float) -> bool:
+        """True when its hours have ended since its last report, or will before its next one."""
+        closes_in_s = self.report.closes_in_s
+        return closes_in_s is not None and self.seen_at + closes_in_s <= now + self.report.interval_s
+
+    def _is_closed_by_then(self, now: float) -> bool:
+        """True when its hours are over before it could begin one more attempt."""
+        closes_in_s = self.report.closes_in_s
+        return closes_in_s is not None and self.seen_at + closes_in_s <= now + self.backlog_s(now)
 
     def add(self, attempt: LiveAttempt, now: float) -> None:
         """Put one more attempt at the end of what the node holds."""

@@ -186,7 +186,7 @@ class Book:
         """
         turn.close_attempt(attempt, result)
         node = self.cluster.nodes.get(job.node or "")
-        if node is not None and node.accepts_jobs:
+        if node is not None and node.accepts_jobs and not node.has_closed(turn.now):
             self._blame(turn, job, Failure(kind=FailureKind.INTERNAL, message=f"{result} though nobody asked"))
         self.take_back(turn, job, f"node {job.node} gave it back", failed=None)
 

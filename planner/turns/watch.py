@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from broker_config.calls import Drain
 from broker_config.errors import ConfigurationError
 from broker_config.messages import Abilities, Failure, FailureKind, JobState, NodeReport
 from broker_config.topology import check_node_name
@@ -41,19 +42,24 @@ def report(planner: Planner, store: Store, reports: Sequence[Mapping[str, Any]])
         check_models(planner.book, turn)
 
 
-def drain(planner: Planner, name: str, *, on: bool) -> None:
+def drain(planner: Planner, order: Drain) -> None:
     """Stop giving a node jobs, or start again; what it has not begun is placed elsewhere, what it runs is finished."""
     with planner.turn() as turn:
-        node = planner.book.cluster.nodes.get(name)
+        node = planner.book.cluster.nodes.get(order.node)
         if node is None:
-            logger.warning("cannot drain %r: no such node", name)
+            logger.warning("cannot drain %r: no such node", order.node)
             return
-        node.draining = on
+        _set_draining(turn, node, on=order.on, until=None if order.for_s is None else turn.now + order.for_s)
+        if order.on:
+            planner.book.take_back_queued(turn, node, f"node {node.name} is draining")
+
+
+def _set_draining(turn: Turn, node: LiveNode, *, on: bool, until: float | None = None) -> None:
+    node.draining, node.drained_until = on, until if on else None
+    if node.state is not NodeState.GONE:  # else it gets jobs when it reports again, and not before
         node.update_state()
-        if on:
-            planner.book.take_back_queued(turn, node, f"node {name} is draining")
-        turn.save_node(node.name, node.note)
-        logger.info("node %s: %s", name, node.state)
+    turn.save_node(node.name, node.note)
+    logger.info("node %s: %s", node.name, node.state)
 
 
 def remove(planner: Planner, name: str) -> None:
@@ -191,6 +197,8 @@ def _look_for_results(book: Book, turn: Turn, node: LiveNode) -> None:
 
 
 def _watch_node(book: Book, turn: Turn, node: LiveNode) -> None:
+    if node.drained_until is not None and node.drained_until <= turn.now:
+        _set_draining(turn, node, on=False)
     if node.state is NodeState.GONE:
         return
     silence_s = turn.now - node.seen_at

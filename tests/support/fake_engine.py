@@ -41,6 +41,9 @@ class FakeEngine:
         self.loaded_adapters = tuple(sorted({*self.loaded_adapters, *names}))
         return 0.125 if is_new else 0.0
 
+    def unload(self):
+        self.resident, self.loaded_adapters = (), ()
+
     def sizes_px(self, _model):
         return self.only_sizes_px
 

@@ -17,7 +17,7 @@ from image_requests import an_image_request
 from prometheus_client import CollectorRegistry
 from store_files import StoreFiles
 
-from broker_config.calls import Generate, RecordDeadLetter, SetPriority, Tell, Withdraw, task_id_of
+from broker_config.calls import Drain, Generate, RecordDeadLetter, SetPriority, Tell, Withdraw, task_id_of
 from broker_config.memory_publisher import MemoryPublisher
 from broker_config.messages import Assignment, Event, FailureKind
 from broker_config.settings import Settings
@@ -229,8 +229,8 @@ class World:
         """Time passes, and the planner does not run."""
         self.clock.time_s += seconds
 
-    def drain(self, name="a", *, on=True) -> None:
-        self.hand_out(lambda: watch.drain(self.planner, name, on=on))
+    def drain(self, name="a", *, on=True, for_s=None) -> None:
+        self.hand_out(lambda: watch.drain(self.planner, Drain(name, on, for_s)))
 
     def remove(self, name="a") -> None:
         self.hand_out(lambda: watch.remove(self.planner, name))

@@ -25,7 +25,7 @@ OPTIONS = PipelineOptions()
 def pixels(engine, **weights) -> np.ndarray:
     adapters = {name.replace("_", "."): weight for name, weight in weights.items()} or None
     request = ImageRequest(**an_image_request(num_inference_steps=2, seed=7, adapters=adapters))
-    return np.asarray(engine.generate(request, lambda step: None).images[0]).astype(int)
+    return np.asarray(engine.generate(request, lambda step, of: None).images[0]).astype(int)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_name_with_dots_works(engine, folder):
     before = pixels(engine, sketch=1.0)
     (folder / "sketch.safetensors").rename(folder / "v1.5-style.safetensors")
     request = an_image_request(num_inference_steps=2, seed=7, adapters={"v1.5-style": 1.0})
-    after = engine.generate(ImageRequest(**request), lambda step: None).images[0]
+    after = engine.generate(ImageRequest(**request), lambda step, of: None).images[0]
     assert np.array_equal(np.asarray(after), before)
 
 

@@ -50,6 +50,14 @@ def test_a_resident_model_loads_in_no_time_and_the_least_recent_one_leaves(sleep
     assert engine.resident == ("c", "b")
 
 
+def test_what_was_unloaded_is_loaded_again(sleeps):
+    engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0, load_s=2.0))
+    engine.load("a")
+    SlowedEngine(engine, 2.0).unload()
+    assert engine.resident == ()
+    assert engine.load("a") == 2.0
+
+
 def test_speed_drifts_when_its_time_has_come(sleeps):
     engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0.5, drift=((2.0, 5.0), (7.0, 1.0))))
     engine.generate(REQUEST, lambda step, of: None)
@@ -58,18 +66,18 @@ def test_speed_drifts_when_its_time_has_come(sleeps):
 
 def test_without_a_folder_of_adapters_it_takes_any(sleeps):
     engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0))
-    engine.generate(REQUEST.model_copy(update={"adapters": {"oil": 1.0}}), lambda step: None)
+    engine.generate(REQUEST.model_copy(update={"adapters": {"oil": 1.0}}), lambda step, of: None)
     assert engine.abilities().adapters is None
 
 
 def test_it_has_the_adapters_of_its_folder_and_refuses_others(sleeps, tmp_path):
     (tmp_path / "sketch.safetensors").write_bytes(b"")
     engine = EmulatedEngine(EmulatedSpeed(s_per_unit=0), str(tmp_path))
-    engine.generate(REQUEST.model_copy(update={"adapters": {"sketch": 1.0}}), lambda step: None)
+    engine.generate(REQUEST.model_copy(update={"adapters": {"sketch": 1.0}}), lambda step, of: None)
     assert set(engine.abilities().adapters) == {"sketch"}
     assert engine.abilities().loaded_adapters == {"m": ("sketch",)}
     with pytest.raises(AdapterMissingError, match="it has: sketch"):
-        engine.generate(REQUEST.model_copy(update={"adapters": {"oil": 1.0}}), lambda step: None)
+        engine.generate(REQUEST.model_copy(update={"adapters": {"oil": 1.0}}), lambda step, of: None)
 
 
 @pytest.mark.parametrize(("text", "drift"), [("", ()), ("60:5,120:1", ((60, 5), (120, 1))), (" 1:2 ,", ((1, 2),))])

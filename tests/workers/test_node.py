@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
+from datetime import datetime
 from typing import ClassVar
 
 import pytest
@@ -266,6 +267,32 @@ def test_a_node_with_some_working_model_serves_that_one_only(bench):
     bench.start(problems=["model 'x' cannot be loaded"])
     assert bench.node.report().state == "ready"
     assert bench.node.report().models == ("tiny",)
+
+
+def test_an_idle_node_reports_that_nothing_is_in_memory_any_more(tmp_path):
+    bench = Bench(tmp_path, idle_unload_s=0.05)
+    bench.run()
+    wait_until(lambda: bench.node.report().resident == (), "an empty memory")
+    outcome = bench.run("job-2")
+    assert (outcome["result"], outcome["timings"]["load_s"]) == ("done", 0.25)
+    bench.node.end()
+
+
+def test_outside_its_hours_a_node_begins_nothing_and_says_when_it_will(tmp_path):
+    clock = [datetime(2026, 11, 27, 7, 59, 30)]
+    bench = Bench(tmp_path, FakeEngine(lambda step: clock.append(datetime(2026, 11, 27, 8, 0))), hours="22:00-08:00")
+    bench.start(now=lambda: clock[-1])
+    report = bench.node.report()
+    assert (report.state, report.reason, report.closes_in_s) == ("ready", "", 30.0)
+    assert bench.run()["result"] == "done"  # it was under way when they ended
+    report = bench.node.report()
+    assert (report.state, report.closes_in_s) == ("draining", None)
+    assert report.reason == "begins jobs at 22:00-08:00 only (LADLE_HOURS)"
+    assert bench.run("job-2")["result"] == "returned"
+    assert len(bench.engine.drawn) == 1
+    clock.append(datetime(2026, 11, 27, 22, 0))
+    assert bench.node.report().state == "ready"
+    assert bench.run("job-2", attempt=2)["result"] == "done"
 
 
 def test_a_report_says_what_runs(tmp_path):

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,16 @@ def test_a_second_load_takes_no_time_and_keeps_the_model_resident(engine):
     assert engine.resident == ("tiny",)
 
 
+def test_an_engine_that_was_unloaded_holds_no_weights_and_draws_the_same_again():
+    engine = DiffusersEngine(OPTIONS)
+    before = pixels(engine)
+    weights = weakref.ref(engine._models["tiny"].pipeline.transformer)
+    engine.unload()
+    assert (engine.resident, weights()) == ((), None)
+    assert engine.load("tiny") > 0.0
+    assert np.array_equal(before, pixels(engine))
+
+
 def test_the_shipped_folder_loads_by_the_plain_diffusers_call():
     from diffusers import StableDiffusion3Pipeline
 
@@ -156,7 +167,9 @@ def test_what_the_tokenizer_cuts_off_and_a_negative_prompt_without_effect_are_na
     cut, unused = engine.generate(
         a_request(prompt=long, negative_prompt="a tree", guidance_scale=1.0), lambda step, of: None
     ).warnings
-    assert cut == "prompt: is 24 tokens long and a text encoder takes 20; it does not see: 'on a black background'"
+    assert (
+        cut == "prompt: is 25 tokens long and a text encoder takes 20; it does not see: 'cross on a black background'"
+    )
     assert unused == "negative_prompt: changes nothing at guidance_scale 1; it needs one above 1"
 
 

@@ -58,6 +58,34 @@ def test_a_node_that_has_just_gone_is_shown(ladle, world):
     assert "GONE" in ladle("nodes").output
 
 
+def test_a_paused_node_is_shown_with_the_end_of_its_pause(ladle, world):
+    world.drain("attic", for_s=7200.0 + 60.0)
+    said = " ".join(ladle("nodes").output.replace("│", "").split())
+    assert "DRAINING" in said
+    world.drain("attic", on=False)
+    assert "paused" not in ladle("nodes").output
+
+
+def test_a_node_is_paused_and_resumed_from_the_terminal(make_site, ladle_of):
+    site = make_site()
+    ladle = ladle_of(site)
+    site.start("attic")
+    paused = ladle("pause", "attic", "--for", "2h")
+    assert "Asked the planner to pause attic" in paused.output
+    site.wait_for_node("attic", "DRAINING")
+    assert ladle("resume", "attic").exit_code == 0
+    site.wait_for_node("attic", "READY")
+    ladle("pause", "attic", "--for", "1s")
+    site.wait_for_node("attic", "DRAINING")
+    site.wait_for_node("attic", "READY")
+
+
+@pytest.mark.parametrize("options", [(), ("--for", "2"), ("--for", "0s")])
+def test_a_pause_says_for_how_long(ladle, planner_world, options):
+    planner_world.up("attic")
+    assert ladle("pause", "attic", *options).exit_code == 2
+
+
 def test_draining_an_unknown_node_fails_and_names_the_known_ones(ladle, planner_world):
     planner_world.up("attic")
     result = ladle("drain", "atic")

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from planner.cli.retrain import Duration
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("10m", 600.0), ("1.5h", 5400.0)])
-def test_a_duration_is_a_number_and_a_unit(text, seconds):
-    assert Duration().convert(text, None, None) == seconds
-
 
 @pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1m", "2d", "1e3s"])
 def test_what_is_no_duration_is_refused_with_examples(ladle, text):

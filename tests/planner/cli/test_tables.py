@@ -24,6 +24,7 @@ def test_what_a_node_says_of_itself_is_shown_as_it_is():
         "state": "UNFIT",
         "report": {"device": "[/d]", "resident": ["[/m]"], "emulated": "[/e]"},
         "reason": "[/r]",
+        "drained_until": None,
         "drift": {"[/k]": {"factor": 2, "since": 0.0}},
         "seen_at": 0.0,
     }
@@ -32,7 +33,15 @@ def test_what_a_node_says_of_itself_is_shown_as_it_is():
 
 
 def test_a_node_is_shown_with_its_running_estimate_and_its_spread_not_with_what_it_measured_at_its_start():
-    row = {"name": "a", "state": "READY", "report": {}, "reason": "", "drift": {}, "seen_at": 0.0}
+    row = {
+        "name": "a",
+        "state": "READY",
+        "report": {},
+        "reason": "",
+        "drained_until": None,
+        "drift": {},
+        "seen_at": 0.0,
+    }
     estimates = Estimates()
     estimates.observe_warm_up("a", "tiny", load_s=1.0, s_per_unit=77.0)
     assert "tiny 77 at start" in shown(node_table([row], estimates))
@@ -51,11 +60,26 @@ def test_a_node_is_shown_with_its_free_memory_and_its_adapters():
         "memory_free_mib": 9216.0,
     }
     report = {"device": "cuda:0", "resident": ["tiny"], "abilities": abilities}
-    row = {"name": "a", "state": "READY", "report": report, "reason": "", "drift": {}, "seen_at": 0.0}
+    row = {
+        "name": "a",
+        "state": "READY",
+        "report": report,
+        "reason": "",
+        "drained_until": None,
+        "drift": {},
+        "seen_at": 0.0,
+    }
     table = shown(node_table([row], Estimates()))
     assert "cuda:0, 9.0 of 24.0 GiB free" in table
     assert "tiny + oil" in table
     assert "adapters: anime, oil, pixel and 1 more" in table
+
+
+def test_the_end_of_a_pause_is_shown_for_as_long_as_it_lasts():
+    row = {"name": "a", "state": "DRAINING", "report": {}, "reason": "hot", "drift": {}, "seen_at": 0.0}
+    paused = {**row, "drained_until": time.time() + 7300.0}
+    assert "paused, gets jobs again in 2 h; hot" in shown(node_table([paused], Estimates()))
+    assert "paused" not in shown(node_table([{**row, "drained_until": None}], Estimates()))
 
 
 def test_an_id_is_never_cut_and_the_prompt_gives_way(ladle, planner_world):

@@ -97,6 +97,7 @@ MESSAGES = st.one_of(
     call(Reconcile.TASK, client=st.just("client-1") | ANYTHING, jobs=JOBS),
     call(SetPriority.TASK, client=st.just("client-1") | ANYTHING, jobs=JOBS, priority=st.integers(0, 2) | ANYTHING),
     call(Drain.TASK, node=NODE, on=ANYTHING),
+    call(Drain.TASK, node=NODE, on=st.booleans(), for_s=st.floats(0, 1e11) | ANYTHING),
     call(Remove.TASK, node=NODE),
     call(Report.TASK, report=ANYTHING | st.builds(lambda more: {**OF_REPORT, **more}, LONG | REPORT)),
     call(Record.TASK, outcome=ANYTHING | st.builds(lambda more: {**OF_OUTCOME, **more}, LONG | OUTCOME)),

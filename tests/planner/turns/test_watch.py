@@ -110,6 +110,79 @@ def test_a_drain_outlives_a_restart_of_planner_and_worker_and_ends_when_told(wor
     assert world.placed_on("a") == ["job-1"]
 
 
+def test_a_paused_node_gets_jobs_again_by_itself(world):
+    world.up("a")
+    world.submit("one")
+    world.submit("two")
+    world.start("a")
+    world.drain("a", for_s=7200.0)
+    assert (world.state("one"), world.state("two")) == ("PLACED", "WAITING")
+    for _ in range(7199 // 5):
+        world.tick(5)
+        world.report("a")
+    assert world.state("two") == "WAITING"
+    world.tick(5)
+    assert world.state("two") == "PLACED"
+
+
+def test_a_pause_outlives_a_restart_of_the_planner_and_a_node_that_is_gone_does_not_come_back_with_its_end(world):
+    world.up("a")
+    world.drain("a", for_s=60.0)
+    world.restart()
+    world.tick(20)
+    assert world.planner.book.cluster.nodes["a"].state == "GONE"
+    world.restart()
+    world.up("a")
+    world.submit()
+    assert world.state() == "WAITING"
+    world.tick(20)
+    world.tick(30)
+    assert (world.planner.book.cluster.nodes["a"].state, world.state()) == ("GONE", "WAITING")
+    world.report("a")
+    assert world.state() == "PLACED"
+
+
+def test_a_pause_can_be_ended_or_changed(world):
+    world.up("a")
+    world.drain("a", for_s=5.0)
+    world.drain("a", for_s=600.0)
+    world.submit()
+    world.tick(9)
+    assert world.state() == "WAITING"
+    world.drain("a", on=False)
+    assert world.state() == "PLACED"
+
+
+def test_a_node_that_is_gone_gets_no_jobs_when_its_drain_ends(world):
+    world.up("a")
+    world.report("a", state="stopped")
+    world.drain("a")
+    world.drain("a", on=False)
+    world.submit()
+    assert (world.planner.book.cluster.nodes["a"].state, world.state()) == ("GONE", "WAITING")
+
+
+def test_a_node_whose_hours_are_over_is_not_to_blame_for_giving_a_job_back(world):
+    world.up("a", closes_in_s=30.0)
+    world.submit()
+    world.start("a")
+    world.clock.time_s += 29.0
+    world.finish("a", "returned")
+    world.record()
+    assert not world.planner.book.cluster.nodes["a"].breakers
+    assert (world.state(), world.row()["failures"]) == ("WAITING", 0)
+
+
+def test_a_job_is_not_given_to_a_node_that_would_begin_it_after_its_hours(world):
+    speeds = {"tiny": {"load_s": 0.0, "s_per_unit": 1000.0}}
+    world.up("a", speeds=speeds, resident=["tiny"], closes_in_s=20.0)
+    for job in ("one", "two"):  # of 33 s each
+        world.submit(job)
+    assert (world.state("one"), world.state("two")) == ("PLACED", "WAITING")
+    world.report("a", speeds=speeds, resident=["tiny"])
+    assert world.state("two") == "PLACED"
+
+
 def test_draining_an_unknown_node_changes_nothing(world):
     world.drain("nobody")
     assert world.planner.book.cluster.nodes == {}
