@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker_config.bounds import (
+    LABEL_NAME,
     MAX_ADAPTER_WEIGHT,
     MAX_ADAPTERS_OF_JOB,
     MAX_DURATION_S,
+    MAX_LABELS,
     MAX_NAME_CHARACTERS,
     MAX_SEED,
 )
@@ -60,6 +62,13 @@ def order_schemas(settings: Settings) -> Mapping[str, Schema]:
             },
             "maxProperties": MAX_ADAPTERS_OF_JOB,
             "description": "Weights of LoRA adapters of the nodes, by name; 1 is as they were made.",
+        },
+        "labels": {
+            "type": "object",
+            "propertyNames": {"pattern": f"^{LABEL_NAME.pattern}$"},
+            "additionalProperties": {"type": "string", "maxLength": MAX_NAME_CHARACTERS},
+            "maxProperties": MAX_LABELS,
+            "description": "Names and values to find the job by.",
         },
         "ingress": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Node or site of its input."},
         "priority": {
