@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 CHUNK = "parameters"  # of a PNG; its worker writes it, as A1111 does
 FORMATS_WITH_EXIF = frozenset({"JPEG", "WEBP"})
-USER_COMMENT = 0x9286
+USER_COMMENT = 0x9286  # its tag in EXIF
 MAX_EXIF_BYTES = 65_000  # a JPEG has 65,533 for all of it
 
 
