@@ -20,7 +20,7 @@ from planner.cli.processes import (
     serve_command,
     worker_command,
 )
-from planner.cli.retrain import Duration
+from planner.cli.duration import Duration
 from planner.cli.serve import how_it_is_served
 from planner.cli.tables import node_table, read_estimates, read_nodes
 from planner.cli.terminal import plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PIL import ExifTags, Image
 
@@ -31,7 +31,7 @@ def convert(png: bytes, file: Path | IO[bytes], picture_format: str, quality: in
         quality: of a JPEG or WebP, 0 to 100; None: Pillow's own.
     """
     image = Image.open(io.BytesIO(png))
-    options = {} if quality is None else {"quality": quality}
+    options: dict[str, Any] = {} if quality is None else {"quality": quality}
     exif = _exif(str(image.info.get(CHUNK, "")))
     if picture_format.upper() in FORMATS_WITH_EXIF and exif is not None:
         options["exif"] = exif

@@ -13,7 +13,7 @@ from typing import Literal, TypedDict, Unpack, get_args
 
 from pydantic import ValidationError
 
-from broker_config.bounds import ID, LABEL_NAME, MAX_IMAGES, MAX_SEED
+from broker_config.bounds import ID, LABEL_NAME, MAX_IMAGES, MAX_SEED, storable
 from broker_config.errors import RequestRefusedError
 from broker_config.messages import ImageRequest, Priority, Submission, parse_size
 from broker_config.refusals import check_limits, own_id, refusal
@@ -140,7 +140,7 @@ def labels_of(texts: Iterable[str]) -> dict[str, str]:
     """Return labels that are written as NAME=VALUE; what a value may be is checked with the submission.
 
     Raises:
-        RequestRefusedError: one has another form, or there are two of one name.
+        RequestRefusedError: one has another form, its value cannot be stored, or there are two of one name.
     """
     labels: dict[str, str] = {}
     for text in texts:
@@ -149,6 +149,10 @@ def labels_of(texts: Iterable[str]) -> dict[str, str]:
             raise RequestRefusedError(
                 f"label: {text[:60]!r} is not of the form NAME=VALUE, as album=spring is", "label"
             )
+        try:
+            storable(value)
+        except ValueError as exc:
+            raise RequestRefusedError(f"label: the value of {name} {exc}", "label") from None
         if labels.setdefault(name, value) != value:
             raise RequestRefusedError(f"label: {name} can have one value, not {labels[name]!r} and {value!r}", "label")
     return labels

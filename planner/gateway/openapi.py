@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from broker_config.bounds import ID, MAX_URL_CHARACTERS
+from broker_config.bounds import ID, LABEL_NAME, MAX_LABELS, MAX_URL_CHARACTERS
 from broker_config.messages import JobState
 from broker_config.settings import Settings
 from planner.gateway.job_routes import LISTED, LISTED_JOBS, MAX_LISTED_JOBS
@@ -116,7 +116,8 @@ def _jobs(settings: Settings) -> dict[str, Any]:
     order = object_of(_nullable({**order_schemas(settings), **_meaningless(), "webhook": webhook}), ("prompt",))
     secret = object_of({"id": TEXT, "secret": TEXT})
     accepted = object_of({"job": TEXT, "status": TEXT, "events": TEXT, "webhook": secret}, ("job", "status", "events"))
-    entry = object_of({"job": TEXT, **{name: or_null(NUMBER if name.endswith("_at") else TEXT) for name in LISTED}})
+    kinds = {"created_at": NUMBER, "finished_at": NUMBER, "labels": {"type": "object", "additionalProperties": TEXT}}
+    entry = object_of({"job": TEXT, **{name: or_null(kinds.get(name, TEXT)) for name in LISTED}})
     limit = parameter(
         "query",
         "limit",
@@ -124,6 +125,16 @@ def _jobs(settings: Settings) -> dict[str, Any]:
         "How many.",
     )
     state = parameter("query", "state", list_of(one_of(*JobState)), "Only those in one of these states.")
+    label = parameter(
+        "query",
+        "label",
+        {
+            **list_of({"type": "string", "pattern": f"^{LABEL_NAME.pattern}="}),
+            "maxItems": MAX_LABELS,
+            "uniqueItems": True,
+        },
+        "Only those with all of these labels, NAME=VALUE.",
+    )
     last = parameter("header", "Last-Event-ID", TEXT, "What was heard last.")
     name = parameter(
         "path", "name", {"type": "string", "pattern": f"^[0-9]{{1,4}}\\.({'|'.join(FORMATS)})$"}, "Such as 0.png."
@@ -149,7 +160,7 @@ def _jobs(settings: Settings) -> dict[str, Any]:
             "get": operation(
                 "List the newest jobs of this key.",
                 json_answer(object_of({"jobs": list_of(entry)})),
-                parameters=(limit, state),
+                parameters=(limit, state, label),
                 problems=(422, 501),
             ),
         },

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from broker_config.errors import LadleError
-from planner.cli.retrain import Duration
+from planner.cli.duration import Duration
 from planner.cli.tables import open_ledger
 from planner.cli.terminal import plain
 from planner.ledger.report_data import ReportData, read_report

@@ -185,7 +185,7 @@ def test_a_label_is_written_as_name_and_value():
     assert labels_of(["a=x", "a=x"]) == {"a": "x"}
 
 
-@pytest.mark.parametrize("texts", [["album"], ["=x"], ["a b=x"], [""], ["a=x", "a=y"]])
+@pytest.mark.parametrize("texts", [["album"], ["=x"], ["a b=x"], [""], ["a=x", "a=y"], ["a=\x00"], ["a=\ud800"]])
 def test_what_is_no_label_is_refused(texts):
     with pytest.raises(RequestRefusedError, match="label: "):
         labels_of(texts)
