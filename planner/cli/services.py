@@ -11,6 +11,7 @@ from broker_config.errors import LadleError, NotInstalledError
 from broker_config.extras import check_engine, check_installed
 from broker_config.settings import Settings, environment, load_settings
 from broker_config.topology import check_node_name
+from planner.cli.duration import Duration
 from planner.cli.processes import (
     Processes,
     Service,
@@ -20,7 +21,6 @@ from planner.cli.processes import (
     serve_command,
     worker_command,
 )
-from planner.cli.duration import Duration
 from planner.cli.serve import how_it_is_served
 from planner.cli.tables import node_table, read_estimates, read_nodes
 from planner.cli.terminal import plain
