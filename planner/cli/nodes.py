@@ -68,9 +68,9 @@ def drain(node: str, off: bool) -> None:
 @click.argument("node")
 @click.option("--for", "for_s", type=Duration(), required=True, help="How long: 90s, 10m or 2h.")
 def pause(node: str, for_s: float) -> None:
-    """Stop giving jobs to NODE for some time: its GPU is needed for something else.
+    """Stop giving jobs to NODE for some time.
 
-    It finishes the job that it runs, and those in its queue go to other nodes. It gets jobs again by itself.
+    Its GPU is needed for something else, say. It finishes the job that it runs, and those in its queue go to other nodes. It gets jobs again by itself.
 
     \b
     ladle pause attic --for 2h

@@ -192,19 +192,14 @@ class LiveNode:
 
         None while the node is overdue and its estimate is wrong, or would begin them after its hours have ended.
         """
-        if not self.accepts_jobs or self.is_overdue(now) or self._is_closed_by_then(now):
+        if not self.accepts_jobs or self.is_overdue(now) or self.has_closed(now, self.backlog_s(now)):
             return 0.0
         return max(window - len(self.attempts), 0.0)
 
-    def has_closed(self, now: float) -> bool:
-        """True when its hours have ended since its last report, or will before its next one."""
+    def has_closed(self, now: float, in_s: float = 0.0) -> bool:
+        """True when its hours have ended since its last report, or will in `in_s` seconds or before its next report."""
         closes_in_s = self.report.closes_in_s
-        return closes_in_s is not None and self.seen_at + closes_in_s <= now + self.report.interval_s
-
-    def _is_closed_by_then(self, now: float) -> bool:
-        """True when its hours are over before it could begin one more attempt."""
-        closes_in_s = self.report.closes_in_s
-        return closes_in_s is not None and self.seen_at + closes_in_s <= now + self.backlog_s(now)
+        return closes_in_s is not None and self.seen_at + closes_in_s <= now + max(in_s, self.report.interval_s)
 
     def add(self, attempt: LiveAttempt, now: float) -> None:
         """Put one more attempt at the end of what the node holds."""

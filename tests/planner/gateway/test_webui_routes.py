@@ -42,7 +42,7 @@ def test_a_typical_request_is_drawn(gateway, site):
     assert (info["width"], info["height"], info["sd_model_name"]) == (128, 64, "other")
     assert info["infotexts"] == [
         "a red heart\nNegative prompt: rain\n"
-        f"Steps: 3, Sampler: Automatic, CFG scale: 5, Seed: {info['seed']}, Size: 128x64, Model: other"
+        f"Steps: 3, Sampler: emulated, CFG scale: 5, Seed: {info['seed']}, Size: 128x64, Model: other"
     ]
     assert "sampler_name means nothing to Ladle" in answer.headers["x-ladle-warnings"]
     request = site.rows(info["job"])[0]["request"]

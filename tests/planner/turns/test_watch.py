@@ -117,6 +117,7 @@ def test_a_paused_node_gets_jobs_again_by_itself(world):
     world.start("a")
     world.drain("a", for_s=7200.0)
     assert (world.state("one"), world.state("two")) == ("PLACED", "WAITING")
+    world.draw("a")
     for _ in range(7199 // 5):
         world.tick(5)
         world.report("a")
