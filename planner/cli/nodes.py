@@ -70,7 +70,8 @@ def drain(node: str, off: bool) -> None:
 def pause(node: str, for_s: float) -> None:
     """Stop giving jobs to NODE for some time.
 
-    Its GPU is needed for something else, say. It finishes the job that it runs, and those in its queue go to other nodes. It gets jobs again by itself.
+    Its GPU is needed for something else, say. It finishes the job that it runs, and those in its queue go to other
+    nodes. It gets jobs again by itself.
 
     \b
     ladle pause attic --for 2h
