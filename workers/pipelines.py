@@ -152,7 +152,7 @@ class DiffusersEngine:
             images=self._pictures(request.model, images),
             seeds=_seeds(request),
             warnings=warnings,
-            sampler=sampler_of(pipeline.scheduler),
+            sampler=sampler_of(getattr(pipeline, "scheduler", None)),
         )
 
     def _pictures(self, model: str, images: Any) -> list[Image]:

@@ -43,7 +43,9 @@ A1111_NAMES = {
 
 
 def sampler_of(scheduler: object) -> str:
-    """Return what A1111 calls a scheduler of diffusers; one that it has not, by its class."""
+    """Return what A1111 calls a scheduler of diffusers, or else its class; empty for None: there are several, say."""
+    if scheduler is None:
+        return ""
     name = type(scheduler).__name__
     return A1111_NAMES.get(name, name.removesuffix("Scheduler"))
 

@@ -58,6 +58,7 @@ def test_samplers_have_the_names_of_a1111_and_others_that_of_their_class():
     assert sampler_of(FlowMatchEulerDiscreteScheduler()) == "Euler"
     assert sampler_of(DPMSolverMultistepScheduler()) == "DPM++ 2M"
     assert sampler_of(OddScheduler()) == "Odd"
+    assert sampler_of(None) == ""
 
 
 @pytest.mark.parametrize("text", ["a red heart\nSteps: 8", "Zwölf Boxkämpfer", "心 ✓ \U0001f3a8", "x" * 100_000])
