@@ -212,11 +212,23 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"
 
 
+class Lack(Message):
+    """What a node refused a job for lack of: the name is a model's or adapter's; "memory" is that for a model."""
+
+    kind: Literal["model", "adapter", "memory"]
+    name: ModelName
+
+
 class Failure(Message):
-    """What went wrong, for a program and for a person."""
+    """What went wrong, for a program and for a person.
+
+    Attributes:
+        lacks: the one thing that the node would have needed; only nodes tell it.
+    """
 
     kind: FailureKind
     message: Told
+    lacks: Lack | None = None
 
 
 class StoredImage(Message):
@@ -255,7 +267,11 @@ class Timings(Message):
 
 
 class Outcome(Message):
-    """What became of one attempt, sent by its worker before it acknowledges the assignment."""
+    """What became of one attempt, sent by its worker before it acknowledges the assignment.
+
+    Attributes:
+        adapters_load_s: that part of the load which was for adapters.
+    """
 
     job: Identifier
     attempt: Count
@@ -264,6 +280,7 @@ class Outcome(Message):
     failure: Failure | None = None
     images: Images = ()
     timings: Timings = Timings()
+    adapters_load_s: PartS = 0.0
     warnings: Warnings = ()
     resident: Models = ()
 

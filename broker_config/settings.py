@@ -139,6 +139,13 @@ class Settings(BaseSettings):
         Field(description="client users that are HTTP gateways: each of their API keys has a fair share of its own"),
     ] = "http"
     max_attempts: Annotated[int, Ge(1), Le(100), Field(description="attempts of a job before it is FAILED")] = 3
+    missing_wait_s: Annotated[
+        float,
+        Ge(0),
+        Field(
+            description="how long a job waits for what no ready node has (an adapter, a model); inf: to its deadline"
+        ),
+    ] = 3600.0
     lookahead: Annotated[int, Ge(1), Field(description="WAITING jobs put to the placer beyond the free places")] = 32
 
     exploration: Annotated[

@@ -19,6 +19,7 @@ OF_MORE_THAN_ONE = {
     "tests/planner/turns/test_machine.py": "a state machine plays planner, standby and nodes against each other",
     "tests/rl_agent/policy/test_shipped.py": "the policy that ships is a folder, not a module",
     "tests/workers/test_hostile_models.py": "hostile files, whichever module meets them first",
+    "tests/workers/test_real_pipelines.py": "the architectures that people use, through the whole worker",
 }
 
 

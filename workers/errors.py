@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from broker_config.messages import Lack
+
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -21,6 +23,7 @@ class WorkerError(Exception):
     """Any error that a worker raises on purpose. `str()` of it is a sentence for a person."""
 
     kind = "internal"
+    lacks: Lack | None = None  # what the node would have needed
 
 
 class BadRequestError(WorkerError):
@@ -57,6 +60,7 @@ class DoesNotFitError(OutOfMemoryError):
     def __init__(self, model: str, needed_mib: float, memory_mib: float, remedies: Sequence[str]) -> None:
         WorkerError.__init__(self, model, needed_mib, memory_mib, list(remedies))
         self.model = model
+        self.lacks = Lack(kind="memory", name=model)
         self.needed_mib = needed_mib
         self.memory_mib = memory_mib
         self.remedies = tuple(remedies)
@@ -93,6 +97,7 @@ class ModelMissingError(WorkerError):
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(model, reason)
         self.model = model
+        self.lacks = Lack(kind="model", name=model)
         self.reason = reason
 
     def __str__(self) -> str:
@@ -105,6 +110,7 @@ class AdapterMissingError(ModelMissingError):
     def __init__(self, adapter: str, known: Sequence[str]) -> None:
         WorkerError.__init__(self, adapter, list(known))
         self.adapter = adapter
+        self.lacks = Lack(kind="adapter", name=adapter)
         self.known = tuple(known)
 
     def __str__(self) -> str:

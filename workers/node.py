@@ -211,7 +211,8 @@ class NodeWorker:
         except Stopped as exc:
             return self._failed(assignment, exc.result, exc.failure)
         except WorkerError as exc:
-            return self._failed(assignment, "failed", Failure(kind=FailureKind(exc.kind), message=str(exc)))
+            failure = Failure(kind=FailureKind(exc.kind), message=str(exc), lacks=exc.lacks)
+            return self._failed(assignment, "failed", failure)
         except Exception as exc:
             logger.exception("job %s failed", assignment.job)
             message = f"{type(exc).__name__}: {exc}"
@@ -253,6 +254,7 @@ class NodeWorker:
                 generation_s=drawn - started,
                 transfer_out_s=time.monotonic() - drawn,
             ),
+            adapters_load_s=adapters_load_s,
             warnings=tuple(generated.warnings),
             resident=self._engine.resident,
         )

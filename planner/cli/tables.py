@@ -16,6 +16,7 @@ from planner.cli.terminal import plain
 from planner.errors import NoLedgerYetError
 from planner.ledger.ledger import Ledger, LedgerRow
 from planner.state.cluster import few
+from planner.state.lacks import in_words
 from rl_agent.placing.estimates import Estimates, ModelEstimate
 
 STATE_STYLE = {
@@ -153,17 +154,10 @@ def service_delay_s(row: LedgerRow) -> float | None:
 
 def ago(at: float) -> str:
     """Say how long ago `at` (Unix seconds) was."""
-    return f"{_in_words(max(time.time() - at, 0.0))} ago"
+    return f"{in_words(max(time.time() - at, 0.0))} ago"
 
 
 def moment(at: float) -> str:
     """Say how far `at` (Unix seconds) is away, in the past or in the future."""
     ahead_s = at - time.time()
-    return f"in {_in_words(ahead_s)}" if ahead_s > 0 else ago(at)
-
-
-def _in_words(seconds: float) -> str:
-    for size, unit in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"in {in_words(ahead_s)}" if ahead_s > 0 else ago(at)

@@ -8,6 +8,7 @@ from typing import Any
 
 from broker_config.messages import AttemptKey
 from planner.ledger.tables import AttemptState
+from rl_agent.placing.outfits import outfit_of
 
 
 @dataclass(kw_only=True)
@@ -19,6 +20,7 @@ class LiveAttempt:
         resent: how often its message was sent again to a node that stays idle although it holds the attempt.
         withdrawn: the job was taken back or cancelled; the place stays occupied until the node confirms.
         loads: when it was placed, its model was not about to be in the node's memory.
+        adapters: names of those that it is drawn with.
         said_before_s: what the node had reported until then (`SaidTimes.total_s`).
     """
 
@@ -38,15 +40,19 @@ class LiveAttempt:
     withdrawn: bool = False
     loads: bool = True
     said_before_s: float = 0.0
+    adapters: tuple[str, ...] = ()
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any], *, model: str, units: float, images: int) -> LiveAttempt:
+    def from_row(
+        cls, row: Mapping[str, Any], *, model: str, adapters: tuple[str, ...], units: float, images: int
+    ) -> LiveAttempt:
         """Return the attempt of a ledger row that is not closed; the arguments are not in the row."""
         return cls(
             job=row["job"],
             number=row["number"],
             node=row["node"],
             model=model,
+            adapters=adapters,
             units=units,
             images=images,
             predicted_s=row["predicted_service_s"],
@@ -60,6 +66,11 @@ class LiveAttempt:
     def key(self) -> AttemptKey:
         """Return job id and attempt number."""
         return self.job, self.number
+
+    @property
+    def outfit(self) -> str:
+        """Return the model with its adapters."""
+        return outfit_of(self.model, self.adapters)
 
     def send_again(self) -> None:
         """Put the attempt back into the outbox."""

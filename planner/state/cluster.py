@@ -7,6 +7,7 @@ Times are seconds of the planner's own clock (`Clock`); no time of another machi
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from broker_config.messages import AttemptKey, NodeReport
 from planner.state.attempts import LiveAttempt
 from planner.state.breaker import Breaker
+from planner.state.needs import Needs, Refusals, Thing
 from planner.state.said_times import SaidTimes
 from rl_agent.placing.backlog import AttemptView, backlog_s
 from rl_agent.placing.drift import Drift
@@ -67,10 +69,11 @@ class LiveNode:
             `factor` and `since`.
         store_checked: the instance that was found to have the planner's store; the next look is at `store_check_at`.
         store_note: what is wrong with its store.
-        breakers: what it has failed since its last success, by model. Lost when the planner restarts.
+        breakers: what it has failed since its last success, by outfit. Lost when the planner restarts.
         odd_models: whose files there differ from those of other nodes, and whether it is barred from drawing with them
             because most nodes agree on others.
         free_at: when it ended the last attempt whose outcome came, as far as the planner can tell.
+        refusals: what it has refused jobs for lack of. Lost when the planner restarts.
         said: how far its word on what its jobs take can be believed. Lost when the planner restarts.
     """
 
@@ -91,6 +94,7 @@ class LiveNode:
     breakers: dict[str, Breaker] = field(default_factory=dict)
     odd_models: Mapping[str, bool] = field(default_factory=dict)
     free_at: float = 0.0
+    refusals: Refusals = field(default_factory=Refusals, compare=False)
     said: SaidTimes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +102,7 @@ class LiveNode:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], now: float) -> LiveNode:
-        """Return the node of a ledger row; it gets one whole timeout from `now` to report.
+        """Return the node of a ledger row; unless it is GONE, it gets one whole timeout from `now` to report.
 
         What a ledger holds that no report may say any more is left out, and said so in the log: the node's next report
         replaces it.
@@ -108,7 +112,7 @@ class LiveNode:
             state=NodeState(row["state"]),
             draining=row["draining"],
             drained_until=row["drained_until"],
-            seen_at=now,
+            seen_at=row["seen_at"] if row["state"] == NodeState.GONE else now,
             report=_report_of(row["name"], row["report"]),
             drift_alarms=row["drift"],
         )
@@ -168,19 +172,35 @@ class LiveNode:
         """True when it says that it can draw with `model`."""
         return self.report.models is None or model in self.report.models
 
-    def admits(self, model: str, now: float) -> bool:
-        """True unless its files of `model` are odd, or its breaker is open: then one trial at a time when due."""
-        if self.odd_models.get(model, False):
+    def has_adapter(self, adapter: str) -> bool:
+        """True when it says that it has an adapter, or does not say which it has."""
+        abilities = self.report.abilities
+        return abilities is None or abilities.adapters is None or adapter in abilities.adapters
+
+    def sides_px(self, model: str) -> Sequence[int] | None:
+        """Return the only sides that images of a model may have, as far as it says; None: of any length."""
+        traits = self.report.abilities.models.get(model) if self.report.abilities else None
+        return None if traits is None else traits.sizes_px
+
+    def said_to_have(self, thing: Thing) -> bool:
+        """True when its last report names a model or adapter."""
+        abilities = self.report.abilities
+        if thing.kind == "adapter":
+            return abilities is not None and thing.name in (abilities.adapters or {})
+        return thing.kind == "model" and thing.name in (
+            *(self.report.models or ()),
+            *self.report.resident,
+            *self.report.speeds,
+        )
+
+    def admits(self, needs: Needs, now: float) -> bool:
+        """True unless its files of the model are odd, or its breaker is open: then one trial at a time when due."""
+        if self.odd_models.get(needs.model, False):
             return False
-        breaker = self.breakers.get(model)
+        breaker = self.breakers.get(needs.outfit) if self.breakers else None
         if breaker is None or not breaker.is_open:
             return True
-        return now >= breaker.retry_at and all(attempt.model != model for attempt in self.attempts.values())
-
-    @property
-    def has_bars(self) -> bool:
-        """True when it may not admit some model."""
-        return bool(self.breakers or self.odd_models)
+        return now >= breaker.retry_at and all(attempt.outfit != needs.outfit for attempt in self.attempts.values())
 
     @property
     def head(self) -> LiveAttempt | None:
@@ -245,6 +265,15 @@ class LiveNode:
         models = (attempt.model for attempt in self.attempts.values())
         return resident_after(self.report.resident, models, self.report.resident_limit)
 
+    def adapters_loaded(self, model: str) -> frozenset[str]:
+        """Return the adapters that will be in memory with a model once the node has done all it holds."""
+        if model not in self.resident:
+            return frozenset()
+        abilities = self.report.abilities
+        loaded = abilities.loaded_adapters.get(model, ()) if abilities and model in self.report.resident else ()
+        held = (attempt.adapters for attempt in self.attempts.values() if attempt.model == model)
+        return frozenset(loaded).union(*held)
+
     def view(self, window: float, now: float) -> NodeView:
         """Return what a placer sees of the node."""
         room = self.room(window, now)
@@ -253,6 +282,7 @@ class LiveNode:
             backlog_s=self.backlog_s(now),
             room=int(min(room, 2**31)),
             resident=self.resident,
+            adapters={model: self.adapters_loaded(model) for model in self.resident},
             resident_limit=self.report.resident_limit,
             models=None if self.report.models is None else frozenset(self.report.models),
             accepts_jobs=self.accepts_jobs,
@@ -286,6 +316,7 @@ class Cluster:
     nodes: dict[str, LiveNode] = field(default_factory=dict)
     estimates: Estimates = field(default_factory=Estimates)
     away: tuple[float, float] = (0.0, 0.0)
+    _needed_mib: dict[tuple[str, str | None, tuple[str, ...]], float] | None = field(default=None, init=False)
 
     def held_up_s(self, node: LiveNode, attempt: LiveAttempt, on_node_s: float, now: float) -> float:
         """Return how long the outcome of an attempt waited for a planner to run, and note when the attempt ended.
@@ -310,7 +341,7 @@ class Cluster:
         No planner ran from `gone` until then.
         """
         self.away = gone, now
-        for node in self.nodes.values():
+        for node in (node for node in self.nodes.values() if node.state is not NodeState.GONE):
             node.seen_at, node.idle_at, node.said.since = now, (None, now), now
             if node.head is not None:
                 node.head.begins_at = now
@@ -319,9 +350,28 @@ class Cluster:
         """Return the nodes a placer may choose, by name."""
         return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].accepts_jobs]
 
-    def takes(self, model: str, now: float) -> bool:
-        """True when a ready node serves `model` and may be given a job of it."""
-        return any(node.serves(model) and node.admits(model, now) for node in self.nodes.values() if node.accepts_jobs)
+    def may_fit(self, node: LiveNode, model: str) -> bool:
+        """False where a node has less memory than a model takes on others with the same dtype and options."""
+        needed, abilities = self.needed_mib(node, model), node.report.abilities
+        return needed is None or abilities is None or abilities.memory_mib is None or needed <= abilities.memory_mib
+
+    def needed_mib(self, node: LiveNode, model: str) -> float | None:
+        """Return the least memory that others say a model takes; None if it has been on the node, or nobody knows."""
+        abilities = node.report.abilities
+        if abilities is None or model in abilities.models or model in node.report.speeds:
+            return None
+        if self._needed_mib is None:
+            self._needed_mib = {}
+            for other in (other.report.abilities for other in self.nodes.values() if other.report.abilities):
+                for name, traits in other.models.items():
+                    key = name, other.dtype, other.options
+                    if traits.needs_mib is not None:
+                        self._needed_mib[key] = min(self._needed_mib.get(key, math.inf), traits.needs_mib)
+        return self._needed_mib.get((model, abilities.dtype, abilities.options))
+
+    def hear(self) -> None:
+        """Note that reports have come, so that what was made of the old ones is made again."""
+        self._needed_mib = None
 
     def room(self, window: float, now: float) -> float:
         """Return the free places of all nodes together."""

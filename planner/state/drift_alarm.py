@@ -22,12 +22,12 @@ def watch_drift(node: LiveNode, attempt: LiveAttempt, generation_s: float, estim
         node: where it ran.
         attempt: which is done.
         generation_s: measured, without the model load.
-        estimate: of the node for the model, not yet updated with this attempt.
+        estimate: of the node for the outfit, not yet updated with this attempt.
         now: seconds on the planner's clock.
     """
     if estimate.s_per_unit.count < MIN_OUTCOMES:
         return False
-    model = attempt.model
+    model = attempt.outfit
     drift = node.drifts.setdefault(model, Drift(is_alarm=model in node.drift_alarms))
     predicted_s = estimate.generation_s(attempt.units, attempt.images)
     rate = estimate.s_per_unit

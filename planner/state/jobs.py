@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from broker_config.messages import ImageRequest, JobState, Priority, Submission
 from planner.calibration import Eta
+from planner.state.needs import Needs
 from rl_agent.placing.estimates import work_units
 from rl_agent.placing.observation import JobView
 from rl_agent.placing.ordering import OrderKey
@@ -32,6 +34,7 @@ class LiveJob:
         listeners: other clients that asked about it, the newest last. Lost when the planner restarts: a client that
             hears nothing asks again.
         labels: for people to find it by.
+        missing_since: since when no ready node has what it needs. Lost when the planner restarts.
         unfit_nodes: those where an attempt of it failed. Lost when the planner restarts.
     """
 
@@ -56,6 +59,7 @@ class LiveJob:
     listeners: tuple[str, ...] = ()
     unfit_nodes: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
+    missing_since: float | None = None
 
     @classmethod
     def of(cls, submission: Submission, now: float, gateways: Container[str] = ()) -> LiveJob:
@@ -118,6 +122,11 @@ class LiveJob:
             "eta_p90_s": None if self.eta is None else self.eta.p90_s,
         }
 
+    @cached_property
+    def needs(self) -> Needs:
+        """Return what it needs of a node."""
+        return Needs.of(self.request)
+
     def add_listener(self, client: str) -> None:
         """Send the job's events to `client` as well."""
         if client != self.client:
@@ -137,6 +146,7 @@ class LiveJob:
         return JobView(
             job=self.id,
             model=request.model,
+            adapters=self.needs.adapters,
             units=self.units,
             n=request.n,
             ingress=self.ingress,

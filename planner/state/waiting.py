@@ -10,18 +10,19 @@ from collections.abc import Container
 from broker_config.messages import Priority
 from planner.state.fair_shares import FairShares
 from planner.state.jobs import LiveJob
+from planner.state.needs import Needs
 from rl_agent.placing.ordering import OrderKey
 
 _Place = tuple[int, float, OrderKey]  # priority class, step of the owner's share, order of the owner's first job
-_Entry = tuple[_Place, str, str, bool]  # of an owner and a model, and whether it just came from the model's heap
+_Entry = tuple[_Place, str, Needs, bool]  # of an owner and needs, and whether it just came from the heap of the needs
 
 
 class WaitingJobs:
     """The WAITING jobs in order: priority class, then fair shares of their owners, then each job's own `order`.
 
-    Two levels of heaps. Each model has a heap of the owners who wait for it, and each of those owners has a heap of its
-    jobs of that model. Adding a job and taking one cost the logarithm of their number; removing one is constant. The
-    split by model keeps jobs of a model that no node serves from blocking the others.
+    Two levels of heaps. For all jobs of equal needs there is a heap of the owners who wait so, and each of those owners
+    has a heap of such jobs. Adding a job and taking one cost the logarithm of their number; removing one is constant.
+    The split keeps jobs that no node can do from blocking the others.
 
     An owner's place changes whenever it is given work, and its entries are not updated at once: an entry may be out of
     date, but never claims a later place than the true one, and is corrected when it reaches the top.
@@ -35,8 +36,8 @@ class WaitingJobs:
 
     def __init__(self, step_s: float = math.inf) -> None:
         self._jobs: dict[str, LiveJob] = {}
-        self._heaps: dict[tuple[str, str], list[tuple[OrderKey, str]]] = {}
-        self._owners: dict[str, list[tuple[_Place, str]]] = {}
+        self._heaps: dict[tuple[Needs, str], list[tuple[OrderKey, str]]] = {}
+        self._owners: dict[Needs, list[tuple[_Place, str]]] = {}
         self._count_of = Counter[str]()
         self._shares = FairShares(step_s)
         self.work_s = 0.0
@@ -74,14 +75,14 @@ class WaitingJobs:
 
     def _enter(self, job: LiveJob) -> None:
         """Put a job into the heaps; an entry with an earlier `order` of it is skipped when it reaches the top."""
-        model = job.request.model
-        heap = self._heaps.setdefault((model, job.owner), [])
+        needs = job.needs
+        heap = self._heaps.setdefault((needs, job.owner), [])
         heapq.heappush(heap, (job.order, job.id))
         if heap[0] == (job.order, job.id):
-            heapq.heappush(self._owners.setdefault(model, []), (self._place(job), job.owner))
+            heapq.heappush(self._owners.setdefault(needs, []), (self._place(job), job.owner))
 
-    def models(self) -> list[str]:
-        """Return the models that jobs wait for, and perhaps some that no job waits for any more."""
+    def needs(self) -> list[Needs]:
+        """Return what jobs need that wait, and perhaps some jobs' that wait no more."""
         return list(self._owners)
 
     def remove(self, job: str) -> None:
@@ -94,73 +95,73 @@ class WaitingJobs:
         """Charge a job that was taken, and given to a node, to its owner's share."""
         self._shares.charge(job.owner, job.work_s, self._count_of)
 
-    def take(self, count: int, models: Container[str] | None = None) -> list[LiveJob]:
-        """Take out and return the first `count` jobs in order, of `models` only unless that is None.
+    def take(self, count: int, needs: Container[Needs] | None = None) -> list[LiveJob]:
+        """Take out and return the first `count` jobs in order, of these `needs` only unless that is None.
 
         The order is as if each job were charged before the next is chosen. Jobs that get no node must be pushed again
         before the others are charged.
         """
         taken: list[LiveJob] = []
         ahead_s: dict[str, float] = defaultdict(float)
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[Needs, str]] = set()
         queue = [
-            entry for model in list(self._owners) if models is None or model in models for entry in self._next(model)
+            entry for alike in list(self._owners) if needs is None or alike in needs for entry in self._next(alike)
         ]
         heapq.heapify(queue)
         while queue and len(taken) < count:
-            place, owner, model, is_new = heapq.heappop(queue)
+            place, owner, alike, is_new = heapq.heappop(queue)
             if is_new:
-                for entry in self._next(model):
+                for entry in self._next(alike):
                     heapq.heappush(queue, entry)
-                if (model, owner) in seen:
+                if (alike, owner) in seen:
                     continue
-                seen.add((model, owner))
-            job = self._first(model, owner)
+                seen.add((alike, owner))
+            job = self._first(alike, owner)
             if job is not None and self._place(job, ahead_s[owner]) == place:
                 taken.append(job)
                 self._pop(job.id)
                 ahead_s[owner] += job.work_s
-                job = self._first(model, owner)
+                job = self._first(alike, owner)
             if job is not None:
-                heapq.heappush(queue, (self._place(job, ahead_s[owner]), owner, model, False))
+                heapq.heappush(queue, (self._place(job, ahead_s[owner]), owner, alike, False))
         self._put_back(seen, queue)
         return taken
 
-    def _next(self, model: str) -> list[_Entry]:
-        """Take out the next entry of `model`, if there is one."""
-        owners = self._owners.get(model)
+    def _next(self, alike: Needs) -> list[_Entry]:
+        """Take out the next entry of these needs, if there is one."""
+        owners = self._owners.get(alike)
         if not owners:
             return []
         place, owner = heapq.heappop(owners)
-        return [(place, owner, model, True)]
+        return [(place, owner, alike, True)]
 
-    def _put_back(self, seen: set[tuple[str, str]], queue: list[_Entry]) -> None:
+    def _put_back(self, seen: set[tuple[Needs, str]], queue: list[_Entry]) -> None:
         """Return the entries that a take removed: corrected where they were looked at, else as they were."""
-        for place, owner, model, is_new in queue:
+        for place, owner, alike, is_new in queue:
             if is_new:
-                heapq.heappush(self._owners[model], (place, owner))
-        for model, owner in seen:
-            job = self._first(model, owner)
+                heapq.heappush(self._owners[alike], (place, owner))
+        for alike, owner in seen:
+            job = self._first(alike, owner)
             if job is not None:
-                heapq.heappush(self._owners[model], (self._place(job), owner))
-        for model in {model for model, _ in seen}:
-            if not self._owners[model]:
-                del self._owners[model]
+                heapq.heappush(self._owners[alike], (self._place(job), owner))
+        for alike in {alike for alike, _ in seen}:
+            if not self._owners[alike]:
+                del self._owners[alike]
 
     def _place(self, job: LiveJob, ahead_s: float = 0.0) -> _Place:
         """Return the place of an owner's first job, as if the owner had been given another `ahead_s`."""
         return job.order[0], self._shares.step(job.owner, ahead_s), job.order
 
-    def _first(self, model: str, owner: str) -> LiveJob | None:
-        """Return an owner's first job of a model; drop the owner's heap when it has none."""
-        heap = self._heaps.get((model, owner), [])
+    def _first(self, alike: Needs, owner: str) -> LiveJob | None:
+        """Return an owner's first job of these needs; drop the owner's heap when it has none."""
+        heap = self._heaps.get((alike, owner), [])
         while heap:
             order, job_id = heap[0]
             job = self._jobs.get(job_id)
             if job is not None and job.order == order:
                 return job
             heapq.heappop(heap)
-        self._heaps.pop((model, owner), None)
+        self._heaps.pop((alike, owner), None)
         return None
 
     def _pop(self, job: str) -> LiveJob | None:

@@ -1,8 +1,8 @@
 """Whose fault a failure was: the job's, or that of a node which fails what others do.
 
 Nobody is blamed at once. A job that failed goes to another node; if it fails there as well, it says nothing about
-either. A node with `JOBS_TO_OPEN` different failed jobs in a row gets no more of their model until a trial succeeds,
-provided that another node serves it and has failed none since its last success.
+either. A node with `JOBS_TO_OPEN` different failed jobs in a row gets no more of their outfit (model and adapters)
+until a trial succeeds, provided that another node can draw with it and has failed none since its last success.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from broker_config.messages import Failure
 from planner.state.breaker import JOBS_TO_OPEN, Breaker
 from planner.state.cluster import Cluster, LiveNode
 from planner.state.jobs import LiveJob
+from planner.state.lacks import lack
+from planner.state.needs import Needs
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +37,8 @@ class Finding:
 
 def on_failure(cluster: Cluster, node: LiveNode, job: LiveJob, failure: Failure, now: float) -> Finding:
     """Note that `job` failed on `node`; `job.unfit_nodes` are those where it failed before."""
-    finding, model = Finding(), job.request.model
-    breaker = node.breakers.setdefault(model, Breaker())
+    finding, outfit = Finding(), job.needs.outfit
+    breaker = node.breakers.setdefault(outfit, Breaker())
     breaker.reason = f"{failure.kind}: {failure.message}"
     others = [cluster.nodes[name] for name in job.unfit_nodes - {node.name} if name in cluster.nodes]
     for other in others:
@@ -46,7 +48,7 @@ def on_failure(cluster: Cluster, node: LiveNode, job: LiveJob, failure: Failure,
         if breaker.is_open:
             breaker.fail_trial(now)
         else:
-            _open_if_due(finding, cluster, node, model, now)
+            _open_if_due(finding, cluster, node, job.needs, now)
     if breaker.is_open:
         finding.forgiven.add(job.id)
     return finding
@@ -54,34 +56,34 @@ def on_failure(cluster: Cluster, node: LiveNode, job: LiveJob, failure: Failure,
 
 def on_success(cluster: Cluster, node: LiveNode, job: LiveJob, now: float) -> Finding:
     """Note that `node` did `job`: the nodes where it failed before are to blame for that."""
-    finding, model = Finding(), job.request.model
-    breaker = node.breakers.pop(model, None)
+    finding, outfit = Finding(), job.needs.outfit
+    breaker = node.breakers.pop(outfit, None)
     if breaker is not None and breaker.is_open:
-        logger.info("node %s gets jobs of %s again: a trial succeeded", node.name, model)
+        logger.info("node %s gets jobs of %s again: a trial succeeded", node.name, outfit)
         finding.closed.append(node)
     for name in job.unfit_nodes - {node.name}:
         other = cluster.nodes.get(name)
-        if other is not None and model in other.breakers:
-            other.breakers[model].add(job.id)
-            _open_if_due(finding, cluster, other, model, now)
+        if other is not None and outfit in other.breakers:
+            other.breakers[outfit].add(job.id)
+            _open_if_due(finding, cluster, other, job.needs, now)
     return finding
 
 
 def _acquit(finding: Finding, node: LiveNode, job: LiveJob) -> None:
     """Take from a node's failures a job that fails on other nodes as well."""
-    breaker = node.breakers.get(job.request.model)
+    breaker = node.breakers.get(job.needs.outfit)
     if breaker is None:
         return
     was_open = breaker.is_open
     breaker.discard(job.id)
     if was_open and not breaker.is_open:
-        logger.info("node %s gets jobs of %s again: others fail them as well", node.name, job.request.model)
+        logger.info("node %s gets jobs of %s again: others fail them as well", node.name, job.needs.outfit)
         finding.closed.append(node)
 
 
-def _open_if_due(finding: Finding, cluster: Cluster, node: LiveNode, model: str, now: float) -> None:
-    breaker = node.breakers[model]
-    if breaker.is_open or len(breaker.jobs) < JOBS_TO_OPEN or not _another_works(cluster, node, model, now):
+def _open_if_due(finding: Finding, cluster: Cluster, node: LiveNode, needs: Needs, now: float) -> None:
+    breaker = node.breakers[needs.outfit]
+    if breaker.is_open or len(breaker.jobs) < JOBS_TO_OPEN or not _another_works(cluster, node, needs, now):
         return
     breaker.open(now)
     finding.opened.append(node)
@@ -90,7 +92,7 @@ def _open_if_due(finding: Finding, cluster: Cluster, node: LiveNode, model: str,
         "node %s gets no more jobs of %s: it failed %d in a row, and other nodes do not; a trial in %g s. "
         "Mend the node, or `ladle drain %s`. Last failure: %s",
         node.name,
-        model,
+        needs.outfit,
         len(breaker.jobs),
         breaker.pause_s,
         node.name,
@@ -98,11 +100,12 @@ def _open_if_due(finding: Finding, cluster: Cluster, node: LiveNode, model: str,
     )
 
 
-def _another_works(cluster: Cluster, node: LiveNode, model: str, now: float) -> bool:
+def _another_works(cluster: Cluster, node: LiveNode, needs: Needs, now: float) -> bool:
+    outfit = needs.outfit
     return any(
         other is not node
-        and other.serves(model)
-        and other.admits(model, now)
-        and (model not in other.breakers or not (other.breakers[model].is_open or other.breakers[model].jobs))
+        and lack(cluster, other, needs, now) is None
+        and other.admits(needs, now)
+        and (outfit not in other.breakers or not (other.breakers[outfit].is_open or other.breakers[outfit].jobs))
         for other in cluster.ready()
     )

@@ -7,7 +7,7 @@ thrown away and restored from the ledger.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -22,6 +22,8 @@ from planner.state.cluster import Cluster, LiveNode, NodeState
 from planner.state.drift_alarm import watch_drift
 from planner.state.eta import foretold_while_waiting_s
 from planner.state.jobs import LiveJob
+from planner.state.lacks import lack, missing
+from planner.state.needs import Thing
 from planner.state.odd_models import odd_models
 from planner.state.trust import believed_generation_s
 from planner.state.waiting import WaitingJobs
@@ -66,7 +68,19 @@ class Book:
         job.foretold_s = self.foretell(job, turn.now)
         if job.foretold_s is not None:
             job.eta = self.calibrations[Stage.ACCEPTED].promise(job.id, job.foretold_s, turn.now)
-        turn.tell(job, EventKind.ACCEPTED, eta=job.eta, warnings=tuple(warnings))
+        said = missing(self.cluster, job.needs, turn.now)
+        job.missing_since = None if said is None else turn.now
+        turn.tell(job, EventKind.ACCEPTED, eta=job.eta, warnings=(*warnings, *filter(None, [said])))
+
+    def wait_for_what_is_missing(self, turn: Turn, job: LiveJob, said: str | None) -> None:
+        """Tell a WAITING job's client what no ready node has, None for nothing; end the job after a while of that."""
+        if said is None or job.missing_since is None:
+            job.missing_since = None if said is None else turn.now
+            if said is not None:
+                turn.tell(job, EventKind.WAITING, reason=said)
+        elif turn.now - job.missing_since > self.settings.missing_wait_s:
+            waited = f"{said}; the job waited {turn.now - job.missing_since:.0f} s for that (LADLE_MISSING_WAIT_S)"
+            self.finish(turn, job, JobState.FAILED, failure=Failure(kind=FailureKind.MODEL_MISSING, message=waited))
 
     def foretell(self, job: LiveJob, now: float) -> float | None:
         """Return the predicted seconds to the result of a WAITING job, None while no node is ready."""
@@ -113,13 +127,15 @@ class Book:
             number=job.attempts,
             node=node.name,
             model=job.request.model,
+            adapters=job.needs.adapters,
             units=job.units,
             images=job.request.n,
             predicted_s=choice.predicted_s,
             placed_at=turn.now,
             placer=choice.placer,
             policy_version=choice.policy_version,
-            loads=job.request.model not in node.resident,
+            loads=not (set(job.needs.adapters) <= node.adapters_loaded(job.needs.model))
+            or job.needs.model not in node.resident,
             said_before_s=node.said.total_s,
         )
         node.add(attempt, turn.now)
@@ -160,23 +176,36 @@ class Book:
         turn.close_attempt(attempt, result)
         turn.withdraw(node.name, attempt.key)
 
-    def learn(self, turn: Turn, node: LiveNode, attempt: LiveAttempt, timings: Timings) -> None:
-        """Compare what a done attempt took with the clock and with its prediction, then update the estimates."""
+    def learn(
+        self, turn: Turn, node: LiveNode, attempt: LiveAttempt, timings: Timings, adapters_load_s: float = 0.0
+    ) -> None:
+        """Compare what a done attempt took with the clock and with its prediction, then update the estimates.
+
+        Args:
+            turn: of the planner.
+            node: where it ran.
+            attempt: which is done.
+            timings: as the node reports them.
+            adapters_load_s: that part of the load which was for adapters.
+        """
         estimates = self.cluster.estimates
-        estimate = estimates.of(node.name, attempt.model)
+        estimate = estimates.of(node.name, attempt.outfit)
         note = node.note
         generation_s = believed_generation_s(node, attempt, timings, turn.now)
         if watch_drift(node, attempt, generation_s, estimate, turn.now) or node.note != note:
             turn.save_node(node.name, node.note)
+        if attempt.adapters:
+            estimates.observe_load(node.name, attempt.model, max(timings.load_s - adapters_load_s, 0.0))
+            turn.save_estimate(node.name, attempt.model)
         estimates.observe_outcome(
             node.name,
-            attempt.model,
+            attempt.outfit,
             units=attempt.units,
             n=attempt.images,
             generation_s=generation_s,
-            load_s=timings.load_s,
+            load_s=adapters_load_s if attempt.adapters else timings.load_s,
         )
-        turn.save_estimate(node.name, attempt.model)
+        turn.save_estimate(node.name, attempt.outfit)
         self._keep_promise(turn, Stage.PLACED, attempt.key)
 
     def give_back(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, result: str) -> None:
@@ -193,7 +222,10 @@ class Book:
     def fail(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, failure: Failure) -> None:
         """Close an attempt that failed on its node: its job waits again, or is FAILED when a retry cannot help."""
         turn.close_attempt(attempt, "failed", failure)
-        if failure.kind is FailureKind.BAD_REQUEST and not self._may_be_nodes_own(job):
+        thing = _lacking(job, failure)
+        if thing is not None:
+            self._note_lack(turn, job, thing, failure)
+        elif failure.kind is FailureKind.BAD_REQUEST and not self._may_be_nodes_own(job, turn.now):
             self.finish(turn, job, JobState.FAILED, failure=failure)
         else:
             counts = self._blame(turn, job, failure)
@@ -237,12 +269,14 @@ class Book:
         self._wait(job)
         turn.tell(job, EventKind.WAITING, reason=reason)
 
-    def take_back_queued(self, turn: Turn, node: LiveNode, reason: str, *, model: str | None = None) -> None:
-        """Make the attempts that `node` has not begun WAITING again: all of them, or those of one model."""
+    def take_back_queued(
+        self, turn: Turn, node: LiveNode, reason: str, *, only: Callable[[LiveJob], bool] | None = None
+    ) -> None:
+        """Make the attempts that `node` has not begun WAITING again: all of them, or those of `only` some jobs."""
         head = node.head
         for attempt in list(node.attempts.values()):
             job = self.jobs.get(attempt.job)
-            if attempt is head or attempt.withdrawn or job is None or model not in (None, attempt.model):
+            if attempt is head or attempt.withdrawn or job is None or not (only is None or only(job)):
                 continue
             self.withdraw(turn, node, attempt, "taken back")
             self.take_back(turn, job, reason, failed=None)
@@ -329,8 +363,8 @@ class Book:
         job, node = self.jobs.get(row["job"]), self.cluster.nodes.get(row["node"])
         if job is None or node is None:
             return
-        model = job.request.model
-        attempt = LiveAttempt.from_row(row, model=model, units=job.units, images=job.request.n)
+        model, adapters = job.needs.model, job.needs.adapters
+        attempt = LiveAttempt.from_row(row, model=model, adapters=adapters, units=job.units, images=job.request.n)
         node.add(attempt, now)
         eta = Eta(p50_s=row["eta_p50_s"], p90_s=row["eta_p90_s"])
         self._resume(Stage.PLACED, attempt.key, row["foretold_s"], eta, attempt.placed_at, now)
@@ -348,10 +382,10 @@ class Book:
         if self.calibrations[stage].keep(key, turn.now):
             turn.save_calibration(stage, self.calibrations[stage])
 
-    def _may_be_nodes_own(self, job: LiveJob) -> bool:
+    def _may_be_nodes_own(self, job: LiveJob, now: float) -> bool:
         """Whether another node is to be asked before a job is called impossible: this one may be wrong."""
         others = (node for node in self.cluster.ready() if node.name != job.node)
-        return not job.unfit_nodes and any(node.serves(job.request.model) for node in others)
+        return not job.unfit_nodes and any(lack(self.cluster, node, job.needs, now) is None for node in others)
 
     def _blame(self, turn: Turn, job: LiveJob, failure: Failure) -> bool:
         """Find out whose fault a failure was; return whether it counts against the job."""
@@ -363,18 +397,41 @@ class Book:
         self._carry_out(turn, job, finding)
         return job.id not in finding.forgiven
 
+    def _note_lack(self, turn: Turn, job: LiveJob, thing: Thing, failure: Failure) -> None:
+        """Believe a node that it lacks a thing: it gets no such jobs for a while, and this one waits, unharmed.
+
+        Without end it cannot go on: each further refusal doubles the while, and placements are bounded (`take_back`).
+        """
+        node = self.cluster.nodes.get(job.node or "")
+        reason = f"{failure.kind} on {job.node}: {failure.message}"
+        logger.warning("job %s attempt %d was refused: %s", job.id, job.attempts, reason)
+        if node is not None:
+            node.refusals.note(thing, failure.message, turn.now)
+            job.unfit_nodes |= {node.name}
+        self.take_back(turn, job, reason, failed=failure.kind, counts=False)
+        if node is not None:
+            self.take_back_queued(
+                turn,
+                node,
+                f"node {node.name} lacks the {thing.kind}",
+                only=lambda other: lack(self.cluster, node, other.needs, turn.now) == thing,
+            )
+
     def _carry_out(self, turn: Turn, job: LiveJob, finding: Finding) -> None:
+        def is_alike(other: LiveJob) -> bool:
+            return other.needs.outfit == job.needs.outfit
+
         for forgiven in map(self.jobs.get, sorted(finding.forgiven - {job.id})):
             if forgiven is not None:
                 forgiven.failures = max(forgiven.failures - 1, 0)
                 turn.move_job(forgiven)
         for node in finding.opened:
-            self.take_back_queued(turn, node, f"node {node.name} fails such jobs", model=job.request.model)
+            self.take_back_queued(turn, node, f"node {node.name} fails such jobs", only=is_alike)
         for node in (*finding.opened, *finding.closed):
             turn.save_node(node.name, node.note)
 
     def _wait(self, job: LiveJob) -> None:
-        job.work_s = self.cluster.estimates.fleet_generation_s(job.request.model, job.units, job.request.n)
+        job.work_s = self.cluster.estimates.fleet_generation_s(job.needs.outfit, job.units, job.request.n)
         job.order = self._order(job)
         self.waiting.push(job)
 
@@ -386,3 +443,11 @@ class Book:
             arrival_s=job.created_at,
             ageing=self.settings.ageing,
         )
+
+
+def _lacking(job: LiveJob, failure: Failure) -> Thing | None:
+    """Return what a job was refused for lack of; None if that is not why, or it never needed what the node names."""
+    lacks, needs = failure.lacks, job.needs
+    if lacks is not None and lacks.name in (needs.adapters if lacks.kind == "adapter" else (needs.model,)):
+        return Thing("adapter" if lacks.kind == "adapter" else "model", lacks.name)
+    return Thing("model", needs.outfit) if failure.kind is FailureKind.MODEL_MISSING else None

@@ -21,6 +21,7 @@ from broker_config.messages import (
 from broker_config.refusals import KEY_REUSED, check_limits, refusal
 from planner.state.cluster import NodeState
 from planner.state.jobs import LiveJob
+from planner.state.needs import Needs
 from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
@@ -89,7 +90,7 @@ def _submit_one(
     same = live.request if live else row and row["request"]
     if same is None:
         job = LiveJob.of(submission, turn.now, planner.settings.gateway_users)
-        reason = _unserved(planner.book, job.request.model) or _too_many_wait(planner, job.owner)
+        reason = _undrawn(planner.book, job.needs) or _too_many_wait(planner, job.owner)
         if reason is None:
             planner.book.accept(turn, job, _doubts(planner.book, job))
         else:
@@ -126,6 +127,20 @@ def _unserved(book: Book, model: str) -> str | None:
     similar = get_close_matches(model, served, n=1)
     hint = f"did you mean {similar[0]!r}?" if similar else f"served are {', '.join(served)}"
     return f"model: {model!r} is served by no node, and none may fetch it; {hint}"
+
+
+def _undrawn(book: Book, needs: Needs) -> str | None:
+    """Say that no node will draw such a job: none serves its model, or all that do know that this is not its size."""
+    unserved = _unserved(book, needs.model)
+    if unserved is not None:
+        return unserved
+    serving = [node for node in book.cluster.nodes.values() if node.serves(needs.model)]
+    known = [node.sides_px(needs.model) for node in serving]
+    sides = sorted({side for allowed in known for side in allowed or ()})
+    if not known or None in known or any({needs.width_px, needs.height_px} <= set(allowed or ()) for allowed in known):
+        return None
+    asked = f"{needs.width_px}x{needs.height_px}"
+    return f"size: {asked} is not a size of {needs.model!r}: each side must be {' or '.join(map(str, sides))} pixels"
 
 
 def _too_many_wait(planner: Planner, owner: str) -> str | None:

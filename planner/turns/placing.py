@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from planner.calibration import Calibration, Stage
-from planner.state.cluster import LiveNode
+from planner.state.cluster import Cluster, LiveNode
 from planner.state.eta import foretold_when_placed_s
 from planner.state.jobs import LiveJob
+from planner.state.lacks import can_draw, lack
 from planner.turns.book import Book
 from planner.turns.choice import Choice
 from planner.turns.decision_log import Beside, experience_rows
@@ -61,7 +63,7 @@ def place_waiting(book: Book, turn: Turn, placer: Placer, beside: Beside | None 
     for row in placement.in_order():
         if placement.node[row] == WAITING:
             continue
-        if not batch.nodes[placement.node[row]].admits(batch.jobs[row].request.model, turn.now):
+        if not batch.nodes[placement.node[row]].admits(batch.jobs[row].needs, turn.now):
             book.keep_waiting(batch.jobs[row], _latent_action(batch.observation, placement, row))
             continue  # the job before it is the trial
         promises = book.calibrations[Stage.PLACED]
@@ -94,8 +96,8 @@ def _take_batch(book: Book, now: float) -> Batch | None:
     if room < 1 or not len(book.waiting):
         return None
     nodes = cluster.ready()
-    models = {model for model in book.waiting.models() if cluster.takes(model, now)}
-    jobs = book.waiting.take(int(min(room + settings.lookahead, len(book.waiting))), models)
+    drawable = {needs for needs in book.waiting.needs() if can_draw(cluster, needs, now)}
+    jobs = book.waiting.take(int(min(room + settings.lookahead, len(book.waiting))), drawable)
     if not jobs:
         return None
     views = [job.view(now, book.waiting.had_s(job.owner)) for job in jobs]
@@ -106,8 +108,7 @@ def _take_batch(book: Book, now: float) -> Batch | None:
         waiting=len(jobs) + len(book.waiting),
         share_step_s=settings.fairness,
     )
-    if any(job.unfit_nodes for job in jobs) or any(node.has_bars for node in nodes):
-        observation = _without_unfit(observation, jobs, nodes, now)
+    observation = replace(observation, eligible=_eligible(observation, cluster, jobs, nodes, now))
     return Batch(jobs=jobs, views=views, nodes=nodes, observation=observation)
 
 
@@ -128,19 +129,24 @@ def _choice(batch: Batch, placement: Placement, row: int, placer: str, promises:
     )
 
 
-def _without_unfit(
-    observation: Observation, jobs: Sequence[LiveJob], nodes: Sequence[LiveNode], now: float
-) -> Observation:
-    """Rule out nodes that get no jobs of a job's model, and those that failed this job unless no other is eligible."""
+def _eligible(
+    observation: Observation, cluster: Cluster, jobs: Sequence[LiveJob], nodes: Sequence[LiveNode], now: float
+) -> NDArray[np.bool_]:
+    """(J, N) which nodes have what a job needs and may get it, without those that failed it unless no other is left."""
     eligible = observation.eligible.copy()
-    with_bars = [(column, node) for column, node in enumerate(nodes) if node.has_bars]
+    able = {
+        needs: np.array(
+            [node.admits(needs, now) and lack(cluster, node, needs, now) is None for node in nodes], dtype=bool
+        )
+        for needs in {job.needs for job in jobs}
+    }
     for row, job in enumerate(jobs):
-        for column, node in with_bars:
-            eligible[row, column] &= node.admits(job.request.model, now)
-        fit = eligible[row] & ~np.isin(observation.nodes, list(job.unfit_nodes))
-        if fit.any():
-            eligible[row] = fit
-    return replace(observation, eligible=eligible)
+        eligible[row] &= able[job.needs]
+        if job.unfit_nodes:
+            fit = eligible[row] & ~np.isin(observation.nodes, list(job.unfit_nodes))
+            if fit.any():
+                eligible[row] = fit
+    return eligible
 
 
 def _latent_action(observation: Observation, placement: Placement, row: int) -> Mapping[str, float]:

@@ -66,7 +66,7 @@ def _record_one(planner: Planner, store: Store, turn: Turn, outcome: Outcome) ->
     if outcome.resident:
         node.report = node.report.model_copy(update={"resident": outcome.resident})
     if outcome.result == "done":
-        book.learn(turn, node, attempt, outcome.timings)
+        book.learn(turn, node, attempt, outcome.timings, outcome.adapters_load_s)
     else:
         node.said.excuse(attempt.begins_at, turn.now)
     if attempt.withdrawn or job is None:

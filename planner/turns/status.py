@@ -7,6 +7,7 @@ from broker_config.messages import EventKind, JobState
 from planner.calibration import Stage
 from planner.state.eta import foretold_while_held_s
 from planner.state.jobs import LiveJob
+from planner.state.lacks import missing
 from planner.turns.book import Book
 from planner.turns.turn import Turn
 
@@ -18,7 +19,7 @@ def tell_status(turn: Turn, book: Book, job: LiveJob, client: str) -> None:
     if node is None or attempt is None:
         foretold_s = book.foretell(job, turn.now)
         eta = None if foretold_s is None else book.calibrations[Stage.ACCEPTED].eta(foretold_s, turn.now)
-        turn.tell(job, EventKind.STATUS, only=client, eta=eta, reason=why_waiting(book, job))
+        turn.tell(job, EventKind.STATUS, only=client, eta=eta, reason=why_waiting(book, job, turn.now))
         return
     eta = book.calibrations[Stage.PLACED].eta(foretold_while_held_s(node, attempt, turn.now), turn.now)
     if node.report.running != attempt.key:
@@ -36,14 +37,12 @@ def tell_status(turn: Turn, book: Book, job: LiveJob, client: str) -> None:
     )
 
 
-def why_waiting(book: Book, job: LiveJob) -> str | None:
+def why_waiting(book: Book, job: LiveJob, now: float) -> str | None:
     """Say why a job waits, for the person who waits for it."""
     if job.state is not JobState.WAITING:
         return None
     ready = book.cluster.ready()
     if not ready:
         return "no node is ready: start a worker with `ladle worker --node NAME`"
-    model = job.request.model
-    if not any(node.report.models is None or model in node.report.models for node in ready):
-        return f"no ready node serves model {model!r}"
-    return f"{len(book.waiting)} jobs wait for {len(ready)} nodes"
+    said = missing(book.cluster, job.needs, now)
+    return said or f"{len(book.waiting)} jobs wait for {len(ready)} nodes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +13,8 @@ from broker_config.errors import ConfigurationError
 from broker_config.messages import Abilities, Failure, FailureKind, JobState, NodeReport
 from broker_config.topology import check_node_name
 from planner.state.cluster import NO_RESULT, Cluster, LiveNode, NodeState
+from planner.state.lacks import missing
+from planner.state.needs import Needs, Thing
 from planner.store import Store
 from planner.turns.book import Book
 from planner.turns.core import Planner
@@ -31,6 +33,7 @@ MAX_RESENDS = 3  # a queue that loses the same message so often will lose it aga
 def report(planner: Planner, store: Store, reports: Sequence[Mapping[str, Any]]) -> None:
     """Handle heartbeats: new nodes, changed states, measured speeds, running attempts."""
     with planner.turn() as turn:
+        planner.book.cluster.hear()
         for raw in reports:
             try:
                 parsed = NodeReport(**raw)
@@ -88,9 +91,7 @@ def tick(planner: Planner) -> None:
             for node in list(planner.book.cluster.nodes.values()):
                 _watch_node(planner.book, turn, node)
         check_models(planner.book, turn)
-        for job in list(planner.book.jobs.values()):
-            if job.deadline_at is not None and job.deadline_at < turn.now and job.state is JobState.WAITING:
-                planner.book.finish(turn, job, JobState.EXPIRED)
+        _watch_waiting(planner.book, turn)
         planner.publish_outbox(turn)
 
 
@@ -108,6 +109,8 @@ def _report_one(book: Book, store: Store, turn: Turn, report: NodeReport) -> Non
         node.store_check_at = turn.now
         for breaker in node.breakers.values():
             breaker.retry_at = turn.now  # it may have been mended: a trial is due at once
+        node.refusals.clear()
+    node.refusals.forget(_new_things(old, report))
     if report.state == "stopped":
         if was is not NodeState.GONE:
             book.lose_node(turn, node, "its worker was stopped")
@@ -122,6 +125,29 @@ def _report_one(book: Book, store: Store, turn: Turn, report: NodeReport) -> Non
         turn.save_node(node.name, node.note)
     elif _has_changed(old, report) or node.store_note != note or _is_time_to_save(report, turn.now):
         turn.save_node(node.name, node.note)
+
+
+def _new_things(old: NodeReport, new: NodeReport) -> Iterator[Thing]:
+    """Yield what a node reports to have, and did not before."""
+    before, now = ((report.abilities or Abilities()).adapters or {} for report in (old, new))
+    for adapter in now.keys() - before.keys():
+        yield Thing("adapter", adapter)
+    for model in set(new.resident) - set(old.resident):
+        yield Thing("model", model)
+
+
+def _watch_waiting(book: Book, turn: Turn) -> None:
+    """End WAITING jobs whose deadline has passed, and look at whether any node that is up has what the others need."""
+    said: dict[Needs, str | None] = {}
+    for job in [job for job in book.jobs.values() if job.state is JobState.WAITING]:
+        if job.needs not in said:
+            said[job.needs] = missing(book.cluster, job.needs, turn.now)
+        if job.deadline_at is not None and job.deadline_at < turn.now:
+            why = said[job.needs]
+            failure = None if why is None else Failure(kind=FailureKind.MODEL_MISSING, message=why)
+            book.finish(turn, job, JobState.EXPIRED, failure=failure)
+        else:
+            book.wait_for_what_is_missing(turn, job, said[job.needs])
 
 
 def _take_warm_up(cluster: Cluster, turn: Turn, report: NodeReport) -> None:

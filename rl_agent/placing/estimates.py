@@ -3,8 +3,9 @@
 Work is measured in *megapixel steps*: image steps x megapixels x images. A node that makes a 1024x1024 image in
 28 image steps does 29.4 of them. What a request amounts to on a node is fitted (`work_law`), and how long that takes.
 Both learn from every outcome; what a worker measures when it starts is a first guess only. What was never measured is
-borrowed from kin: other nodes with that model, other models on that node. Left out: links (`observation`), the backlog
-(`backlog`).
+borrowed from kin: other nodes with that model, other models on that node. A model with adapters (an outfit) has
+estimates of its own, borrowed from the model's own at first; its load is that of the adapters alone. Left out: links
+(`observation`), the backlog (`backlog`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_agent.placing.outfits import has_adapters, model_of
 from rl_agent.placing.running_mean import PRIOR_LOG_STD, RunningLogMean
 from rl_agent.placing.work_law import MAX_OVERHEAD_UNITS, WorkLaw
 
@@ -28,6 +30,7 @@ FloatArray = NDArray[np.float64]
 # Priors are guesses, replaced by the warm-up or the first outcome of any node that has the model.
 PRIOR_S_PER_UNIT = 1.0
 PRIOR_LOAD_S = 10.0
+PRIOR_ADAPTERS_LOAD_S = 1.0
 BORROWED_LOG_STD = 0.4  # a factor of 1.5 either way: kin tell more than a prior
 TYPICAL_FORGETTING = 0.02  # a mean over about the last 50 jobs, so that one odd job does not change the scale of time
 # What no hardware can do, or is no measurement any more; broker_config.bounds lets nodes report no more than this.
@@ -86,10 +89,15 @@ class EstimateTable:
 
 @dataclass(frozen=True, kw_only=True)
 class _Kin:
-    """What the fleet tells about a node or model that was not measured: medians of logarithms."""
+    """What the fleet tells about a node or model that was not measured: medians of logarithms.
+
+    `adapters_log`: by outfit, how much slower its adapters make a node that has drawn with and without them.
+    """
 
     model_log: dict[str, float]
     model_load_log: dict[str, float]
+    adapters_log: dict[str, float]
+    adapters_load_log: dict[str, float]
     model_law: dict[str, WorkLaw]
     node_log: dict[str, float]
 
@@ -228,14 +236,25 @@ class Estimates:
         elif load_s > 0.0:
             estimate.load_s.observe(load_s)
 
+    def observe_load(self, node: str, model: str, load_s: float) -> None:
+        """Learn from the load of a model alone, measured in seconds; 0 when it was resident."""
+        self._learn_load(self._measured(node, model), load_s, node)
+
     def forget(self, node: str) -> None:
         """Forget everything measured of a node."""
         self.by_node.pop(node, None)
         self._forget_derived()
 
     def fleet_generation_s(self, model: str, units: float, n: int = 1) -> float:
-        """Return the predicted seconds of a job on the median node: the planner's measure of a job's size."""
+        """Return the predicted seconds of a job on the median node: the planner's measure of a job's size.
+
+        Args:
+            model: or outfit; one that no node has drawn with yet counts as its model.
+            units: of work, in megapixel steps.
+            n: images that share the work.
+        """
         kin = self._kin_by_now()
+        model = model if model in kin.model_log else model_of(model)
         s_per_unit = math.exp(_of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)))
         return s_per_unit * kin.model_law.get(model, WorkLaw()).work(units, n)
 
@@ -254,12 +273,24 @@ class Estimates:
 
     def _borrowed(self, node: str, model: str) -> ModelEstimate:
         kin = self._kin_by_now()
+        if has_adapters(model):
+            return self._borrowed_from_model(node, model, kin)
         mean_log = _of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)) + kin.node_log.get(node, 0.0)
         known = model in kin.model_log and node in kin.node_log
         return ModelEstimate(
             s_per_unit=RunningLogMean(mean_log=mean_log, std_log=BORROWED_LOG_STD if known else PRIOR_LOG_STD),
             load_s=RunningLogMean(mean_log=_of_kin(kin.model_load_log, model, math.log(PRIOR_LOAD_S))),
             law=replace(kin.model_law.get(model, WorkLaw())),
+        )
+
+    def _borrowed_from_model(self, node: str, outfit: str, kin: _Kin) -> ModelEstimate:
+        """Return what adapters make of the node's estimate for their model: as much as they did on other nodes."""
+        own = self.of(node, model_of(outfit))
+        mean_log = own.s_per_unit.mean_log + kin.adapters_log.get(outfit, 0.0)
+        return ModelEstimate(
+            s_per_unit=RunningLogMean(mean_log=mean_log, std_log=BORROWED_LOG_STD),
+            load_s=RunningLogMean(mean_log=_of_kin(kin.adapters_load_log, outfit, math.log(PRIOR_ADAPTERS_LOAD_S))),
+            law=replace(kin.model_law.get(outfit, own.law), scale_units=0.0),
         )
 
     def _kin_by_now(self) -> _Kin:
@@ -275,6 +306,12 @@ class Estimates:
                     if estimate.load_s.count:
                         loads.setdefault(model, []).append(estimate.load_s.mean_log)
             model_log = {model: median(logs) for model, logs in speeds.items()}
+            slower: dict[str, list[float]] = {}
+            for models in self.by_node.values():
+                drawn = {model: e.s_per_unit.mean_log for model, e in models.items() if e.s_per_unit.count}
+                for outfit in filter(has_adapters, drawn):
+                    if model_of(outfit) in drawn:
+                        slower.setdefault(outfit, []).append(drawn[outfit] - drawn[model_of(outfit)])
             node_log = {}
             for node, models in self.by_node.items():
                 gaps = [e.s_per_unit.mean_log - model_log[model] for model, e in models.items() if e.s_per_unit.count]
@@ -282,7 +319,9 @@ class Estimates:
                     node_log[node] = median(gaps)
             self._kin = _Kin(
                 model_log=model_log,
-                model_load_log={model: median(logs) for model, logs in loads.items()},
+                model_load_log={model: median(logs) for model, logs in loads.items() if not has_adapters(model)},
+                adapters_load_log={model: median(logs) for model, logs in loads.items() if has_adapters(model)},
+                adapters_log={outfit: median(gaps) for outfit, gaps in slower.items()},
                 model_law={model: _middle(found) for model, found in laws.items()},
                 node_log=node_log,
             )

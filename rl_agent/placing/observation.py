@@ -6,13 +6,14 @@ All durations are seconds. J jobs are listed in the planner's order, N nodes in 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rl_agent.placing.estimates import Estimates, FloatArray
+from rl_agent.placing.outfits import outfit_of
 
 OBSERVATION_VERSION = 2  # grows when a field or column changes its meaning; policies and logs of another are refused
 DEFAULT_LINK_MBIT_S = 1000.0  # a wired local network: where nobody has said otherwise
@@ -23,6 +24,7 @@ class JobView:
     """What is known of one WAITING job.
 
     Attributes:
+        adapters: that it is drawn with, by name.
         units: its work in megapixel steps (`estimates.work_units`), all `n` images together.
         latent_action: probabilities by node name from its last decision; None before the first.
         priority: class, 0 goes first.
@@ -35,6 +37,7 @@ class JobView:
     model: str
     units: float
     n: int = 1
+    adapters: tuple[str, ...] = ()
     ingress: str | None = None
     input_mbit: float = 0.0
     output_mbit: float = 0.0
@@ -55,6 +58,7 @@ class NodeView:
         room: how many more attempts fit into its window now.
         resident: models that will be in memory once its backlog is done, least recently used first.
         resident_limit: how many models fit into its memory at once.
+        adapters: names of those that will be in memory with each of these models.
         models: models it can serve; None means any.
         link_mbit_s: rate from each ingress; an ingress that is not listed has `DEFAULT_LINK_MBIT_S`.
     """
@@ -64,6 +68,7 @@ class NodeView:
     room: int
     resident: tuple[str, ...] = ()
     resident_limit: int = 1
+    adapters: Mapping[str, Container[str]] = field(default_factory=dict)
     models: frozenset[str] | None = None
     accepts_jobs: bool = True
     link_mbit_s: Mapping[str, float] = field(default_factory=dict)
@@ -76,7 +81,8 @@ class Observation:
     Attributes:
         jobs: J job ids. nodes: N node names. models: M models, those of the jobs and those resident on a node.
         transfer_in_s: (J, N) moving the input from the job's ingress; 0 at the ingress itself.
-        load_s: (J, N) loading the model; 0 where it will be resident.
+        load_s: (J, N) loading the model and adapters; 0 where all of them will be in memory.
+        adapters_load_s: (J, N) loading the adapters alone.
         generation_s: (J, N) predicted median.
         generation_log_std: (J, N) spread of its logarithm: how unsure the estimate is.
         transfer_out_s: (J, N) moving the result back.
@@ -104,6 +110,7 @@ class Observation:
     models: tuple[str, ...]
     transfer_in_s: FloatArray
     load_s: FloatArray
+    adapters_load_s: FloatArray
     generation_s: FloatArray
     generation_log_std: FloatArray
     transfer_out_s: FloatArray
@@ -161,15 +168,20 @@ def observe(
     model = np.array([index[job.model] for job in jobs], dtype=np.int64)
     units = np.array([job.units for job in jobs], dtype=np.float64)[:, None]
     resident = tuple(tuple(index[name] for name in node.resident) for node in nodes)
-    table = estimates.table(models, [node.node for node in nodes])
+    outfits = sorted({outfit_of(job.model, job.adapters) for job in jobs if job.adapters})
+    row_of = {name: row for row, name in enumerate((*models, *outfits))}
+    outfit = np.array([row_of[outfit_of(job.model, job.adapters)] for job in jobs], dtype=np.int64)
+    table = estimates.table([*models, *outfits], [node.node for node in nodes])
+    cold_load_s = table.load_s[: len(models)]
+    adapters_load_s = np.where(_adapters_loaded(jobs, nodes), 0.0, table.load_s[outfit])
     transfer_in_s, transfer_out_s, is_ingress = _transfers(jobs, nodes)
     serves = np.array(
         [[node.accepts_jobs and (node.models is None or name in node.models) for node in nodes] for name in models],
         dtype=bool,
     ).reshape(len(models), len(nodes))
     n = np.array([job.n for job in jobs], dtype=np.float64)[:, None]
-    work = units / n * (1.0 + table.further_image[model] * (n - 1.0)) + table.overhead_units[model]
-    generation_s = table.s_per_unit[model] * work
+    work = units / n * (1.0 + table.further_image[outfit] * (n - 1.0)) + table.overhead_units[outfit]
+    generation_s = table.s_per_unit[outfit] * work
     had_s = {job.client: job.client_had_s for job in jobs}
     number = {client: n for n, client in enumerate(had_s)}
     return Observation(
@@ -177,9 +189,10 @@ def observe(
         nodes=tuple(node.node for node in nodes),
         models=tuple(models),
         transfer_in_s=transfer_in_s,
-        load_s=np.where(held(resident, len(models))[model], 0.0, table.load_s[model]),
+        load_s=np.where(held(resident, len(models))[model], 0.0, cold_load_s[model]) + adapters_load_s,
+        adapters_load_s=adapters_load_s,
         generation_s=generation_s,
-        generation_log_std=table.log_std[model],
+        generation_log_std=table.log_std[outfit],
         transfer_out_s=transfer_out_s,
         backlog_s=np.array([node.backlog_s for node in nodes], dtype=np.float64),
         room=np.array([node.room for node in nodes], dtype=np.int64),
@@ -188,7 +201,7 @@ def observe(
         waited_s=np.array([job.waited_s for job in jobs], dtype=np.float64),
         latent_action=_latent_actions(jobs, nodes),
         model=model,
-        cold_load_s=table.load_s,
+        cold_load_s=cold_load_s,
         resident=resident,
         resident_limit=np.array([node.resident_limit for node in nodes], dtype=np.int64),
         waiting=len(jobs) if waiting is None else waiting,
@@ -213,6 +226,16 @@ def held(resident: Sequence[Sequence[int]], models: int) -> NDArray[np.bool_]:
     for node, indices in enumerate(resident):
         mask[list(indices), node] = True
     return mask
+
+
+def _adapters_loaded(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> NDArray[np.bool_]:
+    """(J, N) whether a job's adapters will all be in the node's memory, with its model; where it has none, they are."""
+    loaded = np.ones((len(jobs), len(nodes)), dtype=bool)
+    for row, job in enumerate(jobs):
+        for column, node in enumerate(nodes if job.adapters else ()):
+            there = node.adapters.get(job.model, ())
+            loaded[row, column] = job.model in node.resident and all(name in there for name in job.adapters)
+    return loaded
 
 
 def _transfers(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:

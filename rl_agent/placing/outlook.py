@@ -46,10 +46,10 @@ class Outlook:
         )
 
     def load_s(self, job: Rows, node: Columns = EVERY) -> FloatArray:
-        """(N,) seconds each node needs to load the job's model."""
+        """(N,) seconds each node needs to load the job's model and adapters."""
         model = self.observation.model[job]
         load_s: FloatArray = np.where(self.held[model, node], 0.0, self.observation.cold_load_s[model, node])
-        return load_s
+        return load_s + self.observation.adapters_load_s[job, node]
 
     def service_s(self, job: Rows, node: Columns = EVERY) -> FloatArray:
         """(N,) seconds for which the job keeps each node busy: load and generation."""
@@ -84,6 +84,7 @@ class Outlook:
         model = int(observation.model[job])
         arrival_s = max(float(observation.transfer_in_s[job, node]), float(self.backlog_s[node]))
         load_s = 0.0 if self.held[model, node] else float(observation.cold_load_s[model, node])
+        load_s += float(observation.adapters_load_s[job, node])
         self.backlog_s[node] = arrival_s + load_s + observation.generation_s[job, node]
         self._keep(model, node)
         if self.room[node] <= 0:

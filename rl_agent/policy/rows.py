@@ -167,5 +167,14 @@ def standard_s(observation: Observation) -> float:
 
 def _in_unit_of(unit_s: float, observation: Observation) -> Observation:
     """Return the observation with all durations in another unit than seconds."""
-    durations = ("transfer_in_s", "load_s", "generation_s", "transfer_out_s", "backlog_s", "waited_s", "cold_load_s")
+    durations = (
+        "transfer_in_s",
+        "load_s",
+        "adapters_load_s",
+        "generation_s",
+        "transfer_out_s",
+        "backlog_s",
+        "waited_s",
+        "cold_load_s",
+    )
     return replace(observation, **{name: getattr(observation, name) / unit_s for name in durations})

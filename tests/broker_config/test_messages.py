@@ -22,6 +22,7 @@ from broker_config.messages import (
     Failure,
     ImageRequest,
     JobState,
+    Lack,
     Message,
     ModelSpeed,
     ModelTraits,
@@ -39,6 +40,7 @@ EXAMPLES = [
     Submission(job="j", client="c", request=REQUEST, ingress="site", priority=0, deadline_s=5.0),
     Assignment(job="j", attempt=2, node="a", client="c", request=REQUEST, limit_s=60.0),
     Failure(kind="internal", message="m"),
+    Lack(kind="adapter", name="sketch"),
     StoredImage.inline(b"png", 3),
     Timings(load_s=1.5),
     Outcome(job="j", attempt=1, node="a", result="done", images=(StoredImage.inline(b"png", 3),), resident=("tiny",)),
@@ -80,7 +82,7 @@ def test_a_picture_is_not_written_into_logs():
 
 
 def test_delays_add_up_to_the_service_delay():
-    assert EXAMPLES[12].service_delay_s == 10
+    assert EXAMPLES[13].service_delay_s == 10
 
 
 def test_exactly_four_states_are_terminal():

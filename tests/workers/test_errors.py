@@ -45,3 +45,15 @@ def test_each_error_says_what_the_planner_should_do_about_it():
 
 def test_of_many_pickles_three_are_named():
     assert "(a.pt, b.pt, c.pt)" in str(ERRORS[-1])
+
+
+def test_an_error_for_lack_of_a_thing_names_it_to_the_planner():
+    lacks = {
+        ("model", "x"): ModelMissingError("x", "gone"),
+        ("adapter", "sketch"): AdapterMissingError("sketch", ["oil"]),
+        ("memory", "x"): DoesNotFitError("x", 9000.0, 100.0, []),
+    }
+    for (kind, name), error in lacks.items():
+        assert error.lacks is not None
+        assert (error.lacks.kind, error.lacks.name) == (kind, name)
+    assert OutOfMemoryError("x", "full").lacks is None

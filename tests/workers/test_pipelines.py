@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import shutil
 import subprocess
 import sys
@@ -321,59 +320,3 @@ def test_values_that_are_no_colours_are_a_failure_and_no_black_image(tmp_path, w
 def test_every_seed_that_is_taken_counts_as_a_whole(engine, seeds):
     one, other = (pixels(engine, seed=seed) for seed in seeds)
     assert not np.array_equal(one, other)
-
-
-def test_another_text_to_image_architecture_goes_through_the_same_code(tmp_path):
-    """Stable Diffusion 1's U-Net, a few kilobytes of it, with random weights."""
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    from workers.tiny_training import tokenizer
-
-    vocabulary, _ = tokenizer.merge_table()
-    torch.manual_seed(0)
-    StableDiffusionPipeline(
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8),
-            norm_num_groups=4,
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-        ),
-        text_encoder=CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(vocabulary),
-                hidden_size=16,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                max_position_embeddings=20,
-                eos_token_id=vocabulary[tokenizer.END],
-                bos_token_id=vocabulary[tokenizer.START],
-            )
-        ),
-        tokenizer=tokenizer.build(),
-        unet=UNet2DConditionModel(
-            block_out_channels=(8, 16),
-            norm_num_groups=4,
-            cross_attention_dim=16,
-            layers_per_block=1,
-            attention_head_dim=8,
-            sample_size=16,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        ),
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(tmp_path)
-    engine = DiffusersEngine(OPTIONS)
-    result = engine.generate(a_request(model=str(tmp_path), n=2), lambda step, of: None)
-    assert [image.size for image in result.images] == [(64, 64), (64, 64)]
-    assert result.warnings == []
-    assert json.loads((tmp_path / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"
-    steps: list[tuple[int, int]] = []
-    start = png(Image.new("RGB", (8, 8)))
-    request = a_request(model=str(tmp_path), num_inference_steps=8, image=start, strength=0.6)
-    engine.generate(request, lambda *step: steps.append(step))
-    assert steps == [(step, 4) for step in range(1, 5)]  # it rounds down, and is asked

@@ -27,8 +27,8 @@ def test_an_attempt_survives_its_row(attempt):
         "policy_version": "v1",
         "state": "WRITTEN",
     }
-    assert LiveAttempt.from_row(row, model="tiny", units=1.0, images=1) == attempt
-    published = LiveAttempt.from_row({**row, "state": "PUBLISHED"}, model="tiny", units=1.0, images=1)
+    assert LiveAttempt.from_row(row, model="tiny", adapters=(), units=1.0, images=1) == attempt
+    published = LiveAttempt.from_row({**row, "state": "PUBLISHED"}, model="tiny", adapters=(), units=1.0, images=1)
     assert published == replace(attempt, published=True)
 
 

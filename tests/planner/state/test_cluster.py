@@ -9,7 +9,8 @@ from live_attempts import an_attempt
 
 from broker_config.messages import NodeReport
 from planner.state.breaker import Breaker
-from planner.state.cluster import OVERDUE_FACTOR, OVERDUE_SLACK_S, Clock, Cluster, LiveNode, NodeState
+from planner.state.cluster import OVERDUE_FACTOR, OVERDUE_SLACK_S, Clock, LiveNode, NodeState
+from planner.state.needs import Needs
 
 NOW_S = 1000.0
 
@@ -92,25 +93,25 @@ def test_a_placer_sees_the_models_that_will_be_in_memory_behind_what_the_node_ho
     assert (view.room, view.backlog_s) == (1, 10.0)
 
 
-def test_the_fleet_takes_any_model_when_one_ready_node_does():
-    cluster = Cluster(nodes={"a": node("a", models=("x",)), "b": node("b", models=("y",))})
-    assert [cluster.takes(model, NOW_S) for model in "xyz"] == [True, True, False]
-    cluster.nodes["c"] = node("c")
-    assert cluster.takes("z", NOW_S)
-    cluster.nodes["c"].state = NodeState.GONE
-    assert not cluster.takes("z", NOW_S)
-    assert [ready.name for ready in cluster.ready()] == ["a", "b"]
-
-
 def test_a_node_whose_breaker_is_open_admits_one_trial_when_it_is_due():
     barred = node("a")
     barred.breakers["tiny"] = Breaker(is_open=True, retry_at=NOW_S + 1.0, reason="internal: disk full")
-    assert not barred.admits("tiny", NOW_S)
-    assert barred.admits("another", NOW_S)
-    assert barred.admits("tiny", NOW_S + 1.0)
+    assert not barred.admits(Needs("tiny"), NOW_S)
+    assert barred.admits(Needs("another"), NOW_S)
+    assert barred.admits(Needs("tiny"), NOW_S + 1.0)
     barred.add(attempt(model="tiny"), NOW_S)
-    assert not barred.admits("tiny", NOW_S + 1.0)
+    assert not barred.admits(Needs("tiny"), NOW_S + 1.0)
     assert "no jobs of tiny until a trial succeeds (internal: disk full)" in barred.note
+
+
+def test_adapters_are_in_memory_as_long_as_their_model_is():
+    held = node(resident=("tiny",), resident_limit=1, abilities={"loaded_adapters": {"tiny": ["oil"], "old": ["x"]}})
+    assert held.adapters_loaded("tiny") == {"oil"}
+    assert held.adapters_loaded("old") == set()
+    held.add(attempt("job-1", model="tiny", adapters=("sketch",)), NOW_S)
+    assert held.view(2.0, NOW_S).adapters == {"tiny": {"oil", "sketch"}}
+    held.add(attempt("job-2", model="new"), NOW_S)
+    assert held.adapters_loaded("tiny") == set()
 
 
 def test_the_clock_never_goes_back():

@@ -9,6 +9,7 @@ from image_requests import an_image_request
 
 from broker_config.messages import Submission
 from planner.state.jobs import LiveJob
+from planner.state.needs import Needs
 from planner.state.waiting import WaitingJobs
 
 
@@ -17,6 +18,10 @@ def job(name, order, model="tiny", steps=10):
     live = LiveJob.of(Submission(job=name, client="c", request=request), 0.0)
     live.order, live.work_s = (1, order, name), float(steps)
     return live
+
+
+def alike(model):
+    return Needs(model, (), 1000, 1000)
 
 
 def test_jobs_are_taken_in_order_and_are_gone():
@@ -45,7 +50,7 @@ def test_only_jobs_of_the_named_models_are_taken():
     waiting = WaitingJobs()
     for index in range(6):
         waiting.push(job(f"j{index}", float(index), model="ab"[index % 2]))
-    assert [j.id for j in waiting.take(2, {"b", "never-heard-of"})] == ["j1", "j3"]
+    assert [j.id for j in waiting.take(2, {alike("b"), alike("never-heard-of")})] == ["j1", "j3"]
     assert [j.id for j in waiting.take(9)] == ["j0", "j2", "j4", "j5"]
     assert waiting.take(1) == []
 
@@ -67,7 +72,7 @@ def test_it_behaves_as_a_sorted_list(operations):
             model.pop(name, None)
         elif operation == "t":
             expected = sorted((j for j in model.values() if j.request.model == kind), key=lambda j: j.order)[:2]
-            assert waiting.take(2, {kind}) == expected
+            assert waiting.take(2, {alike(kind)}) == expected
             for taken in expected:
                 del model[taken.id]
         assert len(waiting) == len(model)

@@ -414,3 +414,14 @@ def test_a_job_that_was_accepted_before_is_not_refused_for_its_model(world):
     world.up("a", models=["tiny"])
     world.submit(request={"model": "zeppelin"})
     assert world.kinds() == ["accepted", "status"]
+
+
+def test_a_size_that_no_node_that_serves_the_model_takes_is_refused_at_once():
+    world = World()
+    world.up("a", models=["tiny"], abilities={"models": {"tiny": {"sizes_px": [64, 96]}}})
+    world.submit(request={"width_px": 256})
+    assert world.kinds() == ["refused"]
+    assert world.events[0].reason == "size: 256x64 is not a size of 'tiny': each side must be 64 or 96 pixels"
+    world.up("b")  # it may know a tiny model that takes others
+    world.submit("job-2", request={"width_px": 256})
+    assert world.row("job-2")["node"] == "b"

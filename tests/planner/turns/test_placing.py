@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 from planner_world import World
 
+from broker_config.settings import Settings
 from planner.errors import PlacingFailedError
+from planner.serving.placers import make_placer
 from planner.state.cluster import LiveNode
 from planner.turns.core import PLACING_PAUSE_S
 from rl_agent.placing.rules import JointCompletionPlacer, RoundRobinPlacer
@@ -175,3 +177,47 @@ def test_while_nothing_can_be_placed_messages_are_taken_and_later_all_is_placed(
     monkeypatch.setattr(LiveNode, "view", view)
     world.tick(PLACING_PAUSE_S)
     assert sorted(world.placed_on("a")) == ["job-1", "job-2"]
+
+
+def has(*adapters, **more):
+    return {"adapters": {name: {"mib": 1.0} for name in adapters}, **more}
+
+
+@pytest.mark.parametrize("placer", ["least-backlog", "round-robin", "two-choices", "earliest-completion", "lad-ts"])
+def test_jobs_with_an_adapter_go_only_where_it_is_and_keep_nobody_waiting(placer):
+    world = World(make_placer(Settings(_env_file=None, placer=placer)), window=1)
+    for name in ("n1", "n2", "n3", "n4"):
+        world.up(name, abilities=has("oil"))
+    world.up("n5", abilities=has("oil", "sketch"))
+    world.submit_many(20, request={"adapters": {"sketch": 0.5}})
+    world.submit("plain")
+    assert world.row("plain")["node"] in ("n1", "n2", "n3", "n4")
+    for _ in range(20):
+        world.draw("n5")
+    ended = [world.row(f"job-{index}") for index in range(20)]
+    assert {(row["state"], row["node"], row["attempts"]) for row in ended} == {("DONE", "n5", 1)}
+
+
+def test_a_job_of_several_adapters_goes_where_all_of_them_are():
+    world = World()
+    for name, adapters in (("a", ["oil"]), ("b", ["sketch"]), ("c", ["oil", "sketch"])):
+        world.up(name, abilities=has(*adapters))
+    world.submit(request={"adapters": {"sketch": 0.5, "oil": 1.0}})
+    assert world.row()["node"] == "c"
+
+
+def test_a_size_goes_to_a_node_whose_model_takes_it():
+    world = World()
+    world.up("a", abilities=has(models={"tiny": {"sizes_px": [64]}}))
+    world.up("b", abilities=has(models={"tiny": {"sizes_px": [64, 96]}}))
+    world.submit_many(2, request={"width_px": 96, "height_px": 64})
+    assert {world.row(f"job-{index}")["node"] for index in range(2)} == {"b"}
+
+
+def test_a_model_goes_to_no_node_whose_memory_others_say_is_too_small_for_it():
+    world = World(window=1)
+    alike = {"dtype": "float16", "options": ["drop_t5"]}
+    world.up("large", abilities=has(**alike, memory_mib=8192.0, models={"tiny": {"needs_mib": 6000.0}}))
+    world.up("small", abilities=has(**alike, memory_mib=4096.0))
+    world.submit_many(2)
+    assert (world.placed_on("large"), world.placed_on("small")) == (["job-0"], [])

@@ -103,7 +103,7 @@ def test_a_result_whose_stored_image_the_planner_cannot_read_is_not_done(placed)
     assert "LADLE_STORE_URL must be one store" in placed.attempts()[0]["failure"]["message"]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FailureKind if kind is not FailureKind.BAD_REQUEST])
+@pytest.mark.parametrize("kind", sorted({*FailureKind} - {FailureKind.BAD_REQUEST, FailureKind.MODEL_MISSING}))
 def test_a_failed_attempt_is_tried_again_up_to_max_attempts(kind):
     world = World(max_attempts=3)
     world.up("a")
@@ -119,6 +119,90 @@ def test_a_failed_attempt_is_tried_again_up_to_max_attempts(kind):
     assert "as the test says" in row["failure"]["message"]
     assert row["failure"]["kind"] == kind
     assert [attempt["result"] for attempt in world.attempts()] == ["failed"] * 3
+
+
+SKETCH = {"adapters": {"sketch": 1.0}}
+LACKS = {
+    "kind": "model_missing",
+    "message": "adapter 'sketch' is not on this node",
+    "lacks": {"kind": "adapter", "name": "sketch"},
+}
+
+
+def has(*adapters):
+    return {"adapters": {name: {"mib": 1.0} for name in adapters}}
+
+
+def refuse(world, name, failure=LACKS):
+    world.start(name)
+    world.finish(name, "failed", failure=failure)
+    world.record()
+
+
+def test_a_refusal_for_lack_of_a_thing_corrects_the_view_at_once_and_does_not_count():
+    world = World(max_attempts=1, window=3)
+    world.up("n1", abilities=has("sketch"))
+    world.submit_many(3, request=SKETCH)
+    world.submit("plain")
+    refuse(world, "n1")  # and takes back what the node has not begun
+    refuse(world, "n1")  # which it had begun by then
+    assert [world.state(f"job-{index}") for index in range(3)] == ["WAITING"] * 3
+    assert [world.row(f"job-{index}")["failures"] for index in range(3)] == [0, 0, 0]
+    assert world.attempts("job-2")[0]["result"] == "taken back"
+    reason = [event.reason for event in world.events if event.job == "job-0" and event.kind == "waiting"][-1]
+    assert reason == "model_missing on n1: adapter 'sketch' is not on this node"
+    assert world.state("plain") == "PLACED"  # the node is as good as any for jobs without the adapter
+    world.up("n2", abilities=has("sketch"))
+    for _ in range(3):
+        world.draw("n2")
+    assert {world.state(f"job-{index}") for index in range(3)} == {"DONE"}
+
+
+def test_a_lying_node_cannot_keep_a_job_going_round():
+    world = World(max_attempts=2, window=1)
+    world.up("liar", abilities=has("sketch"))
+    world.submit(request=SKETCH)
+    for _ in range(100):
+        if world.row()["state"] == "PLACED":
+            refuse(world, "liar")
+        world.up("liar", abilities=has())
+        world.up("liar", abilities=has("sketch"))  # as if it were another process, to which the job goes again
+    row = world.row()
+    assert row["state"] == "FAILED"
+    assert row["attempts"] == 20
+    assert row["failure"]["kind"] == "model_missing"
+
+
+def test_a_liar_that_stays_is_asked_ever_more_seldom():
+    world = World(max_attempts=2, window=1, missing_wait_s=10_000)
+    world.up("liar", abilities=has("sketch"))
+    world.submit(request=SKETCH)
+    for _ in range(600):
+        if world.row()["state"] == "PLACED":
+            refuse(world, "liar")
+        world.tick()
+        world.report("liar", abilities=has("sketch"))
+    assert world.row()["attempts"] == 4  # at once, and after 60, 120 and 240 s
+
+
+def test_what_a_node_claims_to_lack_that_the_job_never_needed_counts_as_any_failure():
+    world = World(max_attempts=1)
+    world.up("n1", abilities=has("sketch"))
+    world.submit()
+    refuse(world, "n1", {"kind": "out_of_memory", "message": "no", "lacks": {"kind": "adapter", "name": "sketch"}})
+    assert world.state() == "FAILED"
+
+
+def test_a_model_that_does_not_fit_a_node_is_a_lack_too():
+    world = World(max_attempts=1, window=1)
+    world.up("small")
+    world.submit()
+    lacks = {"kind": "memory", "name": "tiny"}
+    refuse(world, "small", {"kind": "out_of_memory", "message": "'tiny' needs 9 GiB", "lacks": lacks})
+    assert world.state() == "WAITING"
+    world.up("large")
+    world.draw("large")
+    assert world.state() == "DONE"
 
 
 @pytest.mark.parametrize("kind", [FailureKind.MODEL_MISSING, FailureKind.OUT_OF_MEMORY])
@@ -345,3 +429,25 @@ def test_what_one_node_calls_impossible_a_second_one_is_asked_before_the_job_is_
     assert (world.state("wrong"), world.state("impossible")) == ("DONE", "FAILED")
     assert world.row("impossible")["failure"]["kind"] == "bad_request"
     assert len(world.attempts("impossible")) == 2
+
+
+def test_speed_and_load_are_learned_for_the_model_with_its_adapters_and_the_rest_of_the_load_for_the_model():
+    world = World()
+    world.up("a", abilities=has("sketch"))
+    for job, adapters, timings in (
+        ("job-1", None, {"generation_s": 1.0, "load_s": 6.0}),
+        ("job-2", SKETCH["adapters"], {"generation_s": 4.0, "load_s": 8.5}),
+    ):
+        world.submit(job, request={"adapters": adapters})
+        world.start("a")
+        world.pause(20)
+        world.finish("a", timings=timings, adapters_load_s=0.5 if adapters else 0.0)
+        world.record()
+    with world.ledger.transaction() as connection:
+        known = world.ledger.estimates(connection).by_node["a"]
+    assert known.keys() == {"tiny", "tiny + sketch"}
+    units = 8 * 64 * 64e-6
+    assert known["tiny"].generation_s(units) == pytest.approx(1.0)
+    assert known["tiny + sketch"].generation_s(units) == pytest.approx(4.0, rel=0.2)
+    assert known["tiny + sketch"].load_s.median == pytest.approx(0.5)
+    assert 6.0 < known["tiny"].load_s.median < 8.0

@@ -504,3 +504,90 @@ def test_a_late_outcome_of_a_removed_node_is_refused(world):
     world.record()
     assert world.state() == "PLACED"
     assert world.planner.book.cluster.nodes.keys() == {"a", "b"} - {name}
+
+
+SKETCH = {"adapters": {"sketch": 1.0}}
+
+
+def has(*adapters):
+    return {"adapters": {name: {"mib": 1.0} for name in adapters}}
+
+
+def told(world, kind, job="job-1"):
+    return [event for event in world.events if event.job == job and event.kind == kind]
+
+
+def test_a_job_that_no_present_node_can_do_is_told_so_at_once_and_done_as_soon_as_one_can():
+    world = World()
+    world.up("n1", abilities=has("oil"))
+    world.submit(request=SKETCH)
+    (accepted,) = told(world, "accepted")
+    assert accepted.warnings == ("adapter 'sketch' is on no node that is up",)
+    world.tick(5)
+    assert told(world, "waiting") == []  # it has been said
+    world.up("n5", abilities=has("sketch"))
+    assert world.row()["node"] == "n5"
+
+
+def test_a_job_whose_last_able_node_goes_is_told_so_once():
+    world = World()
+    world.up("n1", abilities=has())
+    world.up("n5", abilities=has("sketch"))
+    world.submit(request=SKETCH)
+    world.report("n5", state="stopped", abilities=has("sketch"))
+    world.pause(180)
+    world.report("n1", abilities=has())
+    for _ in range(3):
+        world.tick()
+        world.report("n1", abilities=has())
+    said = [event.reason for event in told(world, "waiting")]
+    assert said[-1] == "adapter 'sketch' is on no node that is up; n5 had it, gone since 3 min"
+    assert len(said) == 2  # that it was taken back, and this
+
+
+def test_a_job_waits_for_what_is_missing_only_so_long_and_ends_with_that_reason():
+    world = World(missing_wait_s=60)
+    world.up("n1", abilities=has())
+    world.submit(request=SKETCH)
+    for _ in range(60):
+        world.report("n1", abilities=has())
+        world.tick()
+    assert world.state() == "WAITING"
+    world.report("n1", abilities=has())
+    world.tick()
+    row = world.row()
+    assert (row["state"], row["failure"]["kind"], row["attempts"]) == ("FAILED", "model_missing", 0)
+    assert row["failure"]["message"].startswith("adapter 'sketch' is on no node that is up; the job waited 6")
+    assert "LADLE_MISSING_WAIT_S" in row["failure"]["message"]
+
+
+def test_time_without_any_node_does_not_count_as_waiting_for_what_is_missing():
+    world = World(missing_wait_s=60)
+    world.submit(request=SKETCH)
+    world.tick(100)
+    world.up("n1", abilities=has())
+    world.tick()
+    assert world.state() == "WAITING"
+
+
+def test_a_deadline_ends_the_wait_for_what_is_missing_with_that_reason():
+    world = World()
+    world.up("n1", abilities=has())
+    world.submit(request=SKETCH, deadline_s=5.0)
+    world.tick(7)
+    row = world.row()
+    assert row["state"] == "EXPIRED"
+    assert row["failure"]["message"] == "adapter 'sketch' is on no node that is up"
+
+
+def test_since_when_a_node_is_gone_survives_a_planner():
+    world = World()
+    world.up("n5", abilities=has("sketch"))
+    world.report("n5", state="stopped", abilities=has("sketch"))
+    world.pause(7200)
+    world.restart()
+    world.up("n1", abilities=has())
+    world.submit(request=SKETCH)
+    assert told(world, "accepted")[0].warnings == (
+        "adapter 'sketch' is on no node that is up; n5 had it, gone since 2 h",
+    )

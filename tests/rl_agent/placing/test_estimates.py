@@ -5,7 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from rl_agent.placing.estimates import MAX_MODELS, PRIOR_LOAD_S, PRIOR_S_PER_UNIT, Estimates, work_units
+from rl_agent.placing.estimates import (
+    MAX_MODELS,
+    PRIOR_ADAPTERS_LOAD_S,
+    PRIOR_LOAD_S,
+    PRIOR_S_PER_UNIT,
+    Estimates,
+    work_units,
+)
 
 
 def test_work_is_image_steps_times_megapixels_times_images():
@@ -116,3 +123,27 @@ def test_images_that_cost_little_more_than_one_are_foreseen_to():
         assert estimates.of("a", "m").generation_s(10.0 * n, n) == pytest.approx(18.0 + n, rel=0.05)
         assert estimates.of("b", "m").generation_s(10.0 * n, n) == pytest.approx(18.0 + n, rel=0.05)
         assert estimates.fleet_generation_s("m", 10.0 * n, n) == pytest.approx(18.0 + n, rel=0.05)
+
+
+def test_a_model_with_adapters_has_estimates_of_its_own_and_begins_as_its_model():
+    estimates = Estimates()
+    for node, seconds in (("a", 1.0), ("b", 10.0)):
+        estimates.observe_outcome(node, "m", units=10.0, generation_s=seconds, load_s=20.0)
+    borrowed = estimates.of("b", "m + sketch")
+    assert borrowed.s_per_unit.median == pytest.approx(1.0)
+    assert borrowed.load_s.median == pytest.approx(PRIOR_ADAPTERS_LOAD_S)  # of the adapter alone
+    assert estimates.fleet_generation_s("m + sketch", 10.0) == estimates.fleet_generation_s("m", 10.0)
+    for _ in range(20):
+        estimates.observe_outcome("a", "m + sketch", units=10.0, generation_s=3.0, load_s=0.5)
+    assert estimates.of("a", "m + sketch").generation_s(10.0) == pytest.approx(3.0, rel=0.05)
+    assert estimates.of("a", "m").generation_s(10.0) == pytest.approx(1.0, rel=0.05)
+    assert estimates.of("b", "m + sketch").generation_s(10.0) == pytest.approx(30.0, rel=0.3)
+    assert estimates.of("b", "m + sketch").load_s.median == pytest.approx(0.5)
+    assert estimates.of("c", "another").load_s.median == pytest.approx(20.0)
+
+
+def test_the_load_of_a_model_is_learned_apart_from_that_of_its_adapters():
+    estimates = Estimates()
+    estimates.observe_load("a", "m", 7.0)
+    estimates.observe_load("a", "m", 0.0)
+    assert estimates.of("a", "m").load_s.median == pytest.approx(7.0)

@@ -77,3 +77,19 @@ def test_a_latent_action_is_nan_at_first_and_zero_for_a_node_that_came_later(est
 def test_no_jobs_or_no_nodes_give_empty_arrays(estimates):
     assert observe([], [view("a")], estimates).eligible.shape == (0, 1)
     assert observe([JobView(job="j", model="m", units=1.0)], [], estimates).eligible.shape == (1, 0)
+
+
+def test_adapters_are_loaded_on_top_of_the_model_and_have_a_speed_of_their_own(estimates):
+    for node in "ab":
+        estimates.observe_outcome(node, "m + sketch", units=10.0, generation_s=20.0, load_s=0.5)
+    jobs = [
+        JobView(job="plain", model="m", units=10.0),
+        JobView(job="adapted", model="m", adapters=("sketch",), units=10.0),
+    ]
+    nodes = [view("a", resident=("m",), adapters={"m": {"sketch", "oil"}}), view("b", adapters={"m": {"sketch"}})]
+    seen = observe(jobs, nodes, estimates)
+    assert seen.models == ("m",)
+    assert seen.adapters_load_s == pytest.approx(np.array([[0.0, 0.0], [0.0, 0.5]]))
+    assert seen.load_s == pytest.approx(np.array([[0.0, 12.0], [0.0, 12.5]]))  # b does not keep its adapter without m
+    assert seen.generation_s == pytest.approx(np.array([[2.0, 10.0], [20.0, 20.0]]))
+    assert seen.cold_load_s == pytest.approx(np.array([[6.0, 12.0]]))
