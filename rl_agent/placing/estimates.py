@@ -14,11 +14,11 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_agent.placing.kin import Kin, of_kin
 from rl_agent.placing.outfits import has_adapters, model_of
 from rl_agent.placing.running_mean import PRIOR_LOG_STD, RunningLogMean
 from rl_agent.placing.work_law import MAX_OVERHEAD_UNITS, WorkLaw
@@ -87,21 +87,6 @@ class EstimateTable:
     load_s: FloatArray
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kin:
-    """What the fleet tells about a node or model that was not measured: medians of logarithms.
-
-    `adapters_log`: by outfit, how much slower its adapters make a node that has drawn with and without them.
-    """
-
-    model_log: dict[str, float]
-    model_load_log: dict[str, float]
-    adapters_log: dict[str, float]
-    adapters_load_log: dict[str, float]
-    model_law: dict[str, WorkLaw]
-    node_log: dict[str, float]
-
-
 @dataclass(kw_only=True)
 class Estimates:
     """All running estimates, by node and model.
@@ -115,7 +100,7 @@ class Estimates:
     typical_generation: RunningLogMean = field(
         default_factory=lambda: RunningLogMean(mean_log=0.0, forgetting=TYPICAL_FORGETTING, surprise_stds=math.inf)
     )
-    _kin: _Kin | None = field(default=None, init=False, repr=False, compare=False)
+    _kin: Kin | None = field(default=None, init=False, repr=False, compare=False)
     _tables: dict[tuple[tuple[str, ...], tuple[str, ...]], EstimateTable] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -255,7 +240,7 @@ class Estimates:
         """
         kin = self._kin_by_now()
         model = model if model in kin.model_log else model_of(model)
-        s_per_unit = math.exp(_of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)))
+        s_per_unit = math.exp(of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)))
         return s_per_unit * kin.model_law.get(model, WorkLaw()).work(units, n)
 
     def _measured(self, node: str, model: str) -> ModelEstimate:
@@ -275,69 +260,25 @@ class Estimates:
         kin = self._kin_by_now()
         if has_adapters(model):
             return self._borrowed_from_model(node, model, kin)
-        mean_log = _of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)) + kin.node_log.get(node, 0.0)
+        mean_log = of_kin(kin.model_log, model, math.log(PRIOR_S_PER_UNIT)) + kin.node_log.get(node, 0.0)
         known = model in kin.model_log and node in kin.node_log
         return ModelEstimate(
             s_per_unit=RunningLogMean(mean_log=mean_log, std_log=BORROWED_LOG_STD if known else PRIOR_LOG_STD),
-            load_s=RunningLogMean(mean_log=_of_kin(kin.model_load_log, model, math.log(PRIOR_LOAD_S))),
+            load_s=RunningLogMean(mean_log=of_kin(kin.model_load_log, model, math.log(PRIOR_LOAD_S))),
             law=replace(kin.model_law.get(model, WorkLaw())),
         )
 
-    def _borrowed_from_model(self, node: str, outfit: str, kin: _Kin) -> ModelEstimate:
+    def _borrowed_from_model(self, node: str, outfit: str, kin: Kin) -> ModelEstimate:
         """Return what adapters make of the node's estimate for their model: as much as they did on other nodes."""
         own = self.of(node, model_of(outfit))
         mean_log = own.s_per_unit.mean_log + kin.adapters_log.get(outfit, 0.0)
         return ModelEstimate(
             s_per_unit=RunningLogMean(mean_log=mean_log, std_log=BORROWED_LOG_STD),
-            load_s=RunningLogMean(mean_log=_of_kin(kin.adapters_load_log, outfit, math.log(PRIOR_ADAPTERS_LOAD_S))),
+            load_s=RunningLogMean(mean_log=of_kin(kin.adapters_load_log, outfit, math.log(PRIOR_ADAPTERS_LOAD_S))),
             law=replace(kin.model_law.get(outfit, own.law), scale_units=0.0),
         )
 
-    def _kin_by_now(self) -> _Kin:
+    def _kin_by_now(self) -> Kin:
         if self._kin is None:
-            speeds: dict[str, list[float]] = {}
-            loads: dict[str, list[float]] = {}
-            laws: dict[str, list[WorkLaw]] = {}
-            for models in self.by_node.values():
-                for model, estimate in models.items():
-                    if estimate.s_per_unit.count:
-                        speeds.setdefault(model, []).append(estimate.s_per_unit.mean_log)
-                        laws.setdefault(model, []).append(estimate.law)
-                    if estimate.load_s.count:
-                        loads.setdefault(model, []).append(estimate.load_s.mean_log)
-            model_log = {model: median(logs) for model, logs in speeds.items()}
-            slower: dict[str, list[float]] = {}
-            for models in self.by_node.values():
-                drawn = {model: e.s_per_unit.mean_log for model, e in models.items() if e.s_per_unit.count}
-                for outfit in filter(has_adapters, drawn):
-                    if model_of(outfit) in drawn:
-                        slower.setdefault(outfit, []).append(drawn[outfit] - drawn[model_of(outfit)])
-            node_log = {}
-            for node, models in self.by_node.items():
-                gaps = [e.s_per_unit.mean_log - model_log[model] for model, e in models.items() if e.s_per_unit.count]
-                if gaps:
-                    node_log[node] = median(gaps)
-            self._kin = _Kin(
-                model_log=model_log,
-                model_load_log={model: median(logs) for model, logs in loads.items() if not has_adapters(model)},
-                adapters_load_log={model: median(logs) for model, logs in loads.items() if has_adapters(model)},
-                adapters_log={outfit: median(gaps) for outfit, gaps in slower.items()},
-                model_law={model: _middle(found) for model, found in laws.items()},
-                node_log=node_log,
-            )
+            self._kin = Kin.of(self.by_node)
         return self._kin
-
-
-def _middle(laws: Sequence[WorkLaw]) -> WorkLaw:
-    """Return the shape of the medians, which nothing has been fitted to."""
-    return WorkLaw(
-        overhead_units=median(law.overhead_units for law in laws),
-        further_image=median(law.further_image for law in laws),
-    )
-
-
-def _of_kin(by_model: dict[str, float], model: str, prior: float) -> float:
-    """Return the model's own value, else the median of the other models', else the prior."""
-    if model in by_model:
-        return by_model[model]
-    return median(by_model.values()) if by_model else prior

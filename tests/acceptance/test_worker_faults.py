@@ -218,3 +218,30 @@ def s_per_unit(site, node):
 def recent(site, count):
     with site.ledger.transaction() as connection:
         return site.ledger.recent_jobs(connection, count)
+
+
+@pytest.mark.fault(51)
+def test_jobs_with_an_adapter_are_drawn_where_it_is_and_wait_while_that_node_is_gone(
+    make_site, own_broker_url, tmp_path
+):
+    # Given three nodes, one of which has the adapter
+    (tmp_path / "has").mkdir()
+    (tmp_path / "has" / "sketch.safetensors").write_bytes(b"")
+    site = make_site(broker_url=own_broker_url, placer="round-robin")
+    site.start("n1", "n2", adapters_folder=str(tmp_path))
+    site.start_worker("n5", adapters_folder=str(tmp_path / "has"))
+    for name in ("n1", "n2", "n5"):
+        site.wait_for_node(name, "READY")
+    with site.client() as client:
+        # Then each job with the adapter is drawn there, at its first attempt
+        handles = [client.submit(prompt="x", adapters={"sketch": 0.5}) for _ in range(20)]
+        results = [handle.result(PATIENCE_S) for handle in handles]
+        assert {(result.node, result.attempts) for result in results} == {("n5", 1)}
+        # And while the node is gone, a job waits and its client knows for what
+        site.running["n5"].kill()
+        site.wait_for_node("n5", "GONE")
+        handle = client.submit(prompt="x", adapters={"sketch": 0.5})
+        accepted = next(handle.events())
+        assert "adapter 'sketch' is on no node that is up; n5 had it, gone since" in accepted.warnings[0]
+        site.start_worker("n5", adapters_folder=str(tmp_path / "has"))
+        assert handle.result(PATIENCE_S).node == "n5"
