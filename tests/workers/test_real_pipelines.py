@@ -13,6 +13,7 @@ import pytest
 import torch
 from image_requests import an_image_request
 from PIL import Image
+from prometheus_client import CollectorRegistry
 from safetensors.torch import save_file
 from tiny_pipelines import MAKERS, make
 
@@ -21,6 +22,7 @@ from broker_config.messages import Assignment, ImageRequest
 from broker_config.settings import Settings
 from workers.done_ledger import DoneLedger
 from workers.image_store import ImageStore
+from workers.metrics import WorkerCounts
 from workers.model_options import PipelineOptions
 from workers.node import NodeWorker
 from workers.pipelines import DiffusersEngine
@@ -75,6 +77,7 @@ def test_each_architecture_is_warmed_up_and_serves_assignments(folders, tmp_path
         store=ImageStore(settings.store, inline_mib=1.0),
         speeds=speeds,
         problems=problems,
+        counts=WorkerCounts(CollectorRegistry()),
     )
     try:
         for attempt in (1, 2):
