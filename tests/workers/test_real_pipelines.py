@@ -28,6 +28,9 @@ from workers.node import NodeWorker
 from workers.pipelines import DiffusersEngine
 from workers.warm_up import warm_up
 
+# diffusers' Euler scheduler makes arrays of tensors in a way that numpy will end
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 CLASSES = {
     "sd15": "StableDiffusionPipeline",
     "sdxl": "StableDiffusionXLPipeline",

@@ -21,6 +21,7 @@ def test_an_attempt_survives_its_row(attempt):
     row = {
         "job": "job-1",
         "number": 1,
+        "node": attempt.node,
         "predicted_service_s": 10.0,
         "created_at": NOW_S,
         "placer": "random",
