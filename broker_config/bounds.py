@@ -33,6 +33,7 @@ MAX_TOLD_CHARACTERS = 2000  # what somebody will read of a reason; the rest is i
 MAX_MODELS = 1000  # a node lists what it serves in every heartbeat
 MAX_WARNINGS = 100  # of one outcome
 MAX_ADAPTERS = 1000  # of a node, which lists them in every heartbeat
+MAX_LOADED_ADAPTERS = 100  # of a model, and models that have any loaded: far more than fit into memory
 MAX_ADAPTERS_OF_JOB = 8  # drawn together: a handful is usual, and each takes memory
 MAX_ADAPTER_WEIGHT = 10.0  # either way: beyond 2 or so pictures fall apart
 MAX_SIZES = 100  # sides that a model allows
@@ -159,7 +160,7 @@ AdapterWeights = Annotated[
     MaxLen(MAX_ADAPTERS_OF_JOB),
     few_entries(MAX_ADAPTERS_OF_JOB),
 ]
-AdapterNames = Annotated[tuple[Name, ...], MaxLen(MAX_ADAPTERS), few_entries(MAX_ADAPTERS)]
+AdapterNames = Annotated[tuple[Name, ...], MaxLen(MAX_LOADED_ADAPTERS), few_entries(MAX_LOADED_ADAPTERS)]
 Told = Annotated[str, MaxLen(MAX_TOLD_CHARACTERS), BeforeValidator(_cut)]
 Labels = Annotated[dict[LabelName, LabelValue], MaxLen(MAX_LABELS), few_entries(MAX_LABELS)]
 Models = Annotated[tuple[ModelName, ...], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)]

@@ -20,6 +20,7 @@ from broker_config.bounds import (
     MAX_FIELDS,
     MAX_IMAGES,
     MAX_LOAD_S,
+    MAX_LOADED_ADAPTERS,
     MAX_MODELS,
     MAX_NAME_CHARACTERS,
     MAX_OPTIONS,
@@ -331,7 +332,9 @@ class Abilities(Message):
     """
 
     adapters: Annotated[dict[Name, AdapterFile], MaxLen(MAX_ADAPTERS), few_entries(MAX_ADAPTERS)] | None = None
-    loaded_adapters: Annotated[dict[ModelName, AdapterNames], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
+    loaded_adapters: Annotated[
+        dict[ModelName, AdapterNames], MaxLen(MAX_LOADED_ADAPTERS), few_entries(MAX_LOADED_ADAPTERS)
+    ] = {}
     models: Annotated[dict[ModelName, ModelTraits], MaxLen(MAX_MODELS), few_entries(MAX_MODELS)] = {}
     memory_mib: MemoryMib | None = None
     memory_free_mib: MemoryMib | None = None

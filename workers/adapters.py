@@ -64,7 +64,7 @@ class PipelineAdapters:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names of those in memory, least recently used first."""
-        return tuple(self._loaded)
+        return tuple(self._loaded.copy())  # heartbeats ask meanwhile
 
     def load(self, names: Collection[str]) -> float:
         """Bring adapters into memory; a file that was replaced is loaded anew. Return the seconds that it took.

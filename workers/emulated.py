@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from broker_config.bounds import MAX_LOADED_ADAPTERS
 from broker_config.errors import ConfigurationError
 from broker_config.messages import Abilities, ImageRequest
 from workers.adapter_files import AdapterFolder
@@ -58,9 +59,10 @@ class EmulatedEngine:
 
     def abilities(self) -> Abilities:
         """Return that it has the adapters of its folder, or without a folder any; it needs no memory."""
+        with_adapters = [(model, tuple(names)) for model, names in self._models.copy().items() if names]
         return Abilities(
             adapters=None if self._adapters is None else dict(self._adapters.look()),
-            loaded_adapters={model: tuple(names) for model, names in self._models.copy().items()},
+            loaded_adapters=dict(with_adapters[-MAX_LOADED_ADAPTERS:]),
         )
 
     def load(self, model: str) -> float:
@@ -80,7 +82,8 @@ class EmulatedEngine:
         if self._adapters is not None:
             for name in names:
                 self._adapters.stamp(name)
-        self._models[model] |= dict.fromkeys(names)
+        loaded = [name for name in self._models[model] if name not in names]
+        self._models[model] = dict.fromkeys([*loaded, *names][-MAX_LOADED_ADAPTERS:])
         return 0.0
 
     def unload(self) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from broker_config.messages import DEFAULT_STRENGTH, Abilities, ModelTraits
+from broker_config.bounds import MAX_LOADED_ADAPTERS
 from workers.adapter_files import AdapterFolder
 from workers.adapters import PipelineAdapters
 from workers.errors import BadRequestError, OutOfMemoryError, SpoiltImageError, is_out_of_memory
@@ -96,10 +97,11 @@ class DiffusersEngine:
 
     def abilities(self) -> Abilities:
         """Return what this node can do, see `ImageEngine.abilities`."""
-        options = self._options
+        options, models = self._options, self._models.copy()
+        with_adapters = [(name, held.adapters.names) for name, held in models.items() if held.adapters.names]
         return Abilities(
             adapters=dict(self._adapters.look()),
-            loaded_adapters={name: loaded.adapters.names for name, loaded in self._models.copy().items()},
+            loaded_adapters=dict(with_adapters[-MAX_LOADED_ADAPTERS:]),
             models=dict(self._traits.copy()),
             memory_mib=memory_mib(options),
             memory_free_mib=free_memory_mib(options),

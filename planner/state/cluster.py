@@ -265,14 +265,16 @@ class LiveNode:
         models = (attempt.model for attempt in self.attempts.values())
         return resident_after(self.report.resident, models, self.report.resident_limit)
 
-    def adapters_loaded(self, model: str) -> frozenset[str]:
-        """Return the adapters that will be in memory with a model once the node has done all it holds."""
-        if model not in self.resident:
-            return frozenset()
-        abilities = self.report.abilities
-        loaded = abilities.loaded_adapters.get(model, ()) if abilities and model in self.report.resident else ()
-        held = (attempt.adapters for attempt in self.attempts.values() if attempt.model == model)
-        return frozenset(loaded).union(*held)
+    @property
+    def adapters(self) -> Mapping[str, set[str]]:
+        """Return by model the adapters that will be in its memory with it once it has done all it holds."""
+        resident, now = {*self.resident}, {*self.report.resident}
+        said = self.report.abilities.loaded_adapters.items() if self.report.abilities else ()
+        loaded = {model: {*names} for model, names in said if model in now and model in resident}
+        for attempt in self.attempts.values():
+            if attempt.adapters and attempt.model in resident:
+                loaded.setdefault(attempt.model, set()).update(attempt.adapters)
+        return loaded
 
     def view(self, window: float, now: float) -> NodeView:
         """Return what a placer sees of the node."""
@@ -282,7 +284,7 @@ class LiveNode:
             backlog_s=self.backlog_s(now),
             room=int(min(room, 2**31)),
             resident=self.resident,
-            adapters={model: self.adapters_loaded(model) for model in self.resident},
+            adapters=self.adapters,
             resident_limit=self.report.resident_limit,
             models=None if self.report.models is None else frozenset(self.report.models),
             accepts_jobs=self.accepts_jobs,

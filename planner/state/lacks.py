@@ -34,15 +34,20 @@ def lack(cluster: Cluster, node: LiveNode, needs: Needs, now: float) -> Thing | 
 
 def can_draw(cluster: Cluster, needs: Needs, now: float) -> bool:
     """True when a ready node has all that a job needs, and may be given such a job now."""
-    return any(node.admits(needs, now) and lack(cluster, node, needs, now) is None for node in cluster.ready())
+    return any(
+        node.accepts_jobs and node.admits(needs, now) and lack(cluster, node, needs, now) is None
+        for node in cluster.nodes.values()
+    )
 
 
 def missing(cluster: Cluster, needs: Needs, now: float) -> str | None:
     """Say what keeps every node that is ready from a job; None where one has it all, or none is ready."""
+    if any(node.accepts_jobs and lack(cluster, node, needs, now) is None for node in cluster.nodes.values()):
+        return None
     ready = cluster.ready()
     lacks = {node.name: lack(cluster, node, needs, now) for node in ready}
     things = [thing for thing in lacks.values() if thing is not None]
-    if not ready or len(things) < len(ready):
+    if not things:
         return None
     kind = min((thing.kind for thing in things), key=NEAREST_FIRST.index)
     nearest = [node for node in ready if lacks[node.name] in [thing for thing in things if thing.kind == kind]]

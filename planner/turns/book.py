@@ -134,8 +134,8 @@ class Book:
             placed_at=turn.now,
             placer=choice.placer,
             policy_version=choice.policy_version,
-            loads=not (set(job.needs.adapters) <= node.adapters_loaded(job.needs.model))
-            or job.needs.model not in node.resident,
+            loads=job.needs.model not in node.resident
+            or not {*job.needs.adapters} <= node.adapters.get(job.needs.model, set()),
             said_before_s=node.said.total_s,
         )
         node.add(attempt, turn.now)

@@ -58,7 +58,7 @@ class NodeView:
         room: how many more attempts fit into its window now.
         resident: models that will be in memory once its backlog is done, least recently used first.
         resident_limit: how many models fit into its memory at once.
-        adapters: names of those that will be in memory with each of these models.
+        adapters: names of those that will be in memory, by model, which is resident then too.
         models: models it can serve; None means any.
         link_mbit_s: rate from each ingress; an ingress that is not listed has `DEFAULT_LINK_MBIT_S`.
     """
@@ -234,7 +234,7 @@ def _adapters_loaded(jobs: Sequence[JobView], nodes: Sequence[NodeView]) -> NDAr
     for row, job in enumerate(jobs):
         for column, node in enumerate(nodes if job.adapters else ()):
             there = node.adapters.get(job.model, ())
-            loaded[row, column] = job.model in node.resident and all(name in there for name in job.adapters)
+            loaded[row, column] = all(name in there for name in job.adapters)
     return loaded
 
 

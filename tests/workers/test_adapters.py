@@ -144,7 +144,7 @@ def test_a_file_that_does_not_fit_is_a_bad_request_in_one_sentence_and_leaves_no
             pixels(engine, other=1.0)
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 500
-    assert engine.abilities().loaded_adapters == {"tiny": ()}
+    assert engine.abilities().loaded_adapters == {}
     assert np.array_equal(pixels(engine), plain)
     assert not np.array_equal(pixels(engine, oil=1.0), plain)
 

@@ -106,12 +106,11 @@ def test_a_node_whose_breaker_is_open_admits_one_trial_when_it_is_due():
 
 def test_adapters_are_in_memory_as_long_as_their_model_is():
     held = node(resident=("tiny",), resident_limit=1, abilities={"loaded_adapters": {"tiny": ["oil"], "old": ["x"]}})
-    assert held.adapters_loaded("tiny") == {"oil"}
-    assert held.adapters_loaded("old") == set()
+    assert held.adapters == {"tiny": {"oil"}}
     held.add(attempt("job-1", model="tiny", adapters=("sketch",)), NOW_S)
     assert held.view(2.0, NOW_S).adapters == {"tiny": {"oil", "sketch"}}
     held.add(attempt("job-2", model="new"), NOW_S)
-    assert held.adapters_loaded("tiny") == set()
+    assert held.adapters == {}
 
 
 def test_the_clock_never_goes_back():

@@ -86,10 +86,10 @@ def test_adapters_are_loaded_on_top_of_the_model_and_have_a_speed_of_their_own(e
         JobView(job="plain", model="m", units=10.0),
         JobView(job="adapted", model="m", adapters=("sketch",), units=10.0),
     ]
-    nodes = [view("a", resident=("m",), adapters={"m": {"sketch", "oil"}}), view("b", adapters={"m": {"sketch"}})]
+    nodes = [view("a", resident=("m",), adapters={"m": {"sketch", "oil"}}), view("b")]
     seen = observe(jobs, nodes, estimates)
     assert seen.models == ("m",)
     assert seen.adapters_load_s == pytest.approx(np.array([[0.0, 0.0], [0.0, 0.5]]))
-    assert seen.load_s == pytest.approx(np.array([[0.0, 12.0], [0.0, 12.5]]))  # b does not keep its adapter without m
+    assert seen.load_s == pytest.approx(np.array([[0.0, 12.0], [0.0, 12.5]]))
     assert seen.generation_s == pytest.approx(np.array([[2.0, 10.0], [20.0, 20.0]]))
     assert seen.cold_load_s == pytest.approx(np.array([[6.0, 12.0]]))
