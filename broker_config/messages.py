@@ -48,6 +48,8 @@ from broker_config.bounds import (
     NodeName,
     PartS,
     Pixels,
+    Preview,
+    Previews,
     Prompt,
     Sha256,
     Side,
@@ -121,6 +123,7 @@ class ImageRequest(Message):
         adapters: weight of each LoRA adapter, by name; in the order of their names.
         image: PNG, JPEG or WebP as base64: the picture to start from (img2img).
         strength: how far to leave it; None: `DEFAULT_STRENGTH`.
+        partial_images: how many previews of its first image are sent while it is drawn; None: none.
     """
 
     model: ModelName
@@ -135,6 +138,7 @@ class ImageRequest(Message):
     adapters: AdapterWeights | None = None
     image: Base64 | None = Field(default=None, repr=False)
     strength: Annotated[Finite, Gt(0), Le(1)] | None = None
+    partial_images: Previews | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -434,6 +438,7 @@ class Event(Message):
 
     Attributes:
         step: image step that was just done, out of `image_steps`.
+        preview: the first image as it is by then, a small JPEG as base64; only if the request asks for such.
         running_s: seconds since its node began.
         eta_p50_s: predicted seconds from now to the result, median; `eta_p90_s` likewise.
         priority: of an event of this kind: the one that the job has.
@@ -447,6 +452,7 @@ class Event(Message):
     node: NodeName | None = None
     step: Whole | None = None
     image_steps: Whole | None = None
+    preview: Preview | None = Field(default=None, repr=False)
     running_s: DurationS | None = None
     eta_p50_s: DurationS | None = None
     eta_p90_s: DurationS | None = None

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from broker_config.bounds import MAX_LOADED_ADAPTERS
+from broker_config.bounds import MAX_LOADED_ADAPTERS, SIZE_MULTIPLE_PX
 from broker_config.errors import ConfigurationError
 from broker_config.messages import Abilities, ImageRequest
 from workers.adapter_files import AdapterFolder
-from workers.images import GeneratedImages, ImageEngine, OnStep
+from workers.images import GeneratedImages, ImageEngine, OnPreview, OnStep
+from workers.previews import wanted_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +94,16 @@ class EmulatedEngine:
     def sizes_px(self, model: str) -> None:
         """Return None: it paints any size."""
 
-    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> GeneratedImages:
         """Wait out the image steps and paint."""
         self.load(request.model)
         self.load_adapters(request.model, request.adapters or {})
         step_s = self._speed.s_per_unit * request.width_px * request.height_px * 1e-6 * request.n
+        wanted = wanted_steps(request, request.image_steps_run)
         for step in range(1, request.image_steps_run + 1):
             self._sleep(step_s)
+            if on_preview and step in wanted:
+                on_preview(step, Image.new("RGB", (SIZE_MULTIPLE_PX, SIZE_MULTIPLE_PX), _colour(request.seed)))
             on_step(step, request.image_steps_run)
         seeds = [request.seed + index for index in range(request.n)]
         images = [Image.new("RGB", (request.width_px, request.height_px), _colour(seed)) for seed in seeds]
@@ -152,7 +156,7 @@ class SlowedEngine:
         """Return the sizes of the engine's model."""
         return self._engine.sizes_px(model)
 
-    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> GeneratedImages:
         """Make the images, resting after each image step."""
         last = time.monotonic()
 
@@ -162,7 +166,7 @@ class SlowedEngine:
             on_step(step, image_steps)
             last = time.monotonic()
 
-        return self._engine.generate(request, rest_then_report)
+        return self._engine.generate(request, rest_then_report, on_preview)
 
 
 def parse_drift(text: str) -> tuple[tuple[float, float], ...]:

@@ -30,6 +30,9 @@ class GeneratedImages:
     sampler: str = ""
 
 
+OnPreview = Callable[[int, "Image"], None]
+
+
 class ImageEngine(Protocol):
     """Makes images from requests, keeping models in memory between them."""
 
@@ -82,13 +85,15 @@ class ImageEngine(Protocol):
         """
         ...
 
-    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> GeneratedImages:
         """Make the images of a request, loading its model if needed.
 
         Args:
             request: what to draw.
             on_step: called after each image step; what it raises ends the generation and reaches the caller, and the
                 engine stays usable.
+            on_preview: called with k and a picture of the first image, before `on_step` of image step k, if the request
+                asks for previews and the engine can make any.
 
         Raises:
             BadRequestError: this model can never answer this request.

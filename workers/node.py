@@ -10,7 +10,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from broker_config.calls import Generate, Record, RecordDeadLetter
 from broker_config.hours import parse_hours
@@ -34,8 +34,12 @@ from workers.idle import IdleUnload
 from workers.image_store import ImageStore
 from workers.images import GeneratedImages, ImageEngine
 from workers.metrics import WorkerCounts
+from workers.previews import encoded_preview
 from workers.provenance import infotext, png_of
 from workers.reporter import Reporter
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 logger = logging.getLogger(__name__)
 
@@ -234,13 +238,23 @@ class NodeWorker:
         self.reporter.started(assignment.client, assignment.job, assignment.attempt, self.name, request.image_steps_run)
         started = time.monotonic()
 
+        preview: str | None = None
+
+        def on_preview(_image_step: int, picture: Image) -> None:
+            nonlocal preview
+            preview = encoded_preview(picture)
+
         def on_step(step: int, steps: int) -> None:
+            nonlocal preview
             self._image_step, self._image_steps = step, steps
             self._counts.step()
             self._check_may_go_on(assignment, started)
-            self.reporter.step(assignment.client, assignment.job, assignment.attempt, self.name, step, steps)
+            key = assignment.client, assignment.job, assignment.attempt, self.name
+            self.reporter.step(*key, step, steps, preview)
+            preview = None
 
-        generated = self._engine.generate(request, on_step)
+        asked: dict[str, Any] = {"on_preview": on_preview} if request.partial_images else {}
+        generated = self._engine.generate(request, on_step, **asked)
         drawn = time.monotonic()
         images = self._store.put(assignment, self._encoded(request, generated))
         return Outcome(

@@ -13,19 +13,20 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from broker_config.messages import DEFAULT_STRENGTH, Abilities, ModelTraits
 from broker_config.bounds import MAX_LOADED_ADAPTERS
+from broker_config.messages import DEFAULT_STRENGTH, Abilities, ModelTraits
 from workers.adapter_files import AdapterFolder
 from workers.adapters import PipelineAdapters
 from workers.errors import BadRequestError, OutOfMemoryError, SpoiltImageError, is_out_of_memory
-from workers.images import GeneratedImages, OnStep
+from workers.images import GeneratedImages, OnPreview, OnStep
 from workers.memory import check_fits, free_memory_mib, memory_mib
 from workers.model_files import fingerprint
 from workers.model_options import PipelineOptions
 from workers.model_source import ModelFacts, ModelSource, find_model
+from workers.previews import LatentColours, colours_of, wanted_steps
 from workers.provenance import sampler_of
 from workers.start_image import start_image
 from workers.unheeded import unheeded
@@ -42,9 +43,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Loaded:
+    """A model in memory; the colours of its latents are found at the first preview."""
+
     source: ModelSource
     pipeline: Any
     adapters: PipelineAdapters
+    colours: list[LatentColours | None] = field(default_factory=list)
 
 
 class DiffusersEngine:
@@ -128,7 +132,7 @@ class DiffusersEngine:
         """Return the only sides that a model's `ladle.json` allows, see `ImageEngine.sizes_px`."""
         return self._models[model].source.facts.sizes_px
 
-    def generate(self, request: ImageRequest, on_step: OnStep) -> GeneratedImages:
+    def generate(self, request: ImageRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> GeneratedImages:
         """Make the images of a request, see `ImageEngine.generate`."""
         self.load(request.model)
         self.load_adapters(request.model, request.adapters or {})
@@ -141,8 +145,13 @@ class DiffusersEngine:
             pipeline = _image_to_image(pipeline, request)
             arguments |= {"image": start_image(request), "strength": request.strength or DEFAULT_STRENGTH}
 
+        wanted = wanted_steps(request, request.image_steps_run) if on_preview else frozenset()
+
         def after_step(pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(index + 1, getattr(pipe, "num_timesteps", request.image_steps_run))
+            steps = getattr(pipe, "num_timesteps", request.image_steps_run)
+            if on_preview and index + 1 in wanted:
+                self._preview(loaded, tensors.get("latents"), index + 1, on_preview)
+            on_step(index + 1, steps)
             return tensors
 
         accepted = inspect.signature(pipeline.__call__).parameters
@@ -156,6 +165,14 @@ class DiffusersEngine:
             warnings=warnings,
             sampler=sampler_of(getattr(pipeline, "scheduler", None)),
         )
+
+    def _preview(self, loaded: _Loaded, latents: Any, step: int, on_preview: OnPreview) -> None:
+        """Show the first of the latents, unless they are packed in a way of the model's own."""
+        if not loaded.colours:
+            loaded.colours.append(colours_of(loaded.pipeline))
+        (colours,) = loaded.colours
+        if colours is not None and latents is not None and latents.ndim == 4:
+            on_preview(step, colours.picture(latents[0]))
 
     def _pictures(self, model: str, images: Any) -> list[Image]:
         """Return the pictures of a pipeline, (n, height, width, 3) in [0, 1], as diffusers itself makes them.

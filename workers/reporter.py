@@ -56,10 +56,20 @@ class Reporter(threading.Thread):
             ),
         )
 
-    def step(self, client: str, job: str, attempt: int, node: str, image_step: int, image_steps: int) -> None:
-        """Tell the client of an image step; at most one in `STEP_EVENTS_EVERY_S`, and the last."""
+    def step(
+        self,
+        client: str,
+        job: str,
+        attempt: int,
+        node: str,
+        image_step: int,
+        image_steps: int,
+        preview: str | None = None,
+    ) -> None:
+        """Tell the client of an image step: at most one in `STEP_EVENTS_EVERY_S`, the last, and previews."""
         now = time.monotonic()
-        if now - self._last_step_event < STEP_EVENTS_EVERY_S and image_step < image_steps:
+        is_early = now - self._last_step_event < STEP_EVENTS_EVERY_S
+        if is_early and image_step < image_steps and preview is None:
             return
         self._last_step_event = now
         self._say(
@@ -72,6 +82,7 @@ class Reporter(threading.Thread):
                 node=node,
                 step=image_step,
                 image_steps=image_steps,
+                preview=preview,
             ),
         )
 

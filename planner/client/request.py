@@ -42,6 +42,7 @@ class JobFields(TypedDict, total=False):
         adapters: several of them: names, or weights by name; at most 8.
         image: PNG, JPEG or WebP to start from (img2img), as bytes or a path.
         strength: how far to depart from that picture, in (0, 1]; default 0.6.
+        partial_images: how many previews come with the `step` events, 0 to 3; default 0.
         ingress: node or site where the job arrives.
         priority: "high", "normal" or "low".
         labels: up to 16 names with values, to find the job by.
@@ -61,6 +62,7 @@ class JobFields(TypedDict, total=False):
     adapters: Sequence[str] | Mapping[str, float] | None
     image: bytes | str | Path | None
     strength: float | None
+    partial_images: int | None
     ingress: str | None
     priority: PriorityName
     deadline_s: float | None
@@ -103,6 +105,7 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
                 adapters=_adapters(fields.get("adapter"), fields.get("adapters")),
                 image=_base64(fields.get("image")),
                 strength=fields.get("strength"),
+                partial_images=fields.get("partial_images"),
             ),
             ingress=fields.get("ingress"),
             priority=priority_of(fields.get("priority", "normal")),

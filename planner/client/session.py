@@ -30,6 +30,7 @@ from broker_config.publisher import Post, Publisher
 from broker_config.rights import Role, owner_of
 from broker_config.settings import Settings
 from broker_config.topology import PLANNER_QUEUE, client_queue, node_of_progress
+from planner.client.previews import without_false_preview
 
 logger = logging.getLogger(__name__)
 
@@ -283,7 +284,7 @@ class _Listener(ConsumerMixin):
             # A node reports progress of its own jobs; that a job is done, only the planner says.
             logger.warning("ignored events that node %s may not send", node)
             return
-        self._on_events(events)
+        self._on_events([without_false_preview(event) for event in events])
 
 
 def client_name(broker_url: str, key: str = "") -> str:

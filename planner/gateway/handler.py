@@ -51,6 +51,7 @@ class Watch:
     Attributes:
         owner: who asked.
         last: the event heard last.
+        preview: of its first image, the newest, a JPEG as base64.
         began_at: of the monotonic clock.
     """
 
@@ -59,6 +60,7 @@ class Watch:
         self.handle = handle
         self.job = handle.job
         self.last: Event | None = None
+        self.preview: str | None = None
         self._handler = handler
         self._goes_on = caller.key is not None  # who has a key may come back with it, and must not find it cancelled
         self.began_at = time.monotonic()
@@ -76,6 +78,8 @@ class Watch:
         """
         async for event in paced(self.handle, self._patience_s):
             self.last = event or self.last
+            if event is not None and event.preview is not None:
+                self.preview = event.preview
             if event is not None and event.eta_p50_s is not None:
                 self._handler.eta_s = event.eta_p50_s
                 self._due_at = time.monotonic() + event.eta_p50_s

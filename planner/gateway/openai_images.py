@@ -1,14 +1,15 @@
 """The surface of the OpenAI Images API: generations, edits, models.
 
 Source: https://platform.openai.com/docs/api-reference/images
-Differs: no previews of unfinished images and no masks. Beside OpenAI's fields there are `negative_prompt`, `seed`,
-`num_inference_steps`, `guidance_scale`, `adapters`, `strength`, `ingress`, `priority` and `deadline_s`.
+Differs: previews are small and of the first image; no masks. Beside OpenAI's fields there are `negative_prompt`,
+`seed`, `num_inference_steps`, `guidance_scale`, `adapters`, `strength`, `ingress`, `priority` and `deadline_s`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ from planner.gateway.connection import (
 from planner.gateway.handler import Handler, Watch
 from planner.gateway.models import ServedModels
 from planner.gateway.orders import ImageOrder, order_of
-from planner.gateway.pictures import picture_path, pictures_of
+from planner.gateway.pictures import picture_path, pictures_of, preview_of
 from planner.gateway.problems import HttpProblem, Json, problem_of
 
 MAX_FORM_FIELDS = 40  # twice what there are
@@ -81,6 +82,15 @@ def openai_routes(handler: Handler, models: ServedModels) -> list[Route]:
     ]
 
 
+def unseen(order: ImageOrder) -> ImageOrder:
+    """Return an order without previews, which one answer has no place for: nobody need make them."""
+    fields = order.fields.copy()
+    if fields.pop("partial_images", None) is None:
+        return order
+    warnings = (*order.warnings, "partial_images means nothing without stream")
+    return dataclasses.replace(order, fields=fields, warnings=warnings)
+
+
 async def _image_of(form: FormData) -> bytes:
     """Return the one picture of a form.
 
@@ -104,6 +114,7 @@ def _model(name: str, adapters: Sequence[str]) -> dict[str, Any]:
 
 async def _answer(handler: Handler, request: Request, order: ImageOrder) -> Response:
     """Submit an order; return its images, or the stream of its events."""
+    order = order if order.is_streamed else unseen(order)
     watch = await handler.begin(await caller_of(request), order)
     base = str(request.base_url).rstrip("/")
     headers = {**warning_headers(order.warnings), "x-ladle-job": watch.job}
@@ -147,9 +158,13 @@ def _facts(result: Result) -> dict[str, Any]:
 
 async def _events(handler: Handler, watch: Watch, order: ImageOrder) -> AsyncGenerator[bytes, None]:
     """Yield a comment for each thing that happens, then each image as `image_generation.completed`."""
+    seen = 0
     try:
         async for happened in watch.events():
             yield comment("waiting" if happened is None else _progress(happened))
+            if happened is not None and (preview := preview_of(happened, order.picture_format)):
+                yield _partial(*preview, order, seen)
+                seen += 1
         result = await watch.handle.result()
         pictures = await asyncio.to_thread(pictures_of, result, order)
     except (LadleError, HttpProblem) as exc:
@@ -166,6 +181,19 @@ async def _events(handler: Handler, watch: Watch, order: ImageOrder) -> AsyncGen
             "ladle": _facts(result),
         }
         yield event(kind, data)
+
+
+def _partial(picture: bytes, size: str, order: ImageOrder, index: int) -> bytes:
+    kind = "image_generation.partial_image"
+    data = {
+        "type": kind,
+        "b64_json": base64.b64encode(picture).decode(),
+        "created_at": int(time.time()),
+        "size": size,
+        "output_format": order.picture_format,
+        "partial_image_index": index,
+    }
+    return event(kind, data)
 
 
 def _progress(happened: Event) -> str:

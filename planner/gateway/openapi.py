@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from broker_config.bounds import ID, LABEL_NAME, MAX_LABELS, MAX_URL_CHARACTERS
+from broker_config.bounds import ID, LABEL_NAME, MAX_LABELS, MAX_PREVIEWS, MAX_URL_CHARACTERS
 from broker_config.messages import JobState
 from broker_config.settings import Settings
 from planner.gateway.job_routes import LISTED, LISTED_JOBS, MAX_LISTED_JOBS
@@ -39,6 +39,14 @@ from planner.gateway.orders import FORMATS, HIGHEST_QUALITY, MEANINGLESS
 from planner.gateway.schemas import Schema, order_schemas
 from planner.gateway.webui_answers import CHOICES
 
+PREVIEWS: Mapping[str, Schema] = {
+    "partial_images": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MAX_PREVIEWS,
+        "description": "Previews of the first image in the stream of events.",
+    }
+}
 MAX_SIDE_PX = 2**31 - 1
 KEY = parameter(
     "header", "Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": 255}, "The same key: the same job."
@@ -75,9 +83,9 @@ def _health() -> dict[str, Any]:
 
 
 def _openai(settings: Settings) -> dict[str, Any]:
-    fields = _nullable({**order_schemas(settings), **_of_the_answer(), "stream": TRUTH, **_meaningless()})
-    generation = object_of(fields, ("prompt",))
-    form = {name: TEXT for name in (*order_schemas(settings), *_of_the_answer(), "stream", "strength", *MEANINGLESS)}
+    known = {**order_schemas(settings), **_of_the_answer(), **PREVIEWS, "stream": TRUTH, **_meaningless()}
+    generation = object_of(_nullable(known), ("prompt",))
+    form = dict.fromkeys((*known, "strength"), TEXT)
     picture = {"type": "string", "format": "binary", "description": "PNG or JPEG to start from."}
     edit = object_of({**form, **dict.fromkeys(FORM_IMAGES, picture)}, ("prompt",), more=False)
     drawn = {200: ("application/json", named("Images"))}
@@ -113,7 +121,8 @@ def _openai(settings: Settings) -> dict[str, Any]:
 
 def _jobs(settings: Settings) -> dict[str, Any]:
     webhook = {"type": "string", "maxLength": MAX_URL_CHARACTERS, "description": "URL to call when the job has ended."}
-    order = object_of(_nullable({**order_schemas(settings), **_meaningless(), "webhook": webhook}), ("prompt",))
+    known = {**order_schemas(settings), **PREVIEWS, **_meaningless(), "webhook": webhook}
+    order = object_of(_nullable(known), ("prompt",))
     secret = object_of({"id": TEXT, "secret": TEXT})
     accepted = object_of({"job": TEXT, "status": TEXT, "events": TEXT, "webhook": secret}, ("job", "status", "events"))
     kinds = {"created_at": NUMBER, "finished_at": NUMBER, "labels": {"type": "object", "additionalProperties": TEXT}}

@@ -68,6 +68,7 @@ JOB = object_of(
         "model": TEXT,
         "placer": TEXT,
         "policy_version": TEXT,
+        "preview": TEXT,
     },
     ("job", "kind", "attempt", "warnings"),
 )

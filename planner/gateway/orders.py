@@ -32,6 +32,7 @@ PLAIN_FIELDS = frozenset(
         "seed",
         "adapter",
         "strength",
+        "partial_images",
         "ingress",
         "priority",
         "deadline_s",
@@ -41,7 +42,7 @@ READ_FIELDS = frozenset(
     {"model", "size", "adapters", "labels", "response_format", "output_format", "output_compression"}
 )
 MEANINGLESS = frozenset(
-    {"quality", "style", "background", "moderation", "user", "partial_images", "input_fidelity"}
+    {"quality", "style", "background", "moderation", "user", "input_fidelity"}
 )  # to Ladle; clients send them unasked
 OF_OTHERS = re.compile(r"(dall-e|gpt-image|chatgpt-image)[\w.-]*")  # model names that clients have built in
 HIGHEST_QUALITY = 100  # of a JPEG or WebP, and what OpenAI takes where none is said

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import io
 import time
 from urllib.parse import urlencode
 
+from PIL import Image
+
+from broker_config.messages import Event
 from planner.client.conversion import convert
 from planner.client.result import Result
 from planner.gateway.keys import Owner, signature_of
@@ -29,6 +33,22 @@ def encoded(png: bytes, picture_format: PictureFormat, compression: int) -> byte
     out = io.BytesIO()
     convert(png, out, picture_format, compression)
     return out.getvalue()
+
+
+def preview_of(event: Event, picture_format: PictureFormat) -> tuple[bytes, str] | None:
+    """Return the preview that an event brings, in the format that was asked for, and its size; None if it has none.
+
+    The session has seen that it is a small JPEG (`planner.client.previews`); what cannot be drawn is left out.
+    """
+    if event.preview is None:
+        return None
+    out = io.BytesIO()
+    try:
+        picture = Image.open(io.BytesIO(base64.b64decode(event.preview)), formats=["JPEG"]).convert("RGB")
+    except OSError:
+        return None
+    picture.save(out, picture_format)
+    return out.getvalue(), f"{picture.width}x{picture.height}"
 
 
 def pictures_of(result: Result, order: ImageOrder) -> list[bytes]:

@@ -1,7 +1,7 @@
 """What the AUTOMATIC1111 web UI would answer: images with `info`, progress, and lists of what can be chosen.
 
 Source: https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/API
-Differs: `parameters` has what was drawn, not all that was asked; `progress` has no preview.
+Differs: `parameters` has what was drawn, not all that was asked; `progress` has a preview only if it was asked for.
 """
 
 from __future__ import annotations
@@ -116,6 +116,6 @@ def progress(watches: list[Watch]) -> dict[str, Any]:
             "sampling_step": step,
             "sampling_steps": steps,
         },
-        "current_image": None,
+        "current_image": watch.preview if watch else None,
         "textinfo": str(last.kind) if last else None,
     }

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from broker_config.bounds import MAX_PREVIEWS
 from broker_config.errors import RequestRefusedError
 from planner.gateway.problems import HttpProblem
 
@@ -30,6 +31,8 @@ UNSAID: tuple[Any, ...] = (
     SAMPLER,
 )  # what clients send for everything they do not ask for
 MODEL_OPTION = "sd_model_checkpoint"
+PREVIEW_OPTION = "live_previews_enable"
+OPTIONS = (MODEL_OPTION, PREVIEW_OPTION)
 LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>]*))?>")  # in a prompt: that is how clients of the web UI name adapters
 
 
@@ -47,6 +50,8 @@ def plain_fields(given: Mapping[str, Any], has_image: bool = False) -> dict[str,
         plain["size"] = f"{width_px}x{_whole(given, 'height', width_px)}"
     if model := _overridden(given).get(MODEL_OPTION):
         plain["model"] = model
+    if _overridden(given).get(PREVIEW_OPTION) is True:
+        plain["partial_images"] = MAX_PREVIEWS
     if adapters := {name: _weight(name, weight) for name, weight in _loras(given)}:
         plain["adapters"] = adapters
         plain["prompt"] = LORA.sub("", given["prompt"]).strip()
@@ -55,9 +60,7 @@ def plain_fields(given: Mapping[str, Any], has_image: bool = False) -> dict[str,
 
 def unread(given: Mapping[str, Any]) -> list[str]:
     """Return a warning for each field that says something, and nothing to Ladle."""
-    settings = {
-        f"override_settings.{name}": value for name, value in _overridden(given).items() if name != MODEL_OPTION
-    }
+    settings = {f"override_settings.{name}": value for name, value in _overridden(given).items() if name not in OPTIONS}
     others = {name: given[name] for name in given.keys() - READ} | settings
     names = [name for name, value in sorted(others.items()) if value not in UNSAID]
     return [f"{name} means nothing to Ladle" for name in names]

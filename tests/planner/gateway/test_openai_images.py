@@ -88,9 +88,26 @@ def test_what_means_nothing_is_named_in_a_header(client):
 def test_a_stream_ends_with_each_image(client):
     with client.images.generate(prompt="x", n=2, stream=True, partial_images=2, extra_body={"seed": 5}) as stream:
         events = list(stream)
-    assert [event.type for event in events] == ["image_generation.completed"] * 2
-    assert [event.seed for event in events] == [5, 6]
-    assert {picture(event.b64_json).size for event in events} == {(64, 64)}
+    kinds = [event.type for event in events]
+    assert kinds == ["image_generation.partial_image"] * 2 + ["image_generation.completed"] * 2
+    assert [event.partial_image_index for event in events[:2]] == [0, 1]
+    assert [event.seed for event in events[2:]] == [5, 6]
+    assert {picture(event.b64_json).size for event in events[2:]} == {(64, 64)}
+    assert {"{}x{}".format(*picture(event.b64_json).size) for event in events[:2]} == {events[0].size}
+
+
+def test_previews_are_drawn_for_who_sees_them_only(client, site):
+    drawn = client.images.with_raw_response.generate(prompt="x", extra_body={"partial_images": 2})
+    assert "partial_images means nothing without stream" in drawn.headers["x-ladle-warnings"]
+    (row,) = site.rows(drawn.parse().ladle["job"])
+    assert "partial_images" not in row["request"]
+
+
+@pytest.mark.parametrize("count", [-1, 4, "x"])
+def test_a_count_of_previews_that_cannot_be_is_refused(gateway, count):
+    fields = {"prompt": "x", "partial_images": count}
+    answer = gateway.ask("/jobs", fields)
+    assert (answer.status, answer.error["param"]) == (422, "partial_images")
 
 
 def test_a_stream_tells_as_comments_what_happens(gateway):

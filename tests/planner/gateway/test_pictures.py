@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from PIL import Image
 
+from broker_config.messages import Event, EventKind
 from planner.gateway import pictures
 from planner.gateway.keys import Owner
-from planner.gateway.pictures import check_picture_url, encoded, picture_name, picture_path
+from planner.gateway.orders import FORMATS
+from planner.gateway.pictures import check_picture_url, encoded, picture_name, picture_path, preview_of
 from planner.gateway.problems import HttpProblem
 
 ANN, BOB = Owner(name="ann", sha256="a" * 64), Owner(name="bob", sha256="b" * 64)
@@ -75,3 +78,16 @@ def test_a_file_name_says_which_image():
 def test_another_file_name_is_none(name):
     with pytest.raises(HttpProblem, match="no image such as"):
         picture_name(name)
+
+
+def test_a_preview_is_shown_in_the_format_that_was_asked_for():
+    out = io.BytesIO()
+    Image.new("RGB", (16, 8), "red").save(out, "JPEG")
+    data = base64.b64encode(out.getvalue()).decode()
+    event = Event(job="j", kind=EventKind.STEP, preview=data)
+    for picture_format in FORMATS:
+        shown, size = preview_of(event, picture_format)
+        assert Image.open(io.BytesIO(shown)).format == picture_format.upper()
+        assert size == "16x8"
+    assert preview_of(Event(job="j", kind=EventKind.STEP), "png") is None
+    assert preview_of(Event(job="j", kind=EventKind.STEP, preview=data[:60]), "png") is None

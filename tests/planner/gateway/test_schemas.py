@@ -23,7 +23,7 @@ def is_taken(settings, given):
 
 def test_each_field_that_says_what_to_draw_has_a_schema(settings):
     of_the_answer = {"response_format", "output_format", "output_compression"}
-    known = (PLAIN_FIELDS | READ_FIELDS) - of_the_answer - {"adapter", "strength"}
+    known = (PLAIN_FIELDS | READ_FIELDS) - of_the_answer - {"adapter", "strength", "partial_images"}
     assert order_schemas(settings).keys() == known
 
 

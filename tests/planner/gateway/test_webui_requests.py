@@ -36,6 +36,13 @@ def test_a_model_that_is_left_empty_is_not_chosen():
     assert plain_fields({"override_settings": {"sd_model_checkpoint": "big"}}) == {"model": "big"}
 
 
+def test_previews_are_asked_for_by_their_option_only():
+    wanted = {"override_settings": {"live_previews_enable": True}}
+    assert plain_fields(wanted) == {"partial_images": 3}
+    assert unread(wanted) == []
+    assert plain_fields({"override_settings": {"live_previews_enable": "x"}}) == {}
+
+
 @pytest.mark.parametrize(
     ("prompt", "left", "adapters"),
     [
