@@ -68,6 +68,15 @@ def test_progress_goes_to_the_client_of_the_job_in_order(publisher, reporter):
     assert {event["attempt"] for event in events} == {2}
 
 
+def test_a_preview_is_sent_however_soon_after_another_step(publisher, reporter):
+    for step, preview in ((1, None), (2, None), (3, "eA=="), (4, None)):
+        reporter.step("c", "job-1", 1, "a", step, 8, preview)
+    reporter.step("c", "job-1", 1, "a", 8, 8)
+    publisher.wait_for("c", 3)
+    events = [event for post in publisher.sent for event in post.body.get("events", ())]
+    assert [(event["step"], event.get("preview")) for event in events] == [(1, None), (3, "eA=="), (8, None)]
+
+
 def test_a_broker_that_is_away_is_outlived(publisher, reporter):
     publisher.failures = 2
     before = publisher.kinds().count("report")

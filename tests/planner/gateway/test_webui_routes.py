@@ -127,12 +127,14 @@ def test_who_asks_for_the_root_as_of_draw_things_hears_the_model(gateway):
 def test_progress_is_told_and_an_interrupt_ends_it(gateway):
     assert gateway.ask("/sdapi/v1/progress").json["state"]["job_count"] == 0
     fields = {"prompt": "x", "width": 512, "height": 512, "steps": 400}
+    fields["override_settings"] = {"live_previews_enable": True}
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         drawing = pool.submit(gateway.ask, "/sdapi/v1/txt2img", fields)
         wait_until(lambda: gateway.ask("/sdapi/v1/progress").json["progress"] > 0, "progress")
         told = gateway.ask("/sdapi/v1/progress").json
         assert told["state"]["job_count"] == 1
         assert told["eta_relative"] > 0
+        wait_until(lambda: gateway.ask("/sdapi/v1/progress").json["current_image"], "a preview")
         assert 0 < told["state"]["sampling_step"] < told["state"]["sampling_steps"] == 400
         assert gateway.ask("/sdapi/v1/interrupt", {}).status == 200
         assert drawing.result().status == 409
