@@ -47,7 +47,7 @@ class FakeEngine:
     def sizes_px(self, _model):
         return self.only_sizes_px
 
-    def generate(self, request, on_step):
+    def generate(self, request, on_step, on_preview=None):
         self.drawn.append(request)
         if self.error is not None:
             raise self.error
