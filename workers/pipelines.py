@@ -171,7 +171,7 @@ class DiffusersEngine:
         if not loaded.colours:
             loaded.colours.append(colours_of(loaded.pipeline))
         (colours,) = loaded.colours
-        if colours is not None and latents is not None and latents.ndim == 4:
+        if colours is not None and latents is not None and latents.shape[1:-2] == (colours.channels,):
             on_preview(step, colours.picture(latents[0]))
 
     def _pictures(self, model: str, images: Any) -> list[Image]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from broker_config.messages import ImageRequest
+
+logger = logging.getLogger(__name__)
 
 CHART_CELLS = 32  # latent cells a side: a thousand equations for a handful of unknowns
 PATCHES = 8  # colours a side
@@ -35,7 +38,13 @@ class LatentColours:
     """The colours that a model's latents stand for.
 
     Args:
-        vae: of a diffusers pipeline, with `encode` and a `config`.
+        vae: of a diffusers pipeline.
+
+    Attributes:
+        channels: of its latents.
+
+    Raises:
+        AttributeError, RuntimeError, ValueError: it is none that can be used so.
     """
 
     def __init__(self, vae: Any) -> None:
@@ -45,6 +54,9 @@ class LatentColours:
         self._scale = float(getattr(config, "scaling_factor", None) or 1.0)
         self._shift = float(getattr(config, "shift_factor", None) or 0.0)
         cells, colours = _chart(vae)
+        if not np.isfinite(cells).all():
+            raise ValueError("its image encoder overflows")
+        self.channels = cells.shape[1]
         self._weights, *_ = np.linalg.lstsq(_with_one(cells), colours, rcond=None)
 
     def picture(self, latents: Any) -> Image.Image:
@@ -58,9 +70,15 @@ class LatentColours:
 
 
 def colours_of(pipeline: Any) -> LatentColours | None:
-    """Return the colours of a pipeline's latents; None where it has no image encoder that could tell."""
-    vae = getattr(pipeline, "vae", None)
-    return LatentColours(vae) if hasattr(vae, "encode") and hasattr(vae, "config") else None
+    """Return the colours of a pipeline's latents; None where it has no image encoder that could tell.
+
+    Encoders differ, and some overflow in half precision or have no room: an image is worth more than its previews.
+    """
+    try:
+        return LatentColours(pipeline.vae)
+    except (AttributeError, RuntimeError, ValueError) as exc:
+        logger.warning("%s has no previews: %s", type(pipeline).__name__, exc)
+        return None
 
 
 def encoded_preview(picture: Image.Image) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -80,8 +81,35 @@ def test_the_colours_are_those_of_the_models_own_encoder(engine):
     assert max(seen[1:]) < 80
 
 
-def test_a_pipeline_without_an_image_encoder_has_no_previews():
-    assert colours_of(object()) is None
+class Overflowing:
+    """What an image encoder in half precision may come to."""
+
+    def __init__(self, vae):
+        self.config, self.device, self.dtype, self._vae = vae.config, vae.device, vae.dtype, vae
+
+    def encode(self, image):
+        return self._vae.encode(image * float("nan"))
+
+
+class Full:
+    """There is no memory left for the chart."""
+
+    def __init__(self, vae):
+        self.config, self.device, self.dtype = vae.config, vae.device, vae.dtype
+
+    def encode(self, image):
+        raise RuntimeError("out of memory")
+
+
+def test_an_image_without_previews_is_better_than_none(engine, caplog):
+    vae = engine._models["tiny"].pipeline.vae
+    for pipeline in (
+        object(),
+        SimpleNamespace(vae=None),
+        *(SimpleNamespace(vae=made(vae)) for made in (Overflowing, Full)),
+    ):
+        assert colours_of(pipeline) is None
+    assert caplog.text.count("has no previews") == 4
 
 
 def test_a_preview_travels_small():
