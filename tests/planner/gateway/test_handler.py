@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import socket
+import threading
 import time
 
 import openai
@@ -100,6 +102,39 @@ def test_openai_itself_repeats_a_request_that_timed_out_and_nothing_is_drawn_twi
         fields = {"num_inference_steps": 30}  # 2 s: the first attempt gives up before
         answer = client.images.generate(prompt="y", size="256x256", extra_body=fields)
         assert answer.ladle["job"] == newest_job()
+
+
+def whole_request(client):
+    """Return a request's bytes, changed so that the gateway closes the connection after its answer."""
+    with client.makefile("rb") as stream:
+        lines = list(iter(stream.readline, b"\r\n"))
+        (length,) = (int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length"))
+        kept = [line for line in lines if not line.lower().startswith(b"connection")]
+        return b"".join([*kept, b"connection: close\r\n\r\n", stream.read(length)])
+
+
+def cut_the_first(listening, port):
+    """Pass two requests on to the gateway; hang up on the client of the first one before it has an answer."""
+    for is_cut in (True, False):
+        client, _ = listening.accept()
+        with client, socket.create_connection(("127.0.0.1", port)) as gateway:
+            gateway.sendall(whole_request(client))
+            if is_cut:
+                time.sleep(0.5)  # the gateway has it
+                continue
+            while part := gateway.recv(65536):
+                client.sendall(part)
+
+
+def test_openai_itself_repeats_a_request_whose_connection_was_cut_and_nothing_is_drawn_twice(site, newest_job):
+    with serving(site.settings) as gateway, socket.create_server(("127.0.0.1", 0)) as listening:
+        proxy = threading.Thread(target=cut_the_first, args=(listening, gateway.port), daemon=True)
+        proxy.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with openai.OpenAI(base_url=url, api_key="none", max_retries=3) as client:
+            answer = client.images.generate(prompt="cut", size="256x256", extra_body={"num_inference_steps": 30})
+        assert answer.ladle["job"] == newest_job()
+        proxy.join()
 
 
 def test_one_idempotency_key_is_one_job_in_every_process(site):
