@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from annotated_types import MinLen
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
@@ -21,6 +24,7 @@ TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny_sd3"
 FACTS_FILE = "ladle.json"
 INDEX_FILE = "model_index.json"
+HUB_TIMEOUT_S = 5.0  # a hub that takes longer to accept a connection is none to load gigabytes from
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # anything else can only be meant as a folder
 WEIGHTS = re.compile(r"[\w-]+?(-\d+-of-\d+)?(\.(?P<variant>\w+)(-\d+-of-\d+)?)?\.safetensors", re.ASCII)
@@ -156,8 +160,27 @@ def _read_object(name: str, file: Path) -> dict[str, Any]:
 def _hub_index(name: str) -> dict[str, Any]:
     from diffusers import DiffusionPipeline
 
+    silence = _silence_of_hub()
     try:
-        return dict(DiffusionPipeline.load_config(name))
+        return dict(DiffusionPipeline.load_config(name, local_files_only=bool(silence)))
     except (OSError, ValueError) as error:  # what diffusers makes of every failed look-up, offline included
         hubs_own = " ".join(str(error.__context__ or error).split())  # diffusers names neither a licence nor a token
-        raise ModelMissingError(name, f"no folder of that name is here, and the hub says: {hubs_own}") from error
+        said = silence or f"the hub says: {hubs_own}"
+        raise ModelMissingError(name, f"no folder of that name is here, and {said}") from error
+
+
+def _silence_of_hub() -> str:
+    """Say that the hub does not answer, if so: then its client would try again for 23 s before it looks at its cache.
+
+    Behind a proxy this is not known.
+    """
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    if hub.hostname is None or getproxies().get(hub.scheme):
+        return ""
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), HUB_TIMEOUT_S).close()
+    except OSError as error:
+        return f"the hub at {hub.hostname} does not answer ({error}): check the name, and the way to the hub"
+    return ""

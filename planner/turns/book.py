@@ -223,10 +223,13 @@ class Book:
         """Close an attempt that failed on its node: its job waits again, or is FAILED when a retry cannot help."""
         turn.close_attempt(attempt, "failed", failure)
         thing = _lacking(job, failure)
-        if thing is not None:
-            self._note_lack(turn, job, thing, failure)
-        elif failure.kind is FailureKind.BAD_REQUEST and not self._may_be_nodes_own(job, turn.now):
+        if failure.kind is FailureKind.BAD_REQUEST and thing is None and not self._may_be_nodes_own(job, turn.now):
             self.finish(turn, job, JobState.FAILED, failure=failure)
+        elif thing == Thing("model", job.needs.model) and not self._may_be_had(job, thing, turn.now):
+            message = f"{failure.kind} on {job.node}: {failure.message}; no other node that is ready may have it"
+            self.finish(turn, job, JobState.FAILED, failure=Failure(kind=failure.kind, message=message))
+        elif thing is not None:
+            self._note_lack(turn, job, thing, failure)
         else:
             counts = self._blame(turn, job, failure)
             reason = f"{failure.kind} on {job.node}: {failure.message}"
@@ -384,8 +387,18 @@ class Book:
 
     def _may_be_nodes_own(self, job: LiveJob, now: float) -> bool:
         """Whether another node is to be asked before a job is called impossible: this one may be wrong."""
-        others = (node for node in self.cluster.ready() if node.name != job.node)
-        return not job.unfit_nodes and any(lack(self.cluster, node, job.needs, now) is None for node in others)
+        return not job.unfit_nodes and self._others_can(job, now)
+
+    def _may_be_had(self, job: LiveJob, model: Thing, now: float) -> bool:
+        """Whether a model that a node lacks may be on another that is ready, or was on one that may come back."""
+        had = (node.said_to_have(model) for node in self.cluster.nodes.values() if node.name != job.node)
+        return self._others_can(job, now) or any(had)
+
+    def _others_can(self, job: LiveJob, now: float) -> bool:
+        """Whether a node that is ready, and has not failed the job, lacks nothing of what it needs."""
+        known = job.unfit_nodes | {job.node}
+        others = (node for node in self.cluster.ready() if node.name not in known)
+        return any(lack(self.cluster, node, job.needs, now) is None for node in others)
 
     def _blame(self, turn: Turn, job: LiveJob, failure: Failure) -> bool:
         """Find out whose fault a failure was; return whether it counts against the job."""

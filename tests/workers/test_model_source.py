@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 
 import pytest
-from huggingface_hub.errors import GatedRepoError
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
 from workers.errors import (
     ModelMissingError,
@@ -46,8 +47,29 @@ def test_why_the_hub_gives_no_model_is_said_in_its_own_words(monkeypatch):
         raise GatedRepoError(said, response=SimpleNamespace(headers={}, request=None))
 
     monkeypatch.setattr("diffusers.configuration_utils.hf_hub_download", is_gated)
+    monkeypatch.setattr("workers.model_source.getproxies", lambda: {"https": "http://proxy"})
     with pytest.raises(ModelMissingError, match=r"Access to model some/model is restricted\. Please log in\."):
         find_model("some/model")
+
+
+def test_a_hub_that_does_not_answer_is_named_and_its_client_is_asked_for_what_it_has(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # closed again: nobody listens there
+    asked = []
+
+    def is_not_cached(*_, **options):
+        asked.append(options["local_files_only"])
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("diffusers.configuration_utils.hf_hub_download", is_not_cached)
+    monkeypatch.setattr("workers.model_source.getproxies", dict)
+    with pytest.raises(ModelMissingError, match=r"does not answer \(.*refused\): check the name"):
+        find_model("some/model")
+    monkeypatch.setattr("workers.model_source.getproxies", lambda: {"http": "http://proxy"})
+    with pytest.raises(ModelMissingError, match="the hub says"):
+        find_model("some/model")
+    assert asked == [True, False]
 
 
 def test_the_shipped_model_is_found_by_its_short_name_with_what_it_knows():

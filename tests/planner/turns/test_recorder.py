@@ -223,6 +223,22 @@ def test_a_node_that_lacked_something_is_not_tried_again_while_another_is_ready(
     assert world.state() == "DONE"
 
 
+def test_a_model_that_each_ready_node_lacks_fails_its_job_after_one_attempt_on_each():
+    world = World(max_attempts=3)
+    for name in ("a", "b"):
+        world.up(name)
+    world.submit()
+    for _ in range(2):
+        node = world.attempts()[-1]["node"]
+        world.start(node)
+        world.finish(node, "failed", kind=FailureKind.MODEL_MISSING)
+        world.record()
+    assert sorted(attempt["node"] for attempt in world.attempts()) == ["a", "b"]
+    failure = world.row()["failure"]
+    assert (world.state(), failure["kind"]) == ("FAILED", FailureKind.MODEL_MISSING)
+    assert failure["message"].endswith("as the test says; no other node that is ready may have it")
+
+
 def test_where_no_other_node_is_ready_the_same_one_is_tried_again(placed):
     placed.start("a")
     placed.finish("a", "failed", kind=FailureKind.OUT_OF_MEMORY)
