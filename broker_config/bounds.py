@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import AfterValidator, BeforeValidator, Field
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+TRACEPARENT_FORM = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NODE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")  # dots would be read as levels of a routing key
 LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?")  # as in Kubernetes, with any prefix
 SIZE_MULTIPLE_PX = 8
@@ -99,6 +100,12 @@ def _finite(number: float) -> float:
     return number
 
 
+def _traceparent(text: str) -> str:
+    if not TRACEPARENT_FORM.fullmatch(text):
+        raise ValueError("must be a W3C trace context of version 00")
+    return text
+
+
 def _identifier(text: str) -> str:
     if not ID.fullmatch(text):
         raise ValueError("must be 1-128 letters, digits or any of _ . : -, beginning with a letter or digit")
@@ -142,6 +149,7 @@ Pixels = Annotated[int, Ge(SIZE_MULTIPLE_PX), Le(MAX_WHOLE), Field(multiple_of=S
 Side = Annotated[int, Ge(1), Le(MAX_WHOLE)]
 
 Identifier = Annotated[str, MaxLen(128), AfterValidator(_identifier)]
+TraceParent = Annotated[str, MaxLen(55), AfterValidator(_traceparent)]
 NodeName = Annotated[str, MaxLen(63), AfterValidator(_node_name)]
 ModelName = Annotated[
     str, MinLen(1), MaxLen(MAX_MODEL_CHARACTERS), AfterValidator(storable), AfterValidator(model_name)

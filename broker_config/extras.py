@@ -15,6 +15,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "worker": ("torch", "diffusers", "transformers", "accelerate", "peft"),
     "int8": ("torchao",),
     "serve": ("starlette", "uvicorn", "python_multipart", "mcp", "httpx2"),
+    "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http", "opentelemetry.instrumentation.asgi"),
     "train": ("torch", "stable_baselines3", "gymnasium", "pyarrow", "tensorboard", "matplotlib", "tqdm"),
 }
 """The modules of each extra of `pyproject.toml`; each bears its package's name, but for "-" and "_"."""

@@ -56,6 +56,7 @@ from broker_config.bounds import (
     SiteName,
     Text,
     Told,
+    TraceParent,
     Url,
     Warnings,
     Whole,
@@ -181,11 +182,13 @@ class Submission(Message):
     Attributes:
         job: UUIDv7 made by the client, or the caller's idempotency key: the same id is the same job.
         labels: for people to find it by; they change nothing of what is drawn or where.
+        traceparent: W3C context of who submitted it, if that is traced.
     """
 
     job: Identifier
     client: Identifier
     request: ImageRequest
+    traceparent: TraceParent | None = None
     ingress: SiteName | None = None
     priority: Priority = Priority.NORMAL
     deadline_s: LimitS | None = None

@@ -22,6 +22,7 @@ from kombu.messaging import Producer
 from broker_config.broker_errors import broker_error
 from broker_config.errors import BrokerUnavailableError
 from broker_config.topology import declare_exchanges
+from broker_config.tracing import TRACEPARENT
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Post:
         content_type: likewise; with its encoding ("utf-8", "binary").
         mandatory: report it as unroutable when no queue takes it.
         expires_s: seconds after which the broker may drop it.
+        traceparent: W3C context of the job that it is about, which goes into its headers.
     """
 
     exchange: str
@@ -52,6 +54,7 @@ class Post:
     mandatory: bool = False
     durable: bool = True
     expires_s: float | None = None
+    traceparent: str | None = None
 
 
 class Sender(Protocol):
@@ -178,6 +181,8 @@ class _ConfirmingChannel:
             message = self._app.amqp.create_task_message(post.task_id or name, post.task, (), dict(post.body))
             headers, body = message.headers, message.body
             properties |= message.properties
+        if post.traceparent is not None:
+            headers = {**(headers or {}), TRACEPARENT: post.traceparent}
         if post.expires_s is not None:
             properties["expiration"] = post.expires_s
         if self._pipelines:

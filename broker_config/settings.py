@@ -214,9 +214,12 @@ class Settings(BaseSettings):
         str, Field(description="origins of web pages that may ask, comma-separated; empty: none (no CORS)")
     ] = ""
 
+    traces: Annotated[bool, Field(description="record OpenTelemetry traces, exported as OTEL_* say (extra otel)")] = (
+        False
+    )
     log_format: Annotated[Literal["text", "json"], Field(description="of log lines; json: one object a line")] = "text"
     task_events: Annotated[
-        bool, Field(description="send Celery's task events, for Flower and celery-exporter, where users may do all")
+        bool, Field(description="send Celery's task events, for Flower and its like, where users may do all")
     ] = False
     metrics_host: Annotated[str, Field(description="address on which planner and worker serve Prometheus metrics")] = (
         "127.0.0.1"

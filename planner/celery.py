@@ -30,12 +30,14 @@ from broker_config.metrics import serve_metrics
 from broker_config.publisher import Publisher
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import PLANNER_QUEUES
+from broker_config.tracing import start_tracing
 from planner.inbox.authorship import Received
 from planner.inbox.batch import BatchTask
 from planner.ledger.ledger import Ledger
 from planner.metrics import PlannerCounts, PlannerPicture
 from planner.serving.placers import make_placer
 from planner.store import Store
+from planner.traces import record_spans
 from planner.turns import intake, priorities, recorder, watch
 from planner.turns.core import Planner
 from planner.turns.endings import Endings
@@ -69,10 +71,11 @@ class Running:
             self.publisher,
             make_placer(settings),
             watchdog=Watchdog("a turn of the planner", TURN_BUDGET_S),
-            after_commit=PlannerCounts(registry).count,
+            after_commit=(PlannerCounts(registry).count, record_spans),
         )
         registry.register(PlannerPicture(self.planner))
         serve_metrics(settings, registry)
+        start_tracing(settings, "ladle-planner")
 
 
 _running: Running | None = None

@@ -22,6 +22,7 @@ from broker_config.log_records import make_log_unforgeable
 from broker_config.metrics import serve_metrics
 from broker_config.settings import load_settings_or_exit
 from broker_config.topology import control_queue, node_key, node_queue
+from broker_config.tracing import TRACEPARENT, start_tracing
 from workers.assembly import make_node
 from workers.node import NodeWorker
 
@@ -48,14 +49,15 @@ def node() -> NodeWorker:
 @app.task(bind=True, name=Generate.TASK, shared=False)
 def generate(task: Any, **call: Any) -> None:
     """Draw the images of one `assignment` and send its outcome, then acknowledge."""
-    deliveries = int((task.request.headers or {}).get("x-delivery-count") or 0)
+    headers = task.request.headers or {}
+    deliveries = int(headers.get("x-delivery-count") or 0)
     try:
         try:
             assignment = Generate.read(call).assignment
         except (ValidationError, TypeError, KeyError) as exc:
             node().bury(task.request.id, f"malformed assignment: {exc}")
         else:
-            node().run(assignment, deliveries)
+            node().run(assignment, deliveries, headers.get(TRACEPARENT))
     except BrokerUnavailableError as exc:
         logger.error("%s", exc)
         raise Reject(str(exc), requeue=True) from exc
@@ -91,6 +93,7 @@ def _start(sender: Any, **_: Any) -> None:
         registry = CollectorRegistry()
         _node = make_node(name, settings, app, registry)
         serve_metrics(settings, registry)
+        start_tracing(settings, "ladle-worker")
     except LadleError as exc:
         raise SystemExit(f"ladle worker: {exc}") from exc
     except Exception as exc:  # Celery would log it and start without a node

@@ -28,6 +28,7 @@ from broker_config.messages import (
 from broker_config.publisher import Sender
 from broker_config.settings import Settings
 from broker_config.topology import node_key
+from broker_config.tracing import StepEvents, message_attributes, span
 from workers.done_ledger import DoneLedger
 from workers.errors import WorkerError
 from workers.idle import IdleUnload
@@ -159,7 +160,7 @@ class NodeWorker:
         self._publisher.close()
         self._done.close()
 
-    def run(self, assignment: Assignment, earlier_deliveries: int) -> None:
+    def run(self, assignment: Assignment, earlier_deliveries: int, traceparent: str | None = None) -> None:
         """Answer one assignment with one outcome, confirmed by the broker.
 
         Args:
@@ -167,6 +168,7 @@ class NodeWorker:
             earlier_deliveries: how often the broker says that it has delivered this message before: each time, the
                 process died. The node counts as well, since RabbitMQ 4.3 no longer counts what an acknowledgement
                 timeout or a lost connection gave back.
+            traceparent: context of the job's trace, if it is traced.
 
         Raises:
             BrokerUnavailableError: the outcome could not be sent; it is kept and sent when the message comes again.
@@ -174,7 +176,9 @@ class NodeWorker:
         stored = self._done.get(assignment.job, assignment.attempt)
         if stored is None:
             begun = self._done.begin(assignment.job, assignment.attempt)
-            with self._idle.busy():
+            about = message_attributes(node_key(self.name), assignment.job, "process")
+            traced = span(f"process {node_key(self.name)}", about, kind="consumer", parent=traceparent)
+            with self._idle.busy(), traced:
                 answer = self._outcome(assignment, max(earlier_deliveries, begun))
             outcome = answer.to_wire()
             self._done.put(assignment.job, assignment.attempt, outcome)
@@ -182,7 +186,7 @@ class NodeWorker:
         else:
             logger.info("job %s attempt %d was done here before", assignment.job, assignment.attempt)
             outcome = stored
-        self._publisher.publish([Record(outcome).post()])
+        self._publisher.publish([Record(outcome).post(traceparent=traceparent)])
 
     def bury(self, task_id: str, reason: str) -> None:
         """Send an assignment that cannot be read to the dead letters, so that the planner fails its attempt.
@@ -233,11 +237,11 @@ class NodeWorker:
 
     def _generate(self, assignment: Assignment) -> Outcome:
         request = assignment.request
-        load_s = self._engine.load(request.model)
-        adapters_load_s = self._engine.load_adapters(request.model, request.adapters or {})
+        with span("load", {"ladle.model": request.model}):
+            load_s = self._engine.load(request.model)
+            adapters_load_s = self._engine.load_adapters(request.model, request.adapters or {})
         self.reporter.started(assignment.client, assignment.job, assignment.attempt, self.name, request.image_steps_run)
         started = time.monotonic()
-
         preview: str | None = None
 
         def on_preview(_image_step: int, picture: Image) -> None:
@@ -248,15 +252,19 @@ class NodeWorker:
             nonlocal preview
             self._image_step, self._image_steps = step, steps
             self._counts.step()
+            events.step(step, steps)
             self._check_may_go_on(assignment, started)
             key = assignment.client, assignment.job, assignment.attempt, self.name
             self.reporter.step(*key, step, steps, preview)
             preview = None
 
         asked: dict[str, Any] = {"on_preview": on_preview} if request.partial_images else {}
-        generated = self._engine.generate(request, on_step, **asked)
+        with span("draw", {"ladle.model": request.model, "ladle.images": request.n}) as drawing:
+            events = StepEvents(drawing)
+            generated = self._engine.generate(request, on_step, **asked)
         drawn = time.monotonic()
-        images = self._store.put(assignment, self._encoded(request, generated))
+        with span("send images", {}):
+            images = self._store.put(assignment, self._encoded(request, generated))
         return Outcome(
             job=assignment.job,
             attempt=assignment.attempt,

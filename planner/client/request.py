@@ -18,6 +18,8 @@ from broker_config.errors import RequestRefusedError
 from broker_config.messages import ImageRequest, Priority, Submission, parse_size
 from broker_config.refusals import check_limits, own_id, refusal
 from broker_config.settings import Settings
+from broker_config.topology import PLANNER_QUEUE
+from broker_config.tracing import created_traceparent
 
 SEEDS_TO_CHOOSE = MAX_SEED + 1 - MAX_IMAGES  # those to which every number of images can be added
 
@@ -88,10 +90,12 @@ def build_submission(settings: Settings, client: str, **fields: Unpack[JobFields
     if not isinstance(size, str):
         raise RequestRefusedError(f"size: {size!r} is not text such as 64x64", "size")
     width_px, height_px = parse_size(size)
+    job = _job_id(fields.get("idempotency_key"), client)
     try:
         submission = Submission(
-            job=_job_id(fields.get("idempotency_key"), client),
+            job=job,
             client=client,
+            traceparent=created_traceparent(PLANNER_QUEUE.name, job),
             request=ImageRequest(
                 model=fields.get("model") or settings.default_model,
                 prompt=fields["prompt"],

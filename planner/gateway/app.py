@@ -21,6 +21,7 @@ from broker_config.errors import LadleError
 from broker_config.log_format import write_json
 from broker_config.log_records import make_log_unforgeable
 from broker_config.settings import Settings, load_settings_or_exit
+from broker_config.tracing import start_tracing
 from planner.gateway.connection import ClientGoneError
 from planner.gateway.docs_page import docs_routes
 from planner.gateway.edge import Edge
@@ -90,7 +91,7 @@ def make_gateway(settings: Settings) -> Starlette:
             metrics_route(registry),
             *docs_routes(settings),
         ],
-        middleware=[Middleware(RequestMetrics, registry=registry), *_cors(settings), edge],
+        middleware=[*_traced(settings), Middleware(RequestMetrics, registry=registry), *_cors(settings), edge],
         exception_handlers={**errors, ClientGoneError: answer_nobody},
         lifespan=lifespan,
     )
@@ -105,7 +106,17 @@ def gateway() -> Starlette:
     if settings.log_format == "json":
         for name in (None, "uvicorn"):  # which has a handler of its own
             write_json(logging.getLogger(name))
+    start_tracing(settings, "ladle-gateway")
     return make_gateway(settings)
+
+
+def _traced(settings: Settings) -> list[Middleware]:
+    """A span for each request, below the context that its caller sends."""
+    if not settings.traces:
+        return []
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    return [Middleware(OpenTelemetryMiddleware, exclude_spans=["receive", "send"])]
 
 
 def _cors(settings: Settings) -> list[Middleware]:

@@ -35,6 +35,7 @@ class JobRow(SQLModel, table=True):
         foretold_s: service delay predicted when it was accepted; None if no node was ready. `eta_p50_s` and `eta_p90_s`
             are what was made of it, and promised (`planner.calibration`).
         labels: for people to find it by; None if an older Ladle accepted it.
+        traceparent: W3C context of its trace; None if it is not traced.
     """
 
     __tablename__ = "job"
@@ -53,6 +54,7 @@ class JobRow(SQLModel, table=True):
     created_at: float = Field(index=True)
     deadline_at: float | None = None
     labels: dict[str, str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    traceparent: str | None = None
     foretold_s: float | None = None
     eta_p50_s: float | None = None
     eta_p90_s: float | None = None

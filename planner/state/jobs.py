@@ -35,6 +35,8 @@ class LiveJob:
             hears nothing asks again.
         labels: for people to find it by.
         missing_since: since when no ready node has what it needs. Lost when the planner restarts.
+        traceparent: context of its trace, if it is traced.
+        waits_since: when it last became WAITING; when it was accepted, if the planner has restarted.
         unfit_nodes: those where an attempt of it failed. Lost when the planner restarts.
     """
 
@@ -60,6 +62,11 @@ class LiveJob:
     unfit_nodes: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
     missing_since: float | None = None
+    traceparent: str | None = None
+    waits_since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.waits_since = self.created_at
 
     @classmethod
     def of(cls, submission: Submission, now: float, gateways: Container[str] = ()) -> LiveJob:
@@ -76,6 +83,7 @@ class LiveJob:
             created_at=now,
             deadline_at=None if deadline_s is None else now + deadline_s,
             labels=submission.labels,
+            traceparent=submission.traceparent,
         )
 
     @classmethod
@@ -96,6 +104,7 @@ class LiveJob:
             attempts=row["attempts"],
             failures=row["failures"],
             foretold_s=row["foretold_s"],
+            traceparent=row["traceparent"],
             eta=None if row["eta_p50_s"] is None else Eta(p50_s=row["eta_p50_s"], p90_s=row["eta_p90_s"]),
             labels=row["labels"] or {},
         )
@@ -117,6 +126,7 @@ class LiveJob:
             "created_at": self.created_at,
             "deadline_at": self.deadline_at,
             "labels": dict(self.labels),
+            "traceparent": self.traceparent,
             "foretold_s": self.foretold_s,
             "eta_p50_s": None if self.eta is None else self.eta.p50_s,
             "eta_p90_s": None if self.eta is None else self.eta.p90_s,

@@ -141,6 +141,7 @@ class Book:
         node.add(attempt, turn.now)
         turn.open_attempt(attempt, foretold_s=choice.foretold_s, eta=choice.eta)
         self.assign(turn, job, node, attempt)
+        turn.trace("wait", job, job.waits_since, {"ladle.node": node.name, "ladle.placer": choice.placer})
         turn.tell(job, EventKind.PLACED, eta=choice.eta, placer=choice.placer)
         return attempt
 
@@ -160,7 +161,7 @@ class Book:
             limit_s=self.settings.attempt_limit_s,
             ingress=job.ingress,
         )
-        turn.assign(node.name, attempt, assignment)
+        turn.assign(node.name, attempt, assignment, job.traceparent)
 
     # Nodes
 
@@ -267,7 +268,7 @@ class Book:
             failure = Failure(kind=failed or FailureKind.INTERNAL, message=message)
             self.finish(turn, job, JobState.FAILED, failure=failure)
             return
-        job.state, job.node = JobState.WAITING, None
+        job.state, job.node, job.waits_since = JobState.WAITING, None, turn.now
         turn.move_job(job)
         self._wait(job)
         turn.tell(job, EventKind.WAITING, reason=reason)
@@ -326,6 +327,7 @@ class Book:
         self.jobs.pop(job.id, None)
         self.waiting.remove(job.id)
         job.state = state
+        turn.trace("end", job, turn.now, {"ladle.state": state, "ladle.attempts": job.attempts})
         turn.finish_job(job, failure, drawing)
         if state is not JobState.DONE:
             logger.info(

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 from sqlalchemy import Connection
@@ -50,7 +50,7 @@ class Planner:
         placer: the rule that chooses nodes.
         clock: tells the time.
         watchdog: says where a turn stands that takes too long.
-        after_commit: is told of every turn when it is committed, before its messages are published.
+        after_commit: are told of every turn when it is committed, before its messages are published.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Planner:
         placer: Placer,
         clock: Clock | None = None,
         watchdog: Watchdog | None = None,
-        after_commit: Callable[[Turn], None] | None = None,
+        after_commit: Sequence[Callable[[Turn], None]] = (),
     ) -> None:
         self.settings = settings
         self.ledger = ledger
@@ -181,12 +181,11 @@ class Planner:
     # After the commit
 
     def _tell(self, turn: Turn) -> None:
-        if self._after_commit is None:
-            return
-        try:
-            self._after_commit(turn)
-        except Exception:  # its messages must be published all the same
-            logger.exception("a turn could not be counted")
+        for told in self._after_commit:
+            try:
+                told(turn)
+            except Exception:  # its messages must be published all the same
+                logger.exception("a turn could not be counted or traced")
 
     def _publish(self, turn: Turn) -> None:
         posts = [post for _, _, post in turn.assignments]  # after the events: a client hears "placed" before "started"

@@ -100,6 +100,7 @@ def _record_done(
     turn.close_attempt(attempt, "done", delays=drawing.delays)
     book.finish(turn, job, JobState.DONE, drawing=drawing)
     delays = drawing.delays
+    turn.trace("transfer out", job, turn.now - delays.transfer_out_s, {"ladle.node": attempt.node})
     logger.info(
         "job %s DONE ingress=%s node=%s attempts=%d transfer_in=%.3fs waiting=%.3fs load=%.3fs generation=%.3fs "
         "transfer_out=%.3fs placer=%s policy=%s",

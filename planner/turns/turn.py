@@ -17,6 +17,7 @@ from broker_config.bounds import MAX_DURATION_S
 from broker_config.calls import Generate, Tell, Withdraw
 from broker_config.messages import Assignment, AttemptKey, Delays, Event, EventKind, Failure
 from broker_config.publisher import Post
+from broker_config.tracing import Value
 from planner.calibration import Calibration, Eta, Stage
 from planner.ledger.calibrations import save_calibrations
 from planner.ledger.ledger import Ledger
@@ -28,6 +29,17 @@ from planner.turns.drawing import Drawing
 from rl_agent.experience.log import finish_experience, insert_experience
 
 EVENTS_PER_MESSAGE = 200  # about 50 kB: a client's burst arrives in few messages, none of them large
+
+
+@dataclass(frozen=True)
+class PastSpan:
+    """What happened to a job that is traced, to be recorded (`planner.traces`) once it is committed."""
+
+    name: str
+    attributes: Mapping[str, Value]
+    parent: str
+    began_at: float
+    ended_at: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +89,16 @@ class Turn:
     endings: list[LiveJob] = field(default_factory=list)
     fenced: int = 0
     placing_s: float | None = None
+    spans: list[PastSpan] = field(default_factory=list)
 
     # Jobs
+
+    def trace(self, name: str, job: LiveJob, began_at: float, attributes: Mapping[str, Value]) -> None:
+        """Note a span that ends now, if the job is traced."""
+        if job.traceparent is None:
+            return
+        attributes = {"ladle.job": job.id, **attributes}
+        self.spans.append(PastSpan(name, attributes, job.traceparent, began_at, ended_at=self.now))
 
     def add_job(self, job: LiveJob) -> None:
         """Write a new job."""
@@ -233,9 +253,9 @@ class Turn:
         """Send `event`, of a job that may not be open, to `client` after the commit."""
         self.events[client, event.kind].append(event)
 
-    def assign(self, node: str, attempt: LiveAttempt, assignment: Assignment) -> None:
-        """Send an attempt to its node after the commit."""
-        post = Generate(assignment).post()
+    def assign(self, node: str, attempt: LiveAttempt, assignment: Assignment, traceparent: str | None) -> None:
+        """Send an attempt to its node after the commit, in the trace of its job."""
+        post = Generate(assignment).post(traceparent=traceparent)
         self.assignments.append((node, attempt, post))
 
     def withdraw(self, node: str, key: AttemptKey) -> None:

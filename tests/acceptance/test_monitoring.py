@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 from ladle_site import Site, free_port, wait_until
 from prometheus_client.parser import text_string_to_metric_families
+from span_collector import collecting_spans
 
 from broker_config.app import make_app
 
@@ -64,3 +65,51 @@ def test_a_job_is_seen_in_metrics_in_json_logs_and_by_who_listens_to_celery(watc
     events = [event for event in heard if event.get("uuid") == f"{job.job}/1"]
     assert {"task-started", "task-succeeded"} <= {event["type"] for event in events}
     assert all(event["hostname"].startswith("a@") for event in events)
+
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+def test_a_job_is_one_trace_from_its_http_request_to_its_end(tmp_path, own_broker_url, monkeypatch):
+    # Given processes that export their spans
+    with collecting_spans() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # ms
+        site = Site(tmp_path, broker_url=own_broker_url, traces=True)
+        try:
+            site.start("a")
+            site.start_gateway()
+            site.wait_for_node("a", "READY")
+            # When an image is asked for by a program that is traced, too
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{site.settings.http_port}/v1/images/generations",
+                json.dumps({"prompt": "a red heart", "num_inference_steps": 3}).encode(),
+                {"content-type": "application/json", "traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"},
+            )
+            with urllib.request.urlopen(request, timeout=60.0) as answer:
+                assert answer.status == 200
+            wanted = {
+                ("ladle-gateway", "POST /v1/images/generations"),
+                ("ladle-gateway", "create planner"),
+                ("ladle-planner", "wait"),
+                ("ladle-worker", "process node.a"),
+                ("ladle-worker", "load"),
+                ("ladle-worker", "draw"),
+                ("ladle-worker", "send images"),
+                ("ladle-planner", "transfer out"),
+                ("ladle-planner", "end"),
+            }
+
+            def seen():
+                return {(service, span.name) for service, span in collector.of_trace(TRACE_ID)}
+
+            # Then the job is in its trace, process for process
+            wait_until(lambda: wanted <= seen(), f"the spans {wanted}")
+        finally:
+            site.stop()
+    spans = {span.name: span for _, span in collector.of_trace(TRACE_ID)}
+    above = {name: spans[name].parent_span_id for name in ("wait", "process node.a", "end", "transfer out")}
+    assert set(above.values()) == {spans["create planner"].span_id}
+    assert spans["draw"].parent_span_id == spans["process node.a"].span_id
+    assert [event.name for event in spans["draw"].events] == ["image steps"]
+    assert spans["wait"].end_time_unix_nano <= spans["end"].end_time_unix_nano

@@ -162,8 +162,8 @@ def test_a_thousand_models_of_a_client_are_few_series_and_the_page_stays_valid(w
 def test_the_planner_goes_on_when_it_cannot_be_counted(caplog):
     world = World()
     world.counts.count = None
-    world.planner._after_commit = lambda turn: 1 / 0
+    world.planner._after_commit = (lambda turn: 1 / 0,)
     world.submit()
     assert world.state() == "WAITING"
     assert world.kinds() == ["accepted"]
-    assert "could not be counted" in caplog.text
+    assert "could not be counted or traced" in caplog.text

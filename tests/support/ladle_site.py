@@ -18,7 +18,7 @@ from broker_config.settings import Settings, environment
 from broker_config.sqlite import transport as sqlite_transport
 from broker_config.topology import node_key
 from planner import AsyncClient, Client
-from planner.cli.processes import planner_command, retrain_command, worker_command
+from planner.cli.processes import planner_command, retrain_command, serve_command, worker_command
 from planner.ledger.ledger import Ledger
 
 PATIENCE_S = 120.0  # a test that passes never waits that long, however busy the machine
@@ -138,6 +138,12 @@ class Site:
         """Start a worker that says it draws ten times as fast as it does."""
         script = str(Path(__file__).with_name("boastful_worker.py"))
         return self._start(name, [sys.executable, script, *worker_command(name)[3:]], changes)
+
+    def start_gateway(self, **changes) -> Running:
+        running = self._spawn("gateway", serve_command(self.settings), changes)
+        wait_until(lambda: "startup complete" in running.log or not running.is_alive, "start of the gateway")
+        assert running.is_alive, f"the gateway ended at its start:\n{running.log}"
+        return running
 
     def start_retraining(self, **changes) -> Running:
         return self._start("train", retrain_command(), changes)

@@ -26,6 +26,7 @@ from planner.ledger.ledger import Ledger
 from planner.metrics import PlannerCounts
 from planner.serving.placers import make_placer
 from planner.store import Store
+from planner.traces import record_spans
 from planner.turns import intake, priorities, recorder, watch
 from planner.turns.core import Planner
 from planner.turns.endings import Endings
@@ -99,7 +100,7 @@ class World:
     def new_planner(self) -> Planner:
         """A planner process that has just started."""
         parts = self.settings, self.ledger, self.publisher, self.placer
-        return Planner(*parts, clock=self.clock, after_commit=self.counts.count)
+        return Planner(*parts, clock=self.clock, after_commit=(self.counts.count, record_spans))
 
     def restart(self) -> None:
         """The planner process dies and another starts."""
