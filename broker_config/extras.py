@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from broker_config.errors import NotInstalledError
@@ -15,10 +14,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "worker": ("torch", "diffusers", "transformers", "accelerate", "peft"),
     "int8": ("torchao",),
     "serve": ("starlette", "uvicorn", "python_multipart", "mcp", "httpx2"),
-    "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http", "opentelemetry.instrumentation.asgi"),
+    "otel": ("opentelemetry_sdk", "opentelemetry_exporter_otlp_proto_http", "opentelemetry_instrumentation_asgi"),
     "train": ("torch", "stable_baselines3", "gymnasium", "pyarrow", "tensorboard", "matplotlib", "tqdm"),
 }
-"""The modules of each extra of `pyproject.toml`; each bears its package's name, but for "-" and "_"."""
+"""The packages of each extra of `pyproject.toml`, with "_" for "-"; most of their modules are named so, too."""
 
 
 def extra_with(module: str) -> str | None:
@@ -28,8 +27,8 @@ def extra_with(module: str) -> str | None:
 
 
 def missing_of(extra: str) -> list[str]:
-    """Return the modules of an extra that are not installed. Nothing is imported."""
-    return [module for module in EXTRAS[extra] if find_spec(module) is None]
+    """Return the packages of an extra that are not installed. Nothing is imported."""
+    return [package for package in EXTRAS[extra] if _version_of(package) is None]
 
 
 def check_installed(extra: str, what: str) -> None:
@@ -77,10 +76,12 @@ def describe_extras() -> list[str]:
     return [f"{extra:<{width}}  {', '.join(map(_described, modules))}" for extra, modules in EXTRAS.items()]
 
 
-def _described(module: str) -> str:
-    if find_spec(module) is None:
-        return f"{module} missing"
+def _described(package: str) -> str:
+    return f"{package} {_version_of(package) or 'missing'}"
+
+
+def _version_of(package: str) -> str | None:
     try:
-        return f"{module} {version(module)}"
+        return version(package)
     except PackageNotFoundError:
-        return f"{module} of unknown version"
+        return None

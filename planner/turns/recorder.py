@@ -97,10 +97,11 @@ def _record_done(
         book.fail(turn, job, attempt, Failure(kind=FailureKind.INTERNAL, message=exc.reason))
         return
     drawing = Drawing.of(outcome, attempt, stored, turn.now - job.created_at, held_up_s)
+    began_at = turn.now - drawing.delays.transfer_out_s
+    turn.trace("transfer out", job, began_at, {"ladle.node": attempt.node})
     turn.close_attempt(attempt, "done", delays=drawing.delays)
     book.finish(turn, job, JobState.DONE, drawing=drawing)
     delays = drawing.delays
-    turn.trace("transfer out", job, turn.now - delays.transfer_out_s, {"ladle.node": attempt.node})
     logger.info(
         "job %s DONE ingress=%s node=%s attempts=%d transfer_in=%.3fs waiting=%.3fs load=%.3fs generation=%.3fs "
         "transfer_out=%.3fs placer=%s policy=%s",
