@@ -89,7 +89,7 @@ class AttemptRow(SQLModel, table=True):
     node: str = Field(index=True)
     state: str
     created_at: float
-    closed_at: float | None = None
+    closed_at: float | None = Field(default=None, index=True)
     began_at: float | None = None
     ended_at: float | None = None
     result: str | None = None
