@@ -22,7 +22,7 @@ EVERYWHERE = ("0.0.0.0", "::")
 @click.option("--port", "http_port", type=int, help="Port to listen on.  [LADLE_HTTP_PORT]")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes side by side.")
 def serve(processes: int, **options: object) -> None:
-    """Serve image clients over HTTP: the OpenAI Images API and more.
+    """Serve browsers and image clients over HTTP: a page, the OpenAI Images API and more.
 
     It needs the broker only. Without API keys it serves this machine alone; `ladle key add NAME` makes a key.
 
@@ -51,6 +51,11 @@ def address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.http_port}"
 
 
+def page_address(settings: Settings) -> str:
+    """Return the URL of the page, for somebody on this machine."""
+    return f"{address(settings)}/"
+
+
 def how_it_is_served(settings: Settings) -> str:
     """Say where the gateway is and who may use it.
 
@@ -66,7 +71,8 @@ def how_it_is_served(settings: Settings) -> str:
         who = "this machine, without a key"
     else:
         who = "nobody yet: `ladle key add NAME` makes a key"
-    return f"HTTP for image clients at {address(settings)} (OpenAI's base URL: {address(settings)}/v1), for {who}."
+    where = f"The page: {page_address(settings)} (OpenAI's base URL: {address(settings)}/v1)"
+    return f"{where}, for {who}."
 
 
 @click.group()
@@ -80,9 +86,10 @@ def key() -> None:
 @key.command("add")
 @click.argument("name")
 @click.option("--may-high", is_flag=True, help="Its jobs may have priority high.")
-def add(name: str, may_high: bool) -> None:
+@click.option("--may-operate", is_flag=True, help="Everybody's jobs, nodes, policy and dead letters on the page.")
+def add(name: str, may_high: bool, may_operate: bool) -> None:
     """Make a key for NAME and print it, once: only its hash is kept."""
-    click.echo(key_file(load_settings()).add(name, may_high=may_high))
+    click.echo(key_file(load_settings()).add(name, may_high=may_high, may_operate=may_operate))
 
 
 @key.command("list")
@@ -90,7 +97,8 @@ def list_keys() -> None:
     """Show whose keys there are."""
     owners = key_file(load_settings()).owners()
     for owner in owners:
-        console.print(plain(f"{owner.name}{'  may ask for priority high' if owner.may_high else ''}"))
+        rights = ["may ask for priority high"] * owner.may_high + ["may operate"] * owner.may_operate
+        console.print(plain("  ".join([owner.name, *rights])))
     if not owners:
         console.print("There is no key. `ladle key add NAME` makes one.")
 

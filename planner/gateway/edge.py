@@ -16,10 +16,12 @@ from broker_config.errors import LadleError
 from broker_config.settings import Settings
 from planner.gateway.keys import KeyFile, Owner, is_loopback, open_owner
 from planner.gateway.problems import HttpProblem, problem_of
+from planner.gateway.sessions import SESSION_PATH, owner_of_session, refuse_other_pages
 
 logger = logging.getLogger(__name__)
 
 PUBLIC = ("/", "/health", "/docs", "/openapi.json")
+PUBLIC_FOLDER = "/static/"  # of the page, which asks for a key itself
 JSON_ESCAPE_BYTES = 6  # \\u0041: the longest form of a byte of a prompt
 OTHER_FIELDS_BYTES = 64 * 1024  # all fields but prompts and picture, and the bounds of a form's parts
 
@@ -77,7 +79,7 @@ class Edge:
             HttpProblem: it may not pass.
         """
         headers = Headers(scope=scope)
-        if scope["path"] in PUBLIC:
+        if scope["path"] in PUBLIC or scope["path"].startswith(PUBLIC_FOLDER):
             return self._owner_or_nobody(scope, headers)
         if self._requests > self._max_requests:
             message = f"{self._max_requests} requests wait here already: try again later"
@@ -95,17 +97,19 @@ class Edge:
 
     def _owner(self, scope: Scope, headers: Headers) -> Owner | None:
         if self._is_unguarded:
-            return open_owner()
+            return open_owner(may_operate=False)  # whoever that is
         # What uvicorn was told may differ from the settings: the address that the connection came to does not lie.
         is_near = is_loopback((scope.get("server") or ("", None))[0])
         if self._is_open and is_near and not self._keys.owners():
             _refuse_foreign_pages(headers, self._origins)
-            return open_owner()
+            return open_owner(may_operate=True)  # as `ladle` would let whoever sits at this machine
         key = key_of(headers.get("authorization", ""))
         if not key and scope["path"].startswith("/images/") and b"signature=" in scope["query_string"]:
             return None  # the URL itself says who may see it
-        owner = self._keys.owner_of(key) if key else None
-        if owner is None:
+        owner = self._keys.owner_of(key) if key else owner_of_session(self._keys, headers.get("cookie", ""))
+        if owner is not None and not key:
+            refuse_other_pages(scope["method"], headers)
+        if owner is None and scope["path"] != SESSION_PATH:
             message = "this key is not valid" if key else "a key is needed: Authorization: Bearer KEY"
             hint = "" if self._keys.owners() else "; there is none yet: `ladle key add NAME` makes one"
             raise HttpProblem(401, message + hint, code="invalid_api_key")

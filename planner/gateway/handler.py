@@ -171,9 +171,9 @@ class Handler:
         """Return a handle for an earlier job of an owner.
 
         Raises:
-            JobUnknownError: it is no job of this owner.
+            JobUnknownError: it is no job of this owner, who is no operator either.
         """
-        if not job.startswith(self.ids.prefix(owner)):
+        if not owner.may_operate and not job.startswith(self.ids.prefix(owner)):
             raise JobUnknownError(job, "no job of this key has that id")
         return await self._client(owner).handle(job)
 
@@ -192,6 +192,10 @@ class Handler:
         except ResultTimeoutError:
             message = f"job {job} goes on: see /jobs/{job}"
             raise HttpProblem(409, message, code="not_done", retry_after_s=self.eta_s) from None
+
+    async def drain(self, owner: Owner, node: str, *, on: bool) -> None:
+        """Ask the planner to stop giving jobs to a node, or to start again. Who may, the caller has checked."""
+        await self._client(owner).drain(node, on=on)
 
     async def _submit(self, owner: Owner, order: ImageOrder, job: str) -> AsyncJobHandle:
         fields = order.fields.copy()

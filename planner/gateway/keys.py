@@ -31,11 +31,13 @@ class Owner:
     Attributes:
         sha256: of the key, hexadecimal; also signs the URLs of its images. Empty: no key is needed.
         may_high: its jobs may have priority high.
+        may_operate: sees and changes the jobs of all owners, nodes, policy and dead letters.
     """
 
     name: str
     sha256: str = ""
     may_high: bool = False
+    may_operate: bool = False
 
 
 class KeyFile:
@@ -77,7 +79,7 @@ class KeyFile:
         """Return the owner of a name."""
         return next((owner for owner in self.owners() if owner.name == name), None)
 
-    def add(self, name: str, *, may_high: bool = False) -> str:
+    def add(self, name: str, *, may_high: bool = False, may_operate: bool = False) -> str:
         """Make a key and return it: nothing can show it again.
 
         Raises:
@@ -90,7 +92,8 @@ class KeyFile:
         if name == OPEN_OWNER or self.named(name):
             raise RequestRefusedError(f"name: {name!r} is taken; remove its key first", "name")
         key = PREFIX + secrets.token_urlsafe(KEY_BYTES)
-        self._write((*self.owners(), Owner(name=name, sha256=_digest(key), may_high=may_high)))
+        owner = Owner(name=name, sha256=_digest(key), may_high=may_high, may_operate=may_operate)
+        self._write((*self.owners(), owner))
         return key
 
     def remove(self, name: str) -> None:
@@ -122,9 +125,9 @@ def signature_of(owner: Owner, text: str) -> str:
     return hmac.new(owner.sha256.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
-def open_owner() -> Owner:
+def open_owner(*, may_operate: bool) -> Owner:
     """Return the owner of all jobs where no key is needed."""
-    return Owner(name=OPEN_OWNER, may_high=True)
+    return Owner(name=OPEN_OWNER, may_high=True, may_operate=may_operate)
 
 
 def is_loopback(host: str) -> bool:

@@ -26,10 +26,10 @@ def settings(tmp_path):
 
 
 def test_a_key_is_shown_once_and_listed_and_removed(ladle, data_dir):
-    key = ladle("key", "add", "ann", "--may-high").output.strip()
+    key = ladle("key", "add", "ann", "--may-high", "--may-operate").output.strip()
     assert key.startswith("ladle-")
     listed = ladle("key", "list").output
-    assert "ann  may ask for priority high" in listed
+    assert "ann  may ask for priority high  may operate" in listed
     assert key not in listed
     assert ladle("key", "remove", "ann").exit_code == 0
     assert "There is no key" in ladle("key", "list").output

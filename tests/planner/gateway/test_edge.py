@@ -13,6 +13,7 @@ from ladle_site import wait_until
 
 from planner.gateway.edge import Edge, body_limit_bytes, key_of
 from planner.gateway.keys import key_file
+from planner.gateway.sessions import COOKIE, new_session
 
 MODELS = "/v1/models"
 
@@ -72,6 +73,34 @@ def test_that_it_lives_anybody_may_know(settings, key, path):
     with serving(settings) as gateway:
         assert gateway.ask(path).json["status"] == "ok"
         assert gateway.ask(path, method="HEAD").status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/page.js", "/static/page.css", "/static/icon.svg"])
+def test_the_page_is_shown_to_anybody_and_asks_for_the_key_itself(settings, key, path):
+    with serving(settings) as gateway:
+        assert gateway.ask(path, accept="text/html,*/*;q=0.8").status == 200
+
+
+def test_who_has_a_session_needs_no_key_on_the_gateways_own_page(settings, key):
+    with serving(settings) as gateway:
+        cookie = f"{COOKIE}={new_session(key_file(settings).named('ann'))}"
+        assert gateway.ask(MODELS, cookie=cookie).status == 200
+        assert gateway.ask(MODELS, cookie=cookie + "0").status == 401
+        refused = gateway.ask(MODELS, cookie=cookie, origin="http://evil.example")
+        assert (refused.status, refused.error["code"]) == (403, "foreign_origin")
+
+
+def test_a_key_needs_no_own_page(settings, key):
+    with serving(settings) as gateway:
+        assert gateway.ask(MODELS, authorization=f"Bearer {key}", origin="http://evil.example").status == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "may_operate"), [({}, True), ({"http_keys": "never", "http_host": "0.0.0.0"}, False)]
+)
+def test_without_keys_whoever_is_at_this_machine_may_operate_and_nobody_else(settings, changes, may_operate):
+    with serving(settings, **changes) as gateway:
+        assert gateway.ask("/page/session").json["may_operate"] is may_operate
 
 
 @pytest.mark.parametrize("path", [MODELS, "/sdapi/v1/options", "/jobs/http.ann.1", "/images/http.ann.1/0.png", "/x"])

@@ -73,7 +73,7 @@ def test_a_signature_is_of_one_owner_and_one_text():
 
 def test_without_keys_all_jobs_are_of_one_owner_whose_name_no_key_can_have(keys):
     with pytest.raises(RequestRefusedError):
-        keys.add(open_owner().name)
+        keys.add(open_owner(may_operate=False).name)
 
 
 def test_the_addresses_of_this_machine_are_known():
