@@ -14,8 +14,8 @@ endif
 	  $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --editable '.[worker,train,dev]'
 	touch $@
 
-demo: .venv/installed ## start a planner and three workers, make 24 pictures, stop everything
-	$(BIN)/ladle demo
+demo: .venv/installed ## start a planner and three workers, make 24 pictures, stop everything; ARGS=--serve: show the page
+	$(BIN)/ladle demo $(ARGS)
 
 test: .venv/installed ## lint, types, every test (see README); those of RabbitMQ again on LADLE_TEST_BROKER_URL, if set
 	$(BIN)/ruff check .

@@ -16,12 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from broker_config.errors import LadleError
-from broker_config.extras import check_engine
+from broker_config.extras import check_engine, check_installed
 from broker_config.messages import TERMINAL_EVENTS, Event, EventKind
 from broker_config.settings import Settings, load_settings
 from planner.cli.contact_sheet import SheetPicture, draw_contact_sheet
 from planner.cli.delay_table import delay_table
-from planner.cli.processes import Processes, planner_command, worker_command
+from planner.cli.processes import Processes, planner_command, serve_command, worker_command
+from planner.cli.serve import how_it_is_served, page_address
 from planner.cli.tables import read_nodes
 from planner.cli.terminal import plain
 from planner.client.async_client import AsyncClient, AsyncJobHandle
@@ -111,7 +112,8 @@ class _Board:
 @click.option(
     "--out", default="demo-out", show_default=True, type=click.Path(path_type=Path), help="Folder for all it makes."
 )
-def command(jobs: int, placer: str | None, out: Path) -> None:
+@click.option("--serve", "is_served", is_flag=True, help="Show it on the page of the HTTP gateway, until Ctrl-C.")
+def command(jobs: int, placer: str | None, out: Path, is_served: bool) -> None:
     """Make pictures on this machine, and a contact sheet of them.
 
     It starts a planner and three workers of different (emulated) speeds.
@@ -119,6 +121,8 @@ def command(jobs: int, placer: str | None, out: Path) -> None:
     Nothing else needs to be installed or running. Everything it starts is stopped at the end, also on Ctrl-C.
     """
     check_engine(load_settings(), "`ladle demo`")
+    if is_served:
+        check_installed("serve", "`ladle demo --serve`")
     data = _fresh_folder(out)
     changes = {"data_dir": data, "broker_url": "", "database_url": "", "store_url": "", "grace_s": GRACE_S}
     settings = load_settings().with_changes(**changes, **({"placer": placer} if placer else {}))
@@ -129,13 +133,35 @@ def command(jobs: int, placer: str | None, out: Path) -> None:
             processes.start("planner", planner_command())
             for name, slowdown in SLOWDOWNS.items():
                 processes.start(name, worker_command(name), LADLE_EMULATED_SLOWDOWN=str(slowdown), OMP_NUM_THREADS="1")
+            if is_served:
+                processes.start("gateway", serve_command(settings))
+                console.print(plain(how_it_is_served(settings)))
             _wait_for_nodes(settings, processes)
             results, prompts = asyncio.run(_submit_and_watch(settings, jobs))
             restarts = {name: s.restarts for name, s in processes.services.items() if s.restarts}
+            _report(settings, results, prompts, out, restarts)
+            if is_served:
+                _serve_until_interrupted(settings, processes)
     except KeyboardInterrupt:
         console.print("Interrupted; everything is stopped.")
         raise SystemExit(130) from None
-    _report(settings, results, prompts, out, restarts)
+
+
+def _serve_until_interrupted(settings: Settings, processes: Processes) -> None:
+    """Let the fleet run on for who looks at the page.
+
+    Raises:
+        LadleError: there is no page.
+    """
+    console.print(plain(f"See it, and draw more: {page_address(settings)}   Ctrl-C stops everything."))
+    try:
+        while processes.services["gateway"] not in processes.given_up():
+            processes.raise_if_interrupted()
+            time.sleep(REFRESH_S)
+    except KeyboardInterrupt:
+        console.print("Stopping everything.")
+        return
+    raise LadleError(processes.services["gateway"].why_given_up())
 
 
 def _fresh_folder(out: Path) -> Path:
