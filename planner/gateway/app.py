@@ -32,6 +32,9 @@ from planner.gateway.mcp_tools import McpEndpoint
 from planner.gateway.metrics import RequestMetrics, metrics_route
 from planner.gateway.models import ServedModels
 from planner.gateway.openai_images import openai_routes
+from planner.gateway.page.board import BoardReader
+from planner.gateway.page.operator_routes import operator_routes
+from planner.gateway.page.routes import page, page_routes
 from planner.gateway.problems import HttpProblem, Json, problem_of
 from planner.gateway.webhooks import Webhooks
 from planner.gateway.webui_routes import webui_routes
@@ -52,6 +55,7 @@ def make_gateway(settings: Settings) -> Starlette:
     mcp = McpEndpoint(settings, handler, models)
     registry = CollectorRegistry()
     webhooks = Webhooks(settings, handler, keys)
+    reader = BoardReader(ledger)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -73,10 +77,13 @@ def make_gateway(settings: Settings) -> Starlette:
         return Json(ALIVE)
 
     async def root(request: Request) -> Response:
-        """Answer as Draw Things does, whose clients read the model from here; nobody else need know it."""
-        if request.state.owner is None:
-            return Json(ALIVE)
-        return Json({**ALIVE, "model": (await models.names())[0], "upscaler": None})
+        """Show a browser the page; answer programs as Draw Things does, whose clients read the model from here."""
+        if "text/html" in request.headers.get("accept", ""):
+            return page()
+        told: dict[str, Any] = {**ALIVE, "page": "open this address in a browser"}
+        if request.state.owner is not None:  # nobody else need know it
+            told |= {"model": (await models.names())[0], "upscaler": None}
+        return Json(told, headers={"vary": "accept"})
 
     edge = Middleware(Edge, settings=settings, keys=keys, eta_s=lambda: handler.eta_s)
     errors: dict[Any, Any] = dict.fromkeys((HttpProblem, LadleError, HTTPException, Exception), answer_problem)
@@ -84,6 +91,8 @@ def make_gateway(settings: Settings) -> Starlette:
         routes=[
             Route("/", root),
             Route("/health", alive),
+            *page_routes(settings, handler, models, keys, reader),
+            *operator_routes(handler, reader),
             *openai_routes(handler, models),
             *webui_routes(handler, models),
             *job_routes(handler, models, keys, ledger, webhooks),

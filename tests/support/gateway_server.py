@@ -75,10 +75,10 @@ def _headers(answer: Any) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(settings: Settings, **changes: Any) -> Iterator[Gateway]:
-    """Serve in a thread until the block ends."""
+def serving(settings: Settings, port: int = 0, **changes: Any) -> Iterator[Gateway]:
+    """Serve in a thread until the block ends; on a free port, unless one is given."""
     app = make_gateway(settings.with_changes(**changes))
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     port = listening.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],))
