@@ -94,7 +94,7 @@ def test_it_serves_until_it_is_told_to_end(settings, tmp_path, processes):
         wait_until(lambda: process.poll() is not None or is_served(address(settings)), "the gateway")
         said = (tmp_path / "serve.log").read_text()
         assert address(settings) in said
-        wait_until(lambda: "- GET /health 200" in (tmp_path / "serve.log").read_text(), "a line of the log")
+        wait_until(lambda: "GET /health 200" in (tmp_path / "serve.log").read_text(), "a line of the log")
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
