@@ -28,7 +28,7 @@ OVERLAP_S = 5.0  # a turn of the planner commits what it closed a moment ago
 MAX_ATTEMPTS = 2000  # of the timeline: more bars are narrower than a pixel
 MAX_LISTED = 60  # jobs in a list: more than anybody reads
 MAX_FACTS = 10_000  # of jobs; each is some 500 bytes
-MAX_LETTERS = 20
+MAX_LETTERS = 20  # dead letters in a list; `ladle dead list` shows more
 NO_LEDGER = "This gateway has no ledger in reach: it needs the planner's LADLE_DATABASE_URL to show this."
 
 

@@ -27,7 +27,7 @@ Facts = Mapping[str, Mapping[str, Any]]
 SILENT_AFTER_S = 10.0  # as in `ladle nodes`: a planner ticks every second
 LONG_GONE_S = 3600.0  # likewise: what has been away for an hour is not about to come back
 SHORT_NAME = 8  # of a client without a user: the beginning of its random name
-MAX_VERSIONS = 12
+MAX_VERSIONS = 12  # of the policy, in a list: `ladle policy list` shows all
 OPERATORS_ONLY = "Only an operator sees this: sign in with a key made by `ladle key add NAME --may-operate`."
 
 
