@@ -1,14 +1,14 @@
 """An index of the attempts by when they were closed: the page reads the last minutes of them every second.
 
-Revision: 0008, after 0007.
+Revision: 0011, after 0010.
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
