@@ -32,16 +32,19 @@ SHARES = (0.5, 0.9)
 """Of the results that come within each promised time."""
 STEPS = (0.03, 0.015)
 """Of the levels. Twice as much had worse shares on the scenarios of `benchmarks/eta_coverage.py`."""
-LEVELS = (0.02, 1.2)
-"""Bounds of a level. Above 1 all scores so far are too small."""
+LEVELS = (-0.06, 1.06)
+"""Bounds of a level. Above 1 all scores so far are too small, below `LEAST_LEVEL` all are too large. A level that is
+far beyond 1 takes hundreds of results to come back."""
+LEAST_LEVEL = 0.02
+"""One in fifty: the smallest of `MAX_SCORES`."""
 MAX_SCORES = 50
 """Finished predictions that count, and oldest open ones: as good as 100 of each, and half of the cost."""
 FIRST_SPREAD_LOG = 0.5
 """The 90th percentile over the median before anything is known: a factor of 1.6."""
 BEYOND_LOG = 0.3
 """By how much a quantile beyond all scores exceeds the largest: a factor of 1.35 at a level of 1 or less."""
-BEYOND_SLOPE = 5.0
-"""By how much more for a level above 1; at the highest level a factor of 3.7."""
+BEYOND_SLOPE = 16.0
+"""By how much more for a level above 1, and less for one below `LEAST_LEVEL`; at the bounds a factor of 3.5."""
 MAX_SCORE = 40.0
 """A factor of 1e17: more says nothing more, and would overflow."""
 MIN_S = 1e-6  # below any clock of a planner; a logarithm needs more than 0
@@ -171,5 +174,15 @@ def quantiles(scores: Sequence[float], going: Sequence[float], levels: Sequence[
     at_risk = 1.0 + np.arange(len(values), 0, -1)  # the next one is among them
     reached = 1.0 - np.cumprod(1.0 - is_known / at_risk)
     found = np.searchsorted(reached, np.asarray(levels) - 1e-9)
-    beyond = [float(values[-1]) + BEYOND_LOG + BEYOND_SLOPE * max(level - 1.0, 0.0) for level in levels]
-    return [float(values[n]) if n < len(values) else far for n, far in zip(found, beyond, strict=True)]
+    beyond = float(values[-1]) + BEYOND_LOG
+    values = np.append(values, beyond)
+    least = float(min(scores))
+    return [
+        (least if level < LEAST_LEVEL else float(values[n])) + _outside(level)
+        for n, level in zip(found, levels, strict=True)
+    ]
+
+
+def _outside(level: float) -> float:
+    """Return what a level outside of all scores adds to the outermost."""
+    return BEYOND_SLOPE * (max(level - 1.0, 0.0) + min(level - LEAST_LEVEL, 0.0))
