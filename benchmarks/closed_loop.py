@@ -1,31 +1,30 @@
 """Does retraining pay? The shipped policy retrained during the run, against itself frozen and against the rules.
 
-    python benchmarks/closed_loop.py                # about 20 minutes, all six in parallel
-    python benchmarks/closed_loop.py --jobs 300     # shorter, and noisier
+    python -m benchmarks.closed_loop                # about 20 minutes, all arms in parallel
+    python -m benchmarks.closed_loop --jobs 300     # shorter, and noisier
 
-Real processes over RabbitMQ, with a virtual host for each arm; emulated nodes, scaled time. All arms run at once, so
-that other load on the machine affects all of them. Every arm gets the same arrivals on nodes of speeds 1:5, which are
-unknown at first. Half-way the fastest node throttles to a fifth. What counts is the mean delay of the last third
-of the jobs, when the retrained policy has had time to be promoted. Ratios are those of the retrained run to the others;
-their interval is a paired bootstrap over blocks of 20 consecutive jobs.
+Real processes over RabbitMQ; emulated nodes, scaled time (`benchmarks/arms.py`). Every arm gets the same arrivals on
+nodes of speeds 1:5, which are unknown at first. Half-way the fastest node throttles to a fifth. What counts is the mean
+delay of the last third of the jobs, when the retrained policy has had time to be promoted. Ratios are those of the
+retrained run to the others; their interval is that of batch means.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arms import Arm, measure_all, new_vhost
 from broker_config.rabbitmq.private import PrivateRabbitMQ
 from broker_config.settings import Settings, load_settings
-from planner.cli.bench.load import Arrival, EmulatedNode, arrivals, emulated_nodes
-from planner.cli.bench.run import Measured, run
+from planner.cli.bench.load import EmulatedNode, arrivals, emulated_nodes
+from planner.cli.bench.run import Measured
 from planner.cli.processes import retrain_command
 from planner.cli.report.figure import draw
 from planner.ledger.ledger import Ledger
@@ -42,38 +41,21 @@ PLACER_OF = {
     "weighted-round-robin": "weighted-round-robin",
     "least-backlog": "least-backlog",
     "earliest-completion": "earliest-completion",
+    "priced-completion": "priced-completion",
+    "joint-completion": "joint-completion",
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One run: placer, nodes, jobs, and where the picture of `ladle report` goes."""
-
-    name: str
-    settings: Settings
-    nodes: Sequence[EmulatedNode]
-    jobs: Sequence[Arrival]
-    load_s: float
-    report: Path | None
-
-    def measure(self) -> tuple[list[Measured], list[str]]:
-        """Run it; return its jobs, and a line for each candidate of retraining."""
-        lines: list[str] = []
-        beside = {"retrain": retrain_command()} if self.name == RETRAINED else {}
-
-        def look(settings: Settings) -> None:
-            ledger = Ledger(settings.database)
-            with ledger.transaction(reads=True) as connection:
-                lines.extend(f"{row['version']} {row['state']}: {row['reason']}" for row in policies(connection))
-                data = read_report(connection, 0.0)
-            ledger.close()
-            if self.report is not None and data is not None:
-                self.report.write_bytes(draw(data))
-
-        placer = PLACER_OF[self.name]
-        after = look if self.name == RETRAINED else None
-        jobs = run(self.settings, placer, self.nodes, self.jobs, self.load_s, lambda _done: None, beside, after)
-        return jobs, lines
+def candidates(settings: Settings, report: Path | None) -> list[str]:
+    """Return a line for each candidate of retraining, the oldest first; draw `ladle report` to `report`."""
+    ledger = Ledger(settings.database)
+    with ledger.transaction(reads=True) as connection:
+        lines = [f"{row['version']} {row['state']}: {row['reason']}" for row in policies(connection)]
+        data = read_report(connection, 0.0)
+    ledger.close()
+    if report is not None and data is not None:
+        report.write_bytes(draw(data))
+    return lines[::-1]
 
 
 def throttled(nodes: Sequence[EmulatedNode], from_s: float) -> list[EmulatedNode]:
@@ -109,37 +91,23 @@ def main() -> None:
     jobs = arrivals(fleet, options.jobs, options.load, options.seed)
     nodes = throttled(fleet, jobs[len(jobs) // 2].at_s + options.start / options.time_scale)
     with tempfile.TemporaryDirectory(prefix="ladle-loop-") as folder, PrivateRabbitMQ(Path(folder)) as broker:
-        arms = [
-            Arm(
-                name=name,
+        arms = {
+            name: Arm(
+                placer=PLACER_OF[name],
                 settings=settings.with_changes(broker_url=new_vhost(broker, f"arm-{number}")),
                 nodes=nodes,
                 jobs=jobs,
                 load_s=options.load_s,
-                report=options.report,
+                beside={"retrain": retrain_command()} if name == RETRAINED else {},
+                look=partial(candidates, report=options.report) if name == RETRAINED else None,
             )
             for number, name in enumerate(options.only)
-        ]
-        print_table(measure_all(arms))
-
-
-def new_vhost(broker: PrivateRabbitMQ, name: str) -> str:
-    """Return the URL of a new virtual host."""
-    broker.rabbitmqctl("add_vhost", name)
-    broker.rabbitmqctl("set_permissions", "--vhost", name, "guest", ".*", ".*", ".*")
-    return broker.url.removesuffix("/") + name
-
-
-def measure_all(arms: Sequence[Arm]) -> dict[str, list[Measured]]:
-    """Run all arms at the same time, each in a process of its own, and print what became of every candidate."""
-    measured: dict[str, list[Measured]] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(len(arms), mp_context=context) as pool:
-        for arm, (jobs, lines) in zip(arms, pool.map(Arm.measure, arms), strict=True):
-            measured[arm.name] = jobs
-            for line in reversed(lines):
-                print(f"  {line}", flush=True)
-    return measured
+        }
+        measured = {}
+        for name, taken in measure_all(arms):
+            measured[name] = taken.jobs
+            print("".join(f"  {line}\n" for line in taken.notes), end="", flush=True)
+        print_table(measured)
 
 
 def print_table(measured: Mapping[str, Sequence[Measured]]) -> None:
