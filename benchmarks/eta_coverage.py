@@ -67,13 +67,14 @@ class ForetellingSimulator(Simulator):
             return None
         if len(self.waiting) == 1:
             return foretold_alone_s(self._job_view(job), nodes, self.estimates)
-        own_s = self.estimates.fleet_generation_s(job.model, job.units)
-        all_s = sum(self.estimates.fleet_generation_s(other.model, other.units) for _, other in self.waiting)
+        own_s = self.estimates.fleet_generation_s(job.model, job.units, job.n)
+        fleet_s = self.estimates.fleet_generation_s
+        all_s = sum(fleet_s(other.model, other.units, other.n) for _, other in self.waiting)
         return foretold_behind_s([node.backlog_s for node in nodes], ahead_s=all_s - own_s, own_s=own_s)
 
     @staticmethod
     def _job_view(job: Job) -> JobView:
-        known = {"units": job.units, "input_mbit": job.input_mbit, "output_mbit": job.output_mbit}
+        known = {"units": job.units, "n": job.n, "input_mbit": job.input_mbit, "output_mbit": job.output_mbit}
         return JobView(job=job.name, model=job.model, ingress=job.ingress, **known)
 
     def _observe(self) -> Observation:

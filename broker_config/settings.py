@@ -155,7 +155,15 @@ class Settings(BaseSettings):
         int, Ge(0), Field(description="newest decisions kept in the experience log; 0: log none")
     ] = 100_000
     retrain_every_s: Annotated[float, Gt(0), Field(description="how often the Celery beat begins a retraining")] = 600.0
-    retrain_seconds: Annotated[float, Gt(0), Field(description="learning time of one round of retraining")] = 240.0
+    retrain_seconds: Annotated[
+        float, Gt(0), Field(description="longest time of one round of retraining, reading and judging included")
+    ] = 240.0
+    retrain_min_outcomes: Annotated[
+        int, Ge(1), Field(description="finished jobs since the last round of retraining without which none begins")
+    ] = 100
+    retrain_share: Annotated[
+        float, Gt(0), Le(1), Field(description="of one processor core that retraining may use over an hour")
+    ] = 0.1
 
     heartbeat_s: Annotated[
         float, Gt(0), Le(MAX_INTERVAL_S), Field(description="seconds between two reports of a node")

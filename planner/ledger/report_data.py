@@ -18,6 +18,7 @@ from planner.ledger.tables import AttemptRow, JobRow
 from rl_agent.experience.log import ExperienceRow
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.policy.registry import policies
+from rl_agent.retraining.rounds import rounds_since
 
 MAX_SPANS = 60  # more could not be told apart on a page
 MIN_JOBS_PER_SPAN = 8  # on average; the quantiles of fewer jobs are noise
@@ -48,6 +49,7 @@ class ReportData:
         promotions: when each version was promoted.
         busy: (A, 2) Unix seconds by node: from when to when it worked on an attempt, whatever came of that.
         coverage: of the promises made at each stage.
+        rounds: of retraining, newest first.
     """
 
     finished_at: FloatArray
@@ -61,6 +63,7 @@ class ReportData:
     promotions: Mapping[str, float]
     busy: Mapping[str, FloatArray]
     coverage: Mapping[Stage, Coverage]
+    rounds: Sequence[Mapping[str, Any]] = ()
 
     @property
     def nodes(self) -> list[str]:
@@ -144,6 +147,7 @@ def read_report(connection: Connection, since: float) -> ReportData | None:
         promotions={version: at for version, at in promotions.items() if at >= finished_at[0]},
         busy=_busy(connection, since),
         coverage=read_coverage(connection, since),
+        rounds=rounds_since(connection, since),
     )
 
 

@@ -44,6 +44,7 @@ def _row(choice: Choice, attempt: LiveAttempt, decision: Decision, placement: Pl
         "ingress": view.ingress,
         "model": view.model,
         "units": view.units,
+        "images": view.n,
         "input_mbit": view.input_mbit,
         "output_mbit": view.output_mbit,
         "arrived_at": choice.job.created_at,

@@ -28,7 +28,7 @@ class Foresight:
     def __init__(self, simulator: Simulator, observation: Observation, newcomers: set[str]) -> None:
         jobs = [job for _, job in simulator.waiting]
         self._nodes = max(int(observation.eligible.any(axis=0).sum()), 1)
-        self._size_s = np.array([simulator.estimates.fleet_generation_s(job.model, job.units) for job in jobs])
+        self._size_s = np.array([simulator.estimates.fleet_generation_s(job.model, job.units, job.n) for job in jobs])
         self._waits = np.ones(len(jobs), dtype=bool)
         self._is_new = np.array([job.name in newcomers for job in jobs], dtype=bool)
         self._attempts_s = simulator.attempts_left_s()

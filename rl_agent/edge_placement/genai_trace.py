@@ -191,7 +191,7 @@ class GenAITraceSpec(ScenarioSpec):
                 name=f"job-{number:06d}",
                 arrival_s=float(at_s[number]),
                 model=f"model-{requests.model[number]}",
-                units=float(requests.expected_s[number]),
+                units=float(requests.expected_s[number]),  # for all images, which cost little more than one
                 ingress=ingresses[int(ingress[number])],
                 input_mbit=0.01,
                 output_mbit=float(12.0 * megapixels[number]),

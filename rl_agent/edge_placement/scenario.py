@@ -13,8 +13,12 @@ from typing import Literal
 import numpy as np
 
 from rl_agent.placing.estimates import FloatArray, work_units
+from rl_agent.placing.work_law import WorkLaw
 
 ArrivalProcess = Literal["poisson", "bursty"]
+
+PROPORTIONAL = WorkLaw()
+"""Images are drawn in turn, and nothing else takes time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,7 @@ class Job:
     """One job: what is requested, where and when.
 
     Attributes:
+        units: its work in megapixel steps, all `n` images together.
         noise: factor on its true generation time, the same on every node.
     """
 
@@ -32,6 +37,7 @@ class Job:
     ingress: str
     input_mbit: float
     output_mbit: float
+    n: int = 1
     noise: float = 1.0
 
 
@@ -41,6 +47,8 @@ class NodeProfile:
 
     Attributes:
         s_per_unit: true seconds per megapixel step, by model; the node cannot serve a model that is missing here.
+        laws: what a request amounts to in megapixel steps of one image, by model; a model that is missing here takes
+            time in proportion to its steps, pixels and images.
         load_s: true seconds to load each model.
         link_mbit_s: rate to and from each ingress.
         slowdowns: (begin_s, end_s, factor): generation takes `factor` times as long in this time.
@@ -51,11 +59,16 @@ class NodeProfile:
     name: str
     s_per_unit: dict[str, float]
     load_s: dict[str, float]
+    laws: dict[str, WorkLaw] = field(default_factory=dict)
     resident_limit: int = 1
     link_mbit_s: dict[str, float] = field(default_factory=dict)
     slowdowns: tuple[tuple[float, float, float], ...] = ()
     absences: tuple[tuple[float, float], ...] = ()
     resident: tuple[str, ...] = ()
+
+    def generation_s(self, job: Job) -> float:
+        """Return the true seconds of generation of `job` at full speed, before its noise."""
+        return self.s_per_unit[job.model] * self.laws.get(job.model, PROPORTIONAL).work(job.units, job.n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +82,7 @@ class PlacementScenario:
     def middle_generation_s(self) -> float:
         """Return the median true generation over all jobs and the nodes that can serve them, at full speed."""
         generation_s = [
-            job.units * node.s_per_unit[job.model]
-            for job in self.jobs
-            for node in self.nodes
-            if job.model in node.s_per_unit
+            node.generation_s(job) for job in self.jobs for node in self.nodes if job.model in node.s_per_unit
         ]
         return float(np.median(generation_s))
 
@@ -200,6 +210,7 @@ class ScenarioSpec:
                     arrival_s=0.0,
                     model=models[int(generator.choice(len(models), p=popularity))],
                     units=work_units(num_inference_steps=steps, width_px=side_px, height_px=side_px, n=n),
+                    n=n,
                     ingress=ingresses[int(generator.choice(len(ingresses), p=shares))],
                     input_mbit=float(generator.uniform(4.0, 40.0)) if has_picture else 0.01,
                     output_mbit=8e-6 * side_px * side_px * n * float(generator.uniform(0.8, 1.6)),

@@ -142,7 +142,7 @@ class Simulator:
         key = order_key(
             job=job.name,
             priority=0,
-            predicted_work_s=self.estimates.fleet_generation_s(job.model, job.units),
+            predicted_work_s=self.estimates.fleet_generation_s(job.model, job.units, job.n),
             arrival_s=job.arrival_s,
             ageing=self.ageing,
         )
@@ -156,6 +156,7 @@ class Simulator:
                 job=job.name,
                 model=job.model,
                 units=job.units,
+                n=job.n,
                 ingress=job.ingress,
                 input_mbit=job.input_mbit,
                 output_mbit=job.output_mbit,
@@ -190,7 +191,7 @@ class Simulator:
             views.append(
                 AttemptView(
                     model=model,
-                    predicted_s=load_s + estimate.generation_s(attempt.job.units),
+                    predicted_s=load_s + estimate.generation_s(attempt.job.units, attempt.job.n),
                     input_in_s=max(attempt.input_there_s - self.now_s, 0.0),
                     running_s=self.now_s - attempt.begun_s if running else None,
                 )
@@ -278,7 +279,7 @@ class Simulator:
         attempt.begun_s = self.now_s
         attempt.load_s = 0.0 if job.model in state.resident else state.spec.load_s[job.model]
         state.resident = resident_after(state.resident, [job.model], state.spec.resident_limit)
-        attempt.work_left_s = job.units * state.spec.s_per_unit[job.model] * job.noise
+        attempt.work_left_s = state.spec.generation_s(job) * job.noise
         attempt.since_s = self.now_s + attempt.load_s
         self._schedule_end(node, attempt)
 
@@ -305,7 +306,12 @@ class Simulator:
         job = attempt.job
         took_s = self.now_s - attempt.begun_s
         self.estimates.observe_outcome(
-            state.spec.name, job.model, units=job.units, generation_s=took_s - attempt.load_s, load_s=attempt.load_s
+            state.spec.name,
+            job.model,
+            units=job.units,
+            n=job.n,
+            generation_s=took_s - attempt.load_s,
+            load_s=attempt.load_s,
         )
         transfer_out_s = self._transfer_s(state, job, job.output_mbit)
         self.delay_s[job.name] = self.now_s + transfer_out_s - job.arrival_s

@@ -30,6 +30,7 @@ class ExperienceRow(SQLModel, table=True):
     """One decision joined with its outcome. `*_at` are Unix seconds on the planner's clock, all else is seconds.
 
     Attributes:
+        units: work in megapixel steps, all `images` together.
         decision: `rl_agent.experience.decision.encode`: observation, eligible nodes, latent action, probabilities.
         propensity: how likely the chosen node was to be chosen.
         foretold_s: service delay predicted at submit, before any placer decides; None if no node was ready.
@@ -49,6 +50,7 @@ class ExperienceRow(SQLModel, table=True):
     ingress: str | None = None
     model: str
     units: float
+    images: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     input_mbit: float
     output_mbit: float
     arrived_at: float

@@ -1,9 +1,10 @@
 """The promotion gate: a candidate must not be worse than the policy that serves, and a rule that beats both serves.
 
 All of them place the same held-out real arrivals in the twin, with the same noise and the same throttling, so the
-comparison is paired. Delays of neighbouring jobs are correlated, so intervals are those of batch means. Off-policy
-estimates on the log are shown beside the verdict and do not influence it: they see one decision at a time and cannot
-know what a placement costs the jobs that follow.
+comparison is paired. They are played scenario by scenario: when the time is over, the whole ones count. Delays of
+neighbouring jobs are correlated, so intervals are those of batch means. Off-policy estimates on the log are shown
+beside the verdict and do not influence it: they see one decision at a time and cannot know what a placement costs the
+jobs that follow.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +28,7 @@ from rl_agent.placing.rules import (
     LeastBacklogPlacer,
     PricedCompletionPlacer,
 )
+from rl_agent.retraining.budget import OutOfTimeError, Phase
 
 RIVAL_RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
 """A candidate must not be worse than the best of them."""
@@ -142,76 +145,110 @@ class PlannerSettings:
     lookahead: int
 
 
-def play(placer: Placer, scenario: PlacementScenario, estimates: Estimates, planner: PlannerSettings) -> FloatArray:
-    """(jobs,) service delays in seconds under `placer`, for a planner that starts with `estimates`."""
+def play(
+    placer: Placer,
+    scenario: PlacementScenario,
+    estimates: Estimates,
+    planner: PlannerSettings,
+    check: Callable[[], None] = lambda: None,
+) -> FloatArray:
+    """(jobs,) service delays in seconds under `placer`, for a planner that starts with `estimates`.
+
+    Args:
+        placer: to be asked.
+        scenario: to be played.
+        estimates: what the planner knows of the nodes; they are not changed.
+        planner: its settings.
+        check: called at each decision; what it raises ends the play.
+    """
     simulator = Simulator(scenario, window=planner.window, ageing=planner.ageing, lookahead=planner.lookahead)
     simulator.estimates = copy.deepcopy(estimates)
-    return simulator.run(placer)
+    for observation in simulator.decisions():
+        check()
+        simulator.place(placer.place(observation))
+    return np.array([simulator.delay_s[job.name] for job in scenario.jobs])
 
 
 SERVING = "the serving policy"
 """What it is called in reasons."""
+CANDIDATE = "the candidate"
+"""Likewise, the one that would serve instead."""
 
 
 class Gate:
-    """Plays the held-out arrivals under whatever is to be compared, each placer once.
+    """Plays the held-out arrivals under whatever is to be compared.
 
     Args:
         serving: makes the placer that serves.
+        candidates: make what may serve instead, the preferred one first.
         scenarios: held-out arrivals; each gets a new placer.
         estimates: what the planner knows of the nodes.
         planner: the planner's settings.
+        phase: how long it may take; None: as long as it takes.
+
+    Attributes:
+        scenarios: how many were played to the end.
     """
 
     def __init__(
         self,
         serving: Callable[[], Placer],
+        candidates: Sequence[Callable[[], Placer]],
         scenarios: Sequence[PlacementScenario],
         estimates: Estimates,
         planner: PlannerSettings,
+        phase: Phase | None = None,
     ) -> None:
-        self._scenarios = scenarios
         self._estimates = estimates
         self._planner = planner
-        self._serving_s = self._delays_s(serving)
-        self._rules_s = {rule.name: self._delays_s(rule) for rule in ALL_RULES}
+        self._phase = phase
+        makers = [serving, *ALL_RULES, *candidates]
+        played: list[list[FloatArray]] = []
+        with suppress(OutOfTimeError):
+            for number, scenario in enumerate(scenarios):
+                played.append([self._play(make, scenario, number / len(scenarios)) for make in makers])
+        self.scenarios = len(played)
+        delays = [[one[column] for one in played] for column in range(len(makers))]
+        self._serving_s = delays[0]
+        self._rules_s = {rule.name: delays[1 + n] for n, rule in enumerate(ALL_RULES)}
+        self._candidates_s = delays[1 + len(ALL_RULES) :]
         self._jobs = sum(len(one) for one in self._serving_s)
 
-    def judge(self, candidate: Callable[[], Placer]) -> Trial:
+    def judge(self, candidate: int) -> Trial:
         """Compare a candidate with the serving policy and with the rules."""
-        mine = self._delays_s(candidate)
+        mine = self._candidates_s[candidate]
         rules = {name: compare(name, mine, theirs) for name, theirs in self._rules_s.items()}
         return Trial(jobs=self._jobs, serving=compare(SERVING, mine, self._serving_s), rules=rules)
 
-    def first_to_pass(self, candidates: Sequence[Callable[[], Placer]]) -> tuple[int, Trial]:
+    def first_to_pass(self) -> tuple[int, Trial]:
         """Judge candidates in order until one passes; all but the first must also be better than the serving policy.
-
-        Args:
-            candidates: at least one, the preferred one first.
 
         Returns:
             Index and trial of the candidate that passed, or of the first if none did.
         """
-        first: Trial | None = None
-        for index, candidate in enumerate(candidates):
-            trial = self.judge(candidate)
-            if trial.is_passed and (index == 0 or trial.serving.ratio < 1.0):
+        first = self.judge(0)
+        if first.is_passed:
+            return 0, first
+        for index in range(1, len(self._candidates_s)):
+            trial = self.judge(index)
+            if trial.is_passed and trial.serving.ratio < 1.0:
                 return index, trial
-            first = first or trial
-        assert first is not None
         return 0, first
 
-    def winning_rule(self, candidate: Callable[[], Placer] | None = None) -> RuleWin | None:
+    def winning_rule(self, candidate: int | None = None) -> RuleWin | None:
         """Return the best rule if it is better, for certain, than the serving policy and than a `candidate`."""
         rule = min(self._rules_s, key=lambda name: float(np.concatenate(self._rules_s[name]).mean()))
         rivals = {SERVING: self._serving_s}
         if candidate is not None:
-            rivals["the candidate"] = self._delays_s(candidate)
+            rivals[CANDIDATE] = self._candidates_s[candidate]
         beaten = tuple(compare(name, self._rules_s[rule], theirs) for name, theirs in rivals.items())
         return RuleWin(rule=rule, jobs=self._jobs, beaten=beaten) if all(one.is_better for one in beaten) else None
 
-    def _delays_s(self, make: Callable[[], Placer]) -> list[FloatArray]:
-        return [play(make(), scenario, self._estimates, self._planner) for scenario in self._scenarios]
+    def _play(self, make: Callable[[], Placer], scenario: PlacementScenario, done: float) -> FloatArray:
+        if self._phase is None:
+            return play(make(), scenario, self._estimates, self._planner)
+        self._phase.done = done
+        return play(make(), scenario, self._estimates, self._planner, self._phase.check)
 
 
 def compare(rival: str, mine: Sequence[FloatArray], theirs: Sequence[FloatArray]) -> Comparison:

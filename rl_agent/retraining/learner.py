@@ -146,10 +146,11 @@ class Learner:
         """Return the policy as it would be served now."""
         return served_weights(self.model.policy)
 
-    def add_experience(self, samples: Samples, newest: int) -> int:
+    def add_experience(self, samples: Samples, newest: int, check: Callable[[], None] = lambda: None) -> int:
         """Put at most the `newest` logged transitions into the replay buffer; return how many.
 
-        Transitions without a prediction at submit, or on nodes that the twin does not have, are left out.
+        Transitions without a prediction at submit, or on nodes that the twin does not have, are left out. `check` is
+        called before each, and may raise.
         """
         following = samples.following()
         usable = [sample.foretold_s is not None and sample.node in self._names for sample in samples.kept]
@@ -160,6 +161,7 @@ class Learner:
         empty = np.zeros((self.nodes, KEY_COLUMN + 1), dtype=np.float32), np.zeros(self.nodes, dtype=np.float32)
         taken = len(known) - len(known) % ENVS
         for first in range(0, taken, ENVS):
+            check()
             group = [samples.kept[n] for n in known[first : first + ENVS]]
             nexts = [following[n] for n in known[first : first + ENVS]]
             here = [self._observation(sample.decision) for sample in group]

@@ -18,7 +18,7 @@ class RetrainingPlan:
     Attributes:
         trials: perturbed policies that the search tries at most.
         decisions: made in the twin at most.
-        seconds: of search and learning at most, half for each; reading, fitting and the gate come on top.
+        seconds: of the whole round at most, reading, fitting and the gate included.
         round_decisions: between two validations, each with a checkpoint.
         newest: logged decisions read at most.
         episode_jobs: length of an episode in the twin.

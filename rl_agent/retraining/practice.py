@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +17,11 @@ from rl_agent.policy.export import reset_actor
 from rl_agent.policy.file import LoadedPolicy
 from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.policy.rows import CORRECTABLE_RULES
+from rl_agent.retraining.budget import LEARNED_BY, SEARCHED_BY, VALIDATED_BY, Budget, OutOfTimeError
 from rl_agent.retraining.checkpoint import RoundState
 from rl_agent.retraining.gate import PlannerSettings, play
 from rl_agent.retraining.learner import Learner
-from rl_agent.retraining.plan import ProgressCallback, RetrainingPlan
+from rl_agent.retraining.plan import RetrainingPlan
 from rl_agent.retraining.samples import Samples
 from rl_agent.retraining.search import Search
 from rl_agent.retraining.split import Split
@@ -29,10 +31,14 @@ logger = logging.getLogger(__name__)
 
 TRIALS_PER_SAVE = 10
 """Trials between two checkpoints, which are lost when a round is killed: seconds at most sites."""
+WARM_UP_SHARE = 0.25
+"""Of the time for learning, at most, that new critics are trained before the actor."""
 
 
 class Practice:
-    """Learns in the twin until the plan is done, and keeps the policy that does best on the validations.
+    """Learns in the twin until the plan is done or its time is over; keeps what does best on the validations.
+
+    What time cuts off, a trial or a validation, does not count.
 
     Args:
         twin: of the installation.
@@ -41,13 +47,12 @@ class Practice:
         planner: the planner's settings.
         plan: bounds.
         save: stores the state, from which the next round resumes if this one is killed.
-        progress: called with what is being done and the share that is done.
+        budget: the round's time.
 
     Attributes:
-        state: how far the round is; `prepare` sets it.
+        state: how far the round is.
+        s_per_job: seconds of playing one job in the twin, measured on the way; 0 before the first.
     """
-
-    state: RoundState
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class Practice:
         planner: PlannerSettings,
         plan: RetrainingPlan,
         save: Callable[[RoundState], None],
-        progress: ProgressCallback,
+        budget: Budget,
     ) -> None:
         self._twin = twin
         self._split = split
@@ -65,8 +70,13 @@ class Practice:
         self._planner = planner
         self._plan = plan
         self._save = save
-        self._progress = progress
+        self._budget = budget
+        self._phase = budget.phase("measuring the serving policy", SEARCHED_BY)
         self._serving_s = np.inf
+        self._played_s, self._played = 0.0, 0
+        self.state = RoundState(
+            base=serving.card.sha256, rule=serving.card.rule, last_id=0, best=serving.weights, best_s=np.inf
+        )
 
     @property
     def best(self) -> LoadedPolicy:
@@ -80,10 +90,10 @@ class Practice:
             samples: logged experience.
             saved: state that the last round has left.
         """
-        self.prepare(samples.last_id, saved)
-        if not self.state.is_searched:
+        with suppress(OutOfTimeError):
+            self.prepare(samples.last_id, saved)
             self._search()
-        self._learn(self._learner(samples))
+            self._learn(samples)
         return self.best if self.state.best_s < self._serving_s else None
 
     def prepare(self, last_id: int, saved: RoundState | None = None) -> None:
@@ -106,40 +116,66 @@ class Practice:
         else:
             self.state = replace(fresh, learner=saved.critics)
 
+    @property
+    def s_per_job(self) -> float:
+        """Return the seconds that one job takes to be played."""
+        return self._played_s / max(self._played, 1)
+
     def mean_delay_s(self, policy: LoadedPolicy, scenarios: Sequence[PlacementScenario]) -> float:
-        """Return the mean service delay under `policy` over all jobs of `scenarios`."""
-        estimates = self._twin.estimates
-        delays = [play(LearnedPlacer(policy=policy), one, estimates, self._planner) for one in scenarios]
+        """Return the mean service delay under `policy` over all jobs of `scenarios`.
+
+        Raises:
+            OutOfTimeError: this part of the round has no time left.
+        """
+        began = time.monotonic()
+        estimates, check = self._twin.estimates, self._phase.check
+        delays = [play(LearnedPlacer(policy=policy), one, estimates, self._planner, check) for one in scenarios]
+        self._played_s += time.monotonic() - began
+        self._played += sum(len(one) for one in delays)
         return float(np.concatenate(delays).mean())
 
     # The search
 
     def _search(self) -> None:
-        """Perturb the weights until the trials are made or half of the time is over."""
-        search = Search(
-            self.state.best,
-            lambda weights: self.mean_delay_s(self._policy(weights), self._split.search),
-            self._plan.seed + self.state.trials,  # a resumed search tries others
-        )
-        phase = _Phase("searching in the twin", self._plan.seconds / 2, self._progress)
-        while self.state.trials < self._plan.trials and phase.goes_on(self.state.trials / self._plan.trials):
-            self._try_once(search)
+        """Perturb the weights until the trials are made or the time for it is over."""
+        if self.state.is_searched:
+            return
+        self._phase = self._budget.phase("searching in the twin", SEARCHED_BY)
+        self._phase.done = self.state.trials / self._plan.trials if self._plan.trials else 1.0
+        with suppress(OutOfTimeError):
+            search = Search(
+                self.state.best,
+                lambda weights: self.mean_delay_s(self._policy(weights), self._split.search),
+                self._plan.seed + self.state.trials,  # a resumed search tries others
+            )
+            while self.state.trials < self._plan.trials:
+                self._try_once(search)
         self._advance(is_searched=True)
         self._save(self.state)
 
     def _try_once(self, search: Search) -> None:
+        is_found = search.step()
         self._advance(trials=self.state.trials + 1)
-        if search.step():
+        self._phase.done = self.state.trials / self._plan.trials
+        if is_found:
             self._validate(search.best, {"trials": self.state.trials})
         if self.state.trials % TRIALS_PER_SAVE == 0:
             self._save(self.state)
 
     # The learner
 
+    def _learn(self, samples: Samples) -> None:
+        """Learn from decisions in the twin until the plan's number is made or the time for it is over."""
+        self._phase = self._budget.phase("learning in the twin", LEARNED_BY)
+        self._phase.done = self.state.decisions / self._plan.decisions
+        learner = self._learner(samples)
+        while self.state.decisions < self._plan.decisions and self._phase.goes_on():
+            self._learn_until_validation(learner)
+
     def _learner(self, samples: Samples) -> Learner:
         """Return a learner with the parameters of the state, or at least with critics that have been trained."""
         learner = Learner(self.best, self._split.learning, self._planner, self._plan.seed)
-        learner.add_experience(samples, self._plan.newest)
+        learner.add_experience(samples, self._plan.newest, self._phase.check)
         if self.state.decisions and learner.restore(self.state.learner):
             return learner
         self._advance(decisions=0)
@@ -149,25 +185,24 @@ class Practice:
 
     def _warm_up(self, learner: Learner) -> None:
         """Train new critics first, and put back the actor, which they have spoilt meanwhile."""
-        phase = _Phase("warming up the critics", self._plan.seconds / 8, self._progress)
+        until = self._budget.spent + WARM_UP_SHARE * (LEARNED_BY - self._budget.spent)
+        phase = self._budget.phase("warming up the critics", until)
         learner.learn(self._plan.round_decisions, lambda _decisions: phase.goes_on())
         reset_actor(learner.model, self.state.best)
 
-    def _learn(self, learner: Learner) -> None:
-        """Learn from decisions in the twin until the plan's number is made or half of the time is over."""
-        phase = _Phase("learning in the twin", self._plan.seconds / 2, self._progress)
-        while self.state.decisions < self._plan.decisions and phase.has_time:
-            self._learn_until_validation(learner, phase)
+    def _learn_until_validation(self, learner: Learner) -> None:
+        plan, phase, done, before = self._plan, self._phase, self.state.decisions, learner.model.num_timesteps
 
-    def _learn_until_validation(self, learner: Learner, phase: _Phase) -> None:
-        plan, done, before = self._plan, self.state.decisions, learner.model.num_timesteps
-        learner.learn(
-            min(plan.round_decisions, plan.decisions - done),
-            lambda decisions: phase.goes_on((done + decisions - before) / plan.decisions),
-        )
-        self._advance(decisions=done + learner.model.num_timesteps - before)
+        def goes_on(decisions: int) -> bool:
+            phase.done = (done + decisions - before) / plan.decisions
+            return phase.goes_on()
+
+        learner.learn(min(plan.round_decisions, plan.decisions - done), goes_on)
+        self._advance(decisions=done + learner.model.num_timesteps - before, learner=learner.state())
+        self._save(self.state)
+        self._phase = self._budget.phase("validating", VALIDATED_BY)
         self._validate(learner.weights, {"decisions": self.state.decisions})
-        self._advance(learner=learner.state())
+        self._phase = phase
         self._save(self.state)
 
     # The state
@@ -184,26 +219,6 @@ class Practice:
 
     def _advance(self, **reached: Any) -> None:
         self.state = replace(self.state, **reached)
-
-
-class _Phase:
-    """A part of the round with a time limit of its own."""
-
-    def __init__(self, what: str, limit_s: float, progress: ProgressCallback) -> None:
-        self._what = what
-        self._limit_s = limit_s
-        self._progress = progress
-        self._began = time.monotonic()
-
-    @property
-    def has_time(self) -> bool:
-        return time.monotonic() - self._began < self._limit_s
-
-    def goes_on(self, share: float = 0.0) -> bool:
-        """Report the progress, by the `share` of work done or by time, and return whether there is time left."""
-        spent = (time.monotonic() - self._began) / self._limit_s
-        self._progress(self._what, min(max(share, spent), 1.0))
-        return spent < 1.0
 
 
 def plain_rules(policy: LoadedPolicy) -> list[LoadedPolicy]:

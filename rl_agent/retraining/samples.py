@@ -39,6 +39,7 @@ class Sample:
     ingress: str | None
     model: str
     units: float
+    images: int
     input_mbit: float
     output_mbit: float
     arrived_at: float
@@ -109,10 +110,10 @@ def check_rows(rows: Iterable[Mapping[str, Any]]) -> Samples:
 
 def _problem_with(row: Mapping[str, Any]) -> str | None:
     parts = [row[name] for name in DELAY_PARTS]
-    numbers = [row["reward"], row["units"], row["propensity"], row["finished_at"], *parts]
+    numbers = [row["reward"], row["units"], row["images"], row["propensity"], row["finished_at"], *parts]
     if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
         return "a number is missing, NaN or infinite"
-    if min(parts) < 0.0 or row["units"] <= 0.0 or not 0.0 < row["propensity"] <= 1.0:
+    if min(parts) < 0.0 or row["units"] <= 0.0 or row["images"] < 1 or not 0.0 < row["propensity"] <= 1.0:
         return "a delay, work or propensity that cannot be"
     delay_s, elapsed_s = sum(parts), row["finished_at"] - row["arrived_at"]
     if delay_s > MAX_DELAY_S or abs(row["reward"] + delay_s) > TOLERANCE_S + TOLERANCE * delay_s:

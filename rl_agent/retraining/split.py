@@ -30,19 +30,20 @@ class Split:
         validation: for the choice among the policies found.
         search: on which the random search compares policies.
         learning: episodes of the learner.
-        held_out: the newest arrivals, for the gate.
+        held_out_jobs: how many of the newest arrivals are the gate's (`held_out_scenarios`).
     """
 
     validation: tuple[PlacementScenario, ...]
     search: tuple[PlacementScenario, ...]
     learning: tuple[PlacementScenario, ...]
-    held_out: tuple[PlacementScenario, ...]
+    held_out_jobs: int
 
 
 def split_arrivals(twin: Twin, plan: RetrainingPlan) -> Split:
     """Draw the scenarios of a round from the twin's jobs."""
     jobs = len(twin.jobs)
-    training_jobs = max(jobs - min(int(jobs * HELD_OUT_SHARE), plan.held_out), 1)
+    held_out_jobs = min(int(jobs * HELD_OUT_SHARE), plan.held_out, jobs - 1)
+    training_jobs = jobs - held_out_jobs
     generator = np.random.default_rng(plan.seed)
 
     def episodes(count: int, first_seed: int) -> tuple[PlacementScenario, ...]:
@@ -53,10 +54,15 @@ def split_arrivals(twin: Twin, plan: RetrainingPlan) -> Split:
         validation=episodes(plan.validations, TWIN_VALIDATION_SEED),
         search=episodes(plan.searched, TWIN_SEARCH_SEED),
         learning=episodes(plan.episodes, 0),
-        held_out=tuple(
-            twin.scenario(training_jobs, jobs, TWIN_HELD_OUT_SEED + n, throttles=n % 2 == 1)
-            for n in range(plan.repeats)
-        ),
+        held_out_jobs=held_out_jobs,
+    )
+
+
+def held_out_scenarios(twin: Twin, plan: RetrainingPlan, newest: int) -> tuple[PlacementScenario, ...]:
+    """Return the scenarios of the gate: the `newest` arrivals as often as planned, every second time throttling."""
+    jobs = len(twin.jobs)
+    return tuple(
+        twin.scenario(jobs - newest, jobs, TWIN_HELD_OUT_SEED + n, throttles=n % 2 == 1) for n in range(plan.repeats)
     )
 
 

@@ -1,15 +1,16 @@
 """The digital twin: `EdgePlacement-v1` fitted to one installation's log.
 
-Speeds, load times and links are medians of the newest outcomes, so that a few absurd ones change nothing. A node that
-has never run a model gets the estimate that the planner would borrow for it (`rl_agent.placing.estimates`). Nodes that
-have left, and nodes that have finished nothing yet, are not in the twin. Arrivals are not modelled: the real jobs are
-replayed.
+The shape of the work law, speeds, load times and links are fitted to the newest outcomes. A few absurd ones change
+little: speeds, loads and links are medians. A node that has never run a model gets the estimate that the planner would
+borrow for it (`rl_agent.placing.estimates`). Nodes that have left, and nodes that have finished nothing yet, are not in
+the twin. Arrivals are not modelled: the real jobs are replayed.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -20,12 +21,16 @@ from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import DEFAULT_LINK_MBIT_S
 from rl_agent.placing.residency import resident_after
+from rl_agent.placing.work_law import WorkLaw
 from rl_agent.retraining.samples import Sample
 
 NEWEST = 15
 """Outcomes of a median: few enough to follow a node that throttles, many enough to outvote seven absurd ones."""
 RECENT = 0.25
 """A node that none of this newest share of the decisions could choose has left."""
+ABSURD = 10.0
+"""Factor off the median rate beyond which an outcome tells nothing of the work law; eight images for the time of one
+are a factor of 8."""
 MIN_INPUT_MBIT = 0.05
 """Smaller inputs (a prompt is 0.01) measure the latency of a link, not its rate."""
 NOISE_LOG = (0.02, 0.5)
@@ -111,8 +116,13 @@ class Twin:
 
 def fit_twin(samples: Sequence[Sample]) -> Twin:
     """Fit the twin to samples in order of decision; at least one is needed."""
-    rates = _newest(((s.node, s.model), s.generation_s / s.units) for s in samples if s.generation_s > 0.0)
-    estimates = _estimates(samples, rates)
+    laws = _laws(samples)
+    rates = _newest(
+        ((s.node, s.model), s.generation_s / laws[s.node, s.model].work(s.units, s.images))
+        for s in samples
+        if s.generation_s > 0.0
+    )
+    estimates = _estimates(samples, rates, laws)
     nodes = _nodes(samples, estimates)
     names = {node.name for node in nodes}
     begin_at = min(sample.arrived_at for sample in samples)
@@ -125,14 +135,30 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
     )
 
 
-def _estimates(samples: Sequence[Sample], rates: ByPair) -> Estimates:
-    """Return estimates that have seen one outcome of each node and model: a median job at the median rate."""
+def _laws(samples: Sequence[Sample]) -> dict[tuple[str, str], WorkLaw]:
+    """Return what a request amounts to by node and model, fitted to the newest outcomes that are not absurd."""
+    timed = [sample for sample in samples if sample.generation_s > 0.0]
+    in_proportion = _newest(((s.node, s.model), s.generation_s / s.units) for s in timed)
+    usual = {pair: median(rates) for pair, rates in in_proportion.items()}
+    learned = Estimates()
+    for s in timed:
+        if 1.0 / ABSURD < s.generation_s / s.units / usual[s.node, s.model] < ABSURD:
+            learned.observe_outcome(s.node, s.model, units=s.units, n=s.images, generation_s=s.generation_s, load_s=0.0)
+    return {pair: learned.of(*pair).law for pair in usual}
+
+
+def _estimates(samples: Sequence[Sample], rates: ByPair, laws: Mapping[tuple[str, str], WorkLaw]) -> Estimates:
+    """Return estimates that have seen one outcome of each node and model: the fitted law at the median rate."""
     loads = _newest(((s.node, s.model), s.load_s) for s in samples if s.load_s > 0.0)
     units = median(sample.units for sample in samples)
     estimates = Estimates()
     for (node, model), values in rates.items():
+        law = laws[node, model]
         load_s = median(loads.get((node, model), [0.0]))
-        estimates.observe_outcome(node, model, units=units, generation_s=units * median(values), load_s=load_s)
+        generation_s = law.work(units) * median(values)
+        estimates.observe_outcome(node, model, units=units, generation_s=generation_s, load_s=load_s)
+        estimate = estimates.by_node[node][model]
+        estimate.law, estimate.s_per_unit.mean_log = replace(law), math.log(median(values))
     return estimates
 
 
@@ -151,6 +177,7 @@ def _nodes(samples: Sequence[Sample], estimates: Estimates) -> tuple[NodeProfile
             name=name,
             s_per_unit={model: estimates.of(name, model).s_per_unit.median for model in models},
             load_s={model: estimates.of(name, model).load_s.median for model in models},
+            laws={model: estimates.of(name, model).law for model in models},
             resident_limit=next(s.resident_limit for s in reversed(samples) if s.node == name),
             link_mbit_s={i: median(links.get((name, i), [DEFAULT_LINK_MBIT_S])) for i in ingresses},
         )
@@ -187,6 +214,7 @@ def _jobs(samples: Sequence[Sample]) -> tuple[Job, ...]:
             arrival_s=sample.arrived_at - by_arrival[0].arrived_at,
             model=sample.model,
             units=sample.units,
+            n=sample.images,
             ingress=sample.ingress or "",
             input_mbit=sample.input_mbit,
             output_mbit=sample.output_mbit,
@@ -198,7 +226,7 @@ def _jobs(samples: Sequence[Sample]) -> tuple[Job, ...]:
 def _explained(samples: Sequence[Sample], estimates: Estimates) -> float:
     timed = [sample for sample in samples if sample.generation_s > 0.0]
     taken = np.log([sample.generation_s for sample in timed])
-    fitted = np.log([estimates.of(s.node, s.model).generation_s(s.units) for s in timed])
+    fitted = np.log([estimates.of(s.node, s.model).generation_s(s.units, s.images) for s in timed])
     spread = float(np.var(taken)) if len(timed) else 0.0
     return 1.0 - float(np.mean((taken - fitted) ** 2)) / spread if spread > 0.0 else 0.0
 

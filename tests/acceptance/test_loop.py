@@ -11,13 +11,14 @@ import time
 import pytest
 from ladle_site import PATIENCE_S, delete_queues, wait_until
 from policies import policy_files
+from small_round import UNBOUNDED
 
 from broker_config.settings import environment
 from rl_agent.experience.decision import decode
 from rl_agent.experience.log import read_experience
 from rl_agent.policy.file import write_policy
 from rl_agent.policy.registry import PolicyState, policies
-from rl_agent.retraining.retrainer import MIN_SAMPLES
+from rl_agent.retraining.inputs import MIN_SAMPLES
 
 JOBS = MIN_SAMPLES + 10
 ROUND_S = 600.0  # retraining is nice: on a busy machine everybody else comes first
@@ -43,7 +44,14 @@ def site(make_site, tmp_path, servers):
     write_policy(tmp_path / "policy", policy_files("of-settings", perverse=True))
     policy = str(tmp_path / "policy")
     site = make_site(
-        placer="lad-ts", policy=policy, window=2, exploration=0.0, retrain_every_s=2.0, retrain_seconds=4.0, **servers
+        placer="lad-ts",
+        policy=policy,
+        window=2,
+        exploration=0.0,
+        retrain_every_s=2.0,
+        retrain_seconds=30.0,
+        **UNBOUNDED,
+        **servers,
     )
     site.start_planner()
     site.start_worker("a", emulated_s_per_unit=2.0)

@@ -7,6 +7,7 @@ import psutil
 import pytest
 from ladle_site import wait_until
 from logged_site import log_of, write_log
+from small_round import UNBOUNDED
 
 from broker_config.settings import Settings, environment
 from planner.cli.processes import retrain_command
@@ -22,7 +23,7 @@ def worker(tmp_path):
     started = []
 
     def start(**changes):
-        settings = Settings(_env_file=None, data_dir=tmp_path, retrain_every_s=1.0, **changes)
+        settings = Settings(_env_file=None, data_dir=tmp_path, retrain_every_s=1.0, **UNBOUNDED, **changes)
         log = tmp_path / f"train-{len(started)}.log"
         with log.open("wb") as output:
             variables = {**os.environ, **environment(settings)}

@@ -15,6 +15,7 @@ from rl_agent.experience.decision import decisions, encode
 from rl_agent.experience.log import ExperienceRow, insert_experience
 from rl_agent.placing.placer import WAITING, Placer
 from rl_agent.policy.registry import PolicyRow
+from rl_agent.retraining.rounds import RoundRow
 
 EPOCH_S = 1_700_000_000.0
 
@@ -63,6 +64,7 @@ def log_of(scenario: PlacementScenario, placer: Placer) -> list[dict[str, Any]]:
                 "ingress": job.ingress,
                 "model": job.model,
                 "units": job.units,
+                "images": job.n,
                 "input_mbit": job.input_mbit,
                 "output_mbit": job.output_mbit,
                 "arrived_at": EPOCH_S + job.arrival_s,
@@ -92,7 +94,7 @@ def write_log(url: str, rows: Iterable[dict[str, Any]]) -> None:
     """Make the tables that retraining needs, and fill the log."""
     engine = open_database(url)
     with engine.begin() as connection:
-        for table in (ExperienceRow, PolicyRow):
+        for table in (ExperienceRow, PolicyRow, RoundRow):
             SQLModel.metadata.tables[table.__tablename__].create(connection, checkfirst=True)
         insert_experience(connection, list(rows))
     engine.dispose()

@@ -8,6 +8,8 @@ from broker_config.settings import Settings
 from rl_agent.retraining.plan import RetrainingPlan
 from rl_agent.retraining.retrainer import Retrainer
 
+UNBOUNDED = {"retrain_min_outcomes": 1, "retrain_share": 1.0}
+"""Settings with which a round may begin whenever there is something new."""
 SMALL = RetrainingPlan(
     trials=6,
     searched=2,
@@ -23,4 +25,4 @@ SMALL = RetrainingPlan(
 
 def retrain(data_dir: Path, policy: str) -> None:
     """Retrain the site of `data_dir`, whose settings name this policy."""
-    Retrainer(Settings(_env_file=None, data_dir=data_dir, policy=policy), SMALL).run()
+    Retrainer(Settings(_env_file=None, data_dir=data_dir, policy=policy, **UNBOUNDED), SMALL).run()

@@ -22,6 +22,8 @@ from rl_agent.placing.estimates import FloatArray
 
 console = Console()
 
+MAX_ROUNDS_SHOWN = 50  # a night of one every ten minutes
+
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Ladle report</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
@@ -34,6 +36,7 @@ img {{ max-width: 100%; }}
 <h2>By placer and policy</h2>{by_version}
 <h2>By node</h2>{by_node}
 <h2>Promised times</h2>{coverage}
+<h2>Retraining</h2>{rounds}
 </body></html>
 """
 
@@ -67,6 +70,8 @@ def command(since: float | None, out: Path) -> None:
         if kept.predictions:
             within = f"{kept.p50:.0%} within its p50, {kept.p90:.0%} within its p90"
             console.print(plain(f"time promised when {stage}: of {kept.predictions} results {within} (50 %, 90 %)"))
+    if data.rounds:
+        console.print(plain(f"retraining: {_spent(data)}"))
 
 
 def _page(data: ReportData, png: bytes) -> str:
@@ -78,6 +83,7 @@ def _page(data: ReportData, png: bytes) -> str:
         by_version=_table("placer", placers, data),
         by_node=_table("node", data.node, data),
         coverage=_coverage_table(data),
+        rounds=_rounds_table(data),
     )
 
 
@@ -98,6 +104,30 @@ def _coverage_table(data: ReportData) -> str:
     ]
     note = "<p>Results that came within the promised median and 90th percentile; 50 % and 90 % are right.</p>"
     return _html_table(("promised", "results", "within p50", "within p90"), rows) + note
+
+
+def _spent(data: ReportData) -> str:
+    """Return what all rounds together took."""
+    wall_s, processor_s = (sum(one[name] for one in data.rounds) for name in ("wall_s", "processor_s"))
+    return f"{len(data.rounds)} rounds, {wall_s:.0f} s, {processor_s:.0f} s of the processor"
+
+
+def _rounds_table(data: ReportData) -> str:
+    """Return what each of the newest rounds of retraining took, and what came of it."""
+    if not data.rounds:
+        return "<p>None in this time.</p>"
+    rows = [
+        [
+            f"{datetime.fromtimestamp(one['began_at'], UTC):%Y-%m-%d %H:%M:%S}",
+            str(one["outcomes"]),
+            f"{one['wall_s']:.0f}",
+            f"{one['processor_s']:.0f}",
+            one["reason"] or "not ended",
+        ]
+        for one in data.rounds[:MAX_ROUNDS_SHOWN]
+    ]
+    headings = ("began (UTC)", "new outcomes", "seconds", "of the processor", "what came of it")
+    return _html_table(headings, rows) + f"<p>In all {_spent(data)}.</p>"
 
 
 def _html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ import pytest
 from rl_agent.edge_placement.scenario import Job, NodeProfile, PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.rules import RULES, EarliestCompletionPlacer, JointCompletionPlacer, RandomPlacer
+from rl_agent.placing.work_law import WorkLaw
 
 
 def node(name="a", **given):
@@ -111,3 +112,18 @@ def test_a_placer_that_never_places_is_told_so_instead_of_looping_for_ever():
 
     with pytest.raises(RuntimeError, match="1 jobs are left WAITING"):
         Simulator(PlacementScenario(nodes=(node("a"),), jobs=(job(0, 0.0),))).run(Idle())
+
+
+def test_the_planner_learns_what_further_images_cost_on_a_node_as_it_does_live():
+    # Given a node that draws eight images in 1.7 times the time of one, and needs 4 s more for each request
+    law = WorkLaw(overhead_units=4.0, further_image=0.1)
+    fast = node("a", load_s={"m": 0.0}, laws={"m": law})
+    jobs = [job(k, 100.0 * k, n=(1, 8)[k % 2], units=(5.0 + k % 3) * (1, 8)[k % 2]) for k in range(40)]
+    simulator = Simulator(PlacementScenario(nodes=(fast,), jobs=tuple(jobs)))
+    # When it has drawn jobs of one image and of eight
+    taken_s = simulator.run(EarliestCompletionPlacer())
+    assert taken_s[:2] == pytest.approx([5.0 + 4.0, 6.0 * 1.7 + 4.0])
+    # Then both are predicted
+    estimate = simulator.estimates.of("a", "m")
+    assert estimate.generation_s(5.0, 1) == pytest.approx(9.0, rel=0.05)
+    assert estimate.generation_s(40.0, 8) == pytest.approx(5.0 * 1.7 + 4.0, rel=0.05)

@@ -8,6 +8,7 @@ from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.rules import RULES
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.retraining.budget import Budget, Phase
 from rl_agent.retraining.gate import MIN_BATCH_JOBS, Gate, PlannerSettings, batch_sums, compare
 
 PLANNER = PlannerSettings(window=2, ageing=2.0, lookahead=8)
@@ -17,8 +18,12 @@ def served():
     return LearnedPlacer(policy=parse_policy("v", policy_files("v")))
 
 
-def gate(serving, scenario):
-    return Gate(serving, [scenario], Estimates(), PLANNER)
+def gate(serving, scenario, *candidates):
+    return Gate(serving, candidates, [scenario], Estimates(), PLANNER)
+
+
+def rule(name):
+    return lambda: RULES[name](seed=0)
 
 
 def test_equal_delays_are_not_worse():
@@ -47,21 +52,20 @@ def test_a_better_mean_of_pure_noise_does_not_pass():
 
 
 def test_a_policy_as_good_as_the_rule_it_plays_passes(scenario):
-    trial = gate(served, scenario).judge(served)
+    trial = gate(served, scenario, served).judge(0)
     assert trial.serving.ratio == 1.0
     assert trial.jobs == len(scenario.jobs)
 
 
 def test_where_what_was_learnt_fails_the_next_candidate_is_promoted_if_it_beats_what_serves(favourable):
-    random, bad = (lambda: RULES["random"](seed=0)), (lambda: RULES["round-robin"](seed=0))
-    assert gate(bad, favourable).first_to_pass([random, served])[0] == 1
-    index, trial = gate(served, favourable).first_to_pass([random, served])
+    assert gate(rule("round-robin"), favourable, rule("random"), served).first_to_pass()[0] == 1
+    index, trial = gate(served, favourable, rule("random"), served).first_to_pass()
     assert (index, trial.is_passed) == (0, False)
 
 
 @pytest.mark.parametrize("name", ["random", "round-robin"])
 def test_a_bad_policy_is_rejected_with_the_numbers(scenario, name):
-    trial = gate(served, scenario).judge(lambda: RULES[name](seed=0))
+    trial = gate(served, scenario, rule(name)).judge(0)
     assert not trial.is_passed
     assert trial.reason.startswith("rejected at the gate")
     assert trial.to_json()["passed"] is False
@@ -86,13 +90,35 @@ def test_batches_are_stretches_of_all_repeats_together_or_scenarios_that_differ_
 
 
 def test_a_rule_wins_that_beats_what_serves_and_what_would_serve_and_no_other(scenario):
-    def rule(name):
-        return lambda: RULES[name](seed=0)
-
     bad = gate(rule("round-robin"), scenario)
     win = bad.winning_rule()
     assert win.rule in ("joint-completion", "priced-completion")
     assert win.reason.startswith(f"the rule {win.rule} wins at the gate")
     assert win.to_json()["the serving policy"]["high"] < 1.0
-    assert bad.winning_rule(rule(win.rule)) is None
+    assert gate(rule("round-robin"), scenario, rule(win.rule)).winning_rule(0) is None
     assert gate(rule(win.rule), scenario).winning_rule() is None
+
+
+class Over(Phase):
+    """Is over after so many decisions."""
+
+    def __init__(self, decisions):
+        super().__init__(Budget(1e9), "at the gate", 1.0)
+        self.left = decisions
+
+    def goes_on(self):
+        self.left -= 1
+        return self.left > 0
+
+
+def test_when_the_time_is_over_the_scenarios_that_were_played_to_the_end_count(scenario):
+    def played(decisions):
+        return Gate(served, [served], [scenario, scenario, scenario], Estimates(), PLANNER, Over(decisions))
+
+    whole = played(10**9)
+    assert whole.scenarios == 3
+    assert whole.judge(0).jobs == 3 * len(scenario.jobs)
+    cut = played(15 * len(scenario.jobs))  # six placers ask about once for each job
+    assert cut.scenarios in (1, 2)
+    assert cut.judge(0).jobs == cut.scenarios * len(scenario.jobs)
+    assert played(5).scenarios == 0

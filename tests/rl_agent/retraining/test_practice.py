@@ -8,6 +8,7 @@ from policies import policy_files
 
 from rl_agent.experience.decision import Decision, decode, encode
 from rl_agent.policy.file import parse_policy
+from rl_agent.retraining.budget import VALIDATED_BY, Budget
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import PlannerSettings
 from rl_agent.retraining.plan import RetrainingPlan
@@ -30,14 +31,15 @@ def samples(explored):
 class Round:
     """One round on `samples` that keeps its checkpoint in `folder`."""
 
-    def __init__(self, samples, folder, files, plan=SMALL, progress=lambda _what, _share: None):
+    def __init__(self, samples, folder, files, plan=SMALL, progress=lambda _what, _share: None, seconds=600.0):
         self.samples = samples
         self.path = folder / "checkpoint"
         self.serving = parse_policy("v", files)
         self.twin = fit_twin(samples.kept)
         self.split = split_arrivals(self.twin, plan)
         save = partial(write_checkpoint, self.path)
-        self.practice = Practice(self.twin, self.split, self.serving, PLANNER, plan, save, progress)
+        budget = Budget(seconds, progress)
+        self.practice = Practice(self.twin, self.split, self.serving, PLANNER, plan, save, budget)
 
     def run(self):
         return self.practice.run(self.samples, read_checkpoint(self.path))
@@ -74,8 +76,8 @@ def test_a_search_that_was_killed_goes_on_where_it_was(samples, tmp_path):
     # Given a round that was killed while it searched
     plan = RetrainingPlan(**{**vars(SMALL), "trials": 2 * TRIALS_PER_SAVE, "decisions": 100})
 
-    def kill(_what, share):
-        if share > 0.75:
+    def kill(what, share):
+        if what == "searching in the twin" and share > 0.75:
             raise KeyboardInterrupt
 
     killed = Round(samples, tmp_path, policy_files("v", scale=0.3), plan, kill)
@@ -87,7 +89,8 @@ def test_a_search_that_was_killed_goes_on_where_it_was(samples, tmp_path):
     following = Round(samples, tmp_path, files, plan, lambda what, share: told.append((what, share)))
     following.run()
     # Then it searches from there on, keeps what was found, and learns
-    assert told[0] == ("searching in the twin", TRIALS_PER_SAVE / plan.trials)
+    assert TRIALS_PER_SAVE / plan.trials == 0.5
+    assert min(share for what, share in told if what.startswith("searching") and share > 0.0) >= 0.5
     assert following.validated[: len(killed.validated)] == killed.validated
     assert following.validated[-1]["decisions"] == 100
 
@@ -134,3 +137,44 @@ def test_a_new_round_takes_the_critics_of_the_last_one_and_not_its_actor(samples
         assert np.abs(after[name] - kept[name]).max() < 0.1
     actor = next(name for name in kept if name.startswith("actor") and name.endswith("row.weight"))
     assert np.abs(after[actor] - kept[actor]).max() > 0.1
+
+
+class Hurried(Budget):
+    """Its time passes with every question: `questions` of them are a whole round."""
+
+    def __init__(self, questions):
+        super().__init__(1e9)
+        self.questions = questions
+        self.asked = 0
+
+    @property
+    def spent(self):
+        self.asked += 1
+        return self.asked / self.questions
+
+
+@pytest.mark.parametrize(
+    ("questions", "what"),
+    [(200, "nothing"), (4_000, "searched"), (40_000, "learned")],
+)
+def test_when_its_time_is_over_it_stops_in_between_and_keeps_what_is_valid(samples, tmp_path, questions, what):
+    # Given a plan that cannot be done in its time
+    plan = RetrainingPlan(**{**vars(SMALL), "trials": 10**6, "decisions": 10**6})
+    learning = Round(samples, tmp_path, policy_files("v", perverse=True), plan)
+    budget = Hurried(questions)
+    practice = Practice(
+        learning.twin, learning.split, learning.serving, PLANNER, plan, partial(write_checkpoint, learning.path), budget
+    )
+    # When it practises
+    best = practice.run(samples)
+    # Then the time for the gate is left
+    assert budget.spent < VALIDATED_BY + 0.05
+    # And what it has validated is what it returns
+    state = practice.state
+    if what == "nothing":
+        assert (best, state.trials, state.decisions) == (None, 0, 0)
+        return
+    assert state.is_searched
+    assert best is not None
+    assert all(entry["mean_delay_s"] >= state.best_s - 1e-4 for entry in state.rounds)
+    assert (state.decisions > 0) == (what == "learned")

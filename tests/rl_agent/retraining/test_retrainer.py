@@ -13,8 +13,8 @@ import pytest
 from logged_site import log_of, write_log
 from open_databases import is_open, opened_databases
 from policies import policy_files
-from small_round import SMALL, retrain
-from sqlalchemy import update
+from small_round import SMALL, UNBOUNDED, retrain
+from sqlalchemy import delete, insert, update
 
 from broker_config.settings import Settings
 from rl_agent.database import open_database
@@ -27,6 +27,7 @@ from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.policy.registry import PolicyRow, PolicyState, add_policy, policies, promote, promoted_policy
 from rl_agent.policy.registry import policy_files as files_of
 from rl_agent.retraining.retrainer import Retrainer
+from rl_agent.retraining.rounds import RoundResult, RoundRow, rounds_since
 
 BAD = {"perverse": True}
 
@@ -35,7 +36,7 @@ BAD = {"perverse": True}
 def settings(tmp_path):
     """A site whose settings name a policy of random weights."""
     write_policy(tmp_path / "policy", policy_files("of-settings", **BAD))
-    return Settings(_env_file=None, data_dir=tmp_path, policy=str(tmp_path / "policy"))
+    return Settings(_env_file=None, data_dir=tmp_path, policy=str(tmp_path / "policy"), **UNBOUNDED)
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def test_a_promotion_by_hand_during_the_round_is_not_overruled(settings, simple_
     write_log(settings.database, simple_log)
 
     def promote_by_hand(what, _share):
-        if what == "at the gate":
+        if what == "at the gate" and promoted(settings)[0] is None:
             with begin(settings) as connection:
                 add_policy(connection, policy_files("by-hand"), 1.0)
                 promote(connection, "by-hand", 1.0)
@@ -194,7 +195,8 @@ def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_
         process.start()
         process.join()
         whole_s = min(time.monotonic() - began, 4.0)
-        (settings.data_dir / "retraining" / "finished.json").unlink()
+        with begin(settings) as connection:
+            connection.execute(delete(RoundRow))
     for kill in range(20):
         with begin(settings) as connection:
             insert_experience(connection, [{**rows[80 + kill]}])
@@ -215,7 +217,87 @@ def test_a_retraining_killed_20_times_leaves_the_promoted_policy_serving_and_no_
     # And the next one that is left alone ends, and leaves nothing half written behind
     Retrainer(settings, SMALL).run()
     left = sorted(path.name for path in (settings.data_dir / "retraining").iterdir())
-    assert left == ["checkpoint.safetensors", "finished.json"]
+    assert left == ["checkpoint.safetensors"]
+
+
+def rounds(settings):
+    with begin(settings) as connection:
+        return rounds_since(connection, 0.0)
+
+
+def test_a_round_ends_within_its_time_and_judges_what_it_has_found(settings, long_simple_log):
+    # Given a bad policy that serves, and a plan that would take hours
+    write_log(settings.database, long_simple_log)
+    plan = dataclasses.replace(SMALL, trials=10**6, decisions=10**6, repeats=1000, seconds=20.0)
+    # When a round is done
+    began = time.monotonic()
+    outcome = Retrainer(settings, plan).run()
+    # Then it ends in time, and a better policy serves: learning has left time for the gate
+    assert time.monotonic() - began < 1.5 * plan.seconds
+    assert outcome.is_promoted
+    # And what it used is in the ledger
+    (row,) = rounds(settings)
+    assert row["result"] == RoundResult.ENDED
+    assert row["reason"] == outcome.reason
+    assert row["wall_s"] == outcome.wall_s > 0.8 * plan.seconds
+    assert 0.0 < row["processor_s"] == outcome.processor_s
+    assert row["outcomes"] == len(long_simple_log)
+
+
+@pytest.mark.parametrize(
+    ("plan", "changes", "setting"),
+    [({"seconds": 0.5}, {}, "LADLE_RETRAIN_SECONDS"), ({}, {"retrain_share": 1e-4}, "LADLE_RETRAIN_SHARE")],
+)
+def test_a_round_cut_short_says_so_promotes_nothing_and_is_taken_up_again(
+    settings, long_simple_log, plan, changes, setting
+):
+    # Given a round that has no time to judge
+    write_log(settings.database, long_simple_log)
+    outcome = Retrainer(settings.with_changes(**changes), dataclasses.replace(SMALL, **plan)).run()
+    # Then it says so, and which setting is to blame
+    assert outcome.reason.startswith("cut short at the gate")
+    assert outcome.reason.endswith(f"({setting} allows no more): nothing was judged")
+    assert (outcome.version, outcome.is_promoted, versions(settings)) == (None, False, {})
+    assert rounds(settings)[0]["result"] == RoundResult.CUT_SHORT
+    # And the same outcomes are learnt from when there is time
+    assert Retrainer(settings, SMALL).run().is_promoted
+
+
+def test_a_round_does_not_begin_below_a_number_of_new_outcomes(settings, simple_log):
+    # Given a round, and fewer new outcomes than the setting asks for
+    settings = settings.with_changes(retrain_min_outcomes=20)
+    write_log(settings.database, simple_log[:80])
+    Retrainer(settings, SMALL).run()
+    with begin(settings) as connection:
+        insert_experience(connection, simple_log[80:99])
+    # Then no round begins, and it is said what is missing
+    reason = "19 new outcomes since the last round, 20 are needed (LADLE_RETRAIN_MIN_OUTCOMES)"
+    assert Retrainer(settings, SMALL).run().reason == reason
+    assert len(rounds(settings)) == 1
+    # And one outcome more makes one
+    with begin(settings) as connection:
+        insert_experience(connection, simple_log[99:100])
+    Retrainer(settings, SMALL).run()
+    assert [row["outcomes"] for row in rounds(settings)] == [20, 80]
+
+
+def test_what_the_last_hour_has_used_of_the_processor_is_not_used_again(settings, simple_log):
+    # Given rounds that have used the share of an hour, one of them killed
+    write_log(settings.database, simple_log)
+    settings = settings.with_changes(retrain_share=0.05)
+    used = {"last_id": 0, "outcomes": 60, "result": RoundResult.BEGUN, "reason": "", "wall_s": 200.0}
+    now = time.time()
+    with begin(settings) as connection:
+        for ago_s in (3_000.0, 600.0):
+            at = {"began_at": now - ago_s - 200.0, "noted_at": now - ago_s}
+            connection.execute(insert(RoundRow).values(**used, **at, processor_s=89.0))
+    # Then no round begins
+    reason = "the trainer has used 178 s of the processor in the last hour, of 180 s that LADLE_RETRAIN_SHARE allows"
+    assert Retrainer(settings, SMALL).run().reason == reason
+    # And when the hour of one is over, the next may use what that one had
+    with begin(settings) as connection:
+        connection.execute(update(RoundRow).where(RoundRow.noted_at < now - 2_000.0).values(noted_at=now - 3_601.0))
+    assert Retrainer(settings, SMALL).run().version is not None
 
 
 class Killed(BaseException):

@@ -28,6 +28,7 @@ def test_an_honest_log_counts_in_full(explored):
         {"generation_s": -5.0},
         {"generation_s": 1e6, "reward": -1e6},
         {"units": 0.0},
+        {"images": 0},
         {"propensity": 0.0},
         {"propensity": 2.0},
         {"decided_at": 0.0},

@@ -4,7 +4,7 @@ import pytest
 
 from rl_agent.retraining.plan import RetrainingPlan
 from rl_agent.retraining.samples import check_rows
-from rl_agent.retraining.split import split_arrivals
+from rl_agent.retraining.split import held_out_scenarios, split_arrivals
 from rl_agent.retraining.twin import fit_twin
 
 PLAN = RetrainingPlan(searched=2, episode_jobs=40, episodes=3, validations=2, repeats=2)
@@ -17,7 +17,8 @@ def twin(explored):
 
 def test_held_out_arrivals_are_not_learnt_from(twin):
     split = split_arrivals(twin, PLAN)
-    held_out = {job.name for scenario in split.held_out for job in scenario.jobs}
+    played = held_out_scenarios(twin, PLAN, split.held_out_jobs)
+    held_out = {job.name for scenario in played for job in scenario.jobs}
     learnt = {job.name for scenario in split.learning + split.search for job in scenario.jobs}
     learnt |= {job.name for scenario in split.validation for job in scenario.jobs}
     assert held_out
@@ -25,13 +26,14 @@ def test_held_out_arrivals_are_not_learnt_from(twin):
 
 
 def test_the_newest_three_tenths_are_held_out_as_often_as_the_plan_says(twin):
-    held_out = split_arrivals(twin, PLAN).held_out
+    held_out = held_out_scenarios(twin, PLAN, split_arrivals(twin, PLAN).held_out_jobs)
     newest = [job.name for job in twin.jobs[-36:]]  # of 120
     assert [[job.name for job in scenario.jobs] for scenario in held_out] == [newest, newest]
 
 
 def test_the_plan_bounds_how_many_jobs_are_held_out(twin):
-    held_out = split_arrivals(twin, RetrainingPlan(held_out=5, repeats=1)).held_out
+    plan = RetrainingPlan(held_out=5, repeats=1)
+    held_out = held_out_scenarios(twin, plan, split_arrivals(twin, plan).held_out_jobs)
     assert [job.name for job in held_out[0].jobs] == [job.name for job in twin.jobs[-5:]]
 
 

@@ -92,3 +92,26 @@ def test_a_third_of_absurd_outcomes_does_not_move_the_speeds(scenario, explored)
     true = {node.name: node for node in scenario.nodes}
     ratios = [s / true[node.name].s_per_unit[model] for node in twin.nodes for model, s in node.s_per_unit.items()]
     assert np.median(ratios) == pytest.approx(1.0, rel=0.2)
+
+
+def test_the_twin_has_the_law_by_which_further_images_cost_little_and_each_request_something(explored):
+    # Given a site that draws n images in 1 + .1 (n - 1) times the time of one, and 6 s for each request besides
+    flat = []
+    for number, row in enumerate(explored):
+        n = (1, 2, 8)[number % 3]
+        one_s = row["generation_s"] * 3.0
+        extra_s = 6.0 + one_s * (1.0 + 0.1 * (n - 1)) - row["generation_s"]
+        changed = {"generation_s": row["generation_s"] + extra_s, "reward": row["reward"] - extra_s}
+        flat.append(
+            {**row, **changed, "images": n, "units": row["units"] * n, "finished_at": row["finished_at"] + extra_s}
+        )
+    # When the twin is fitted
+    twin = fit_twin(samples_of(flat))
+    # Then its nodes take as long, for one image as for eight
+    nodes = {node.name: node for node in twin.nodes}
+    ratios = {1: [], 2: [], 8: []}
+    by_name = {job.name: job for job in twin.jobs}
+    for row in flat[len(flat) // 2 :]:
+        ratios[row["images"]].append(nodes[row["node"]].generation_s(by_name[row["job"]]) / row["generation_s"])
+    assert {n: pytest.approx(1.0, abs=0.15) for n in ratios} == {n: np.median(found) for n, found in ratios.items()}
+    assert twin.fit.explained > 0.9
