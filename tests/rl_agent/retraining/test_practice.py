@@ -153,28 +153,31 @@ class Hurried(Budget):
         return self.asked / self.questions
 
 
-@pytest.mark.parametrize(
-    ("questions", "what"),
-    [(200, "nothing"), (4_000, "searched"), (40_000, "learned")],
-)
-def test_when_its_time_is_over_it_stops_in_between_and_keeps_what_is_valid(samples, tmp_path, questions, what):
-    # Given a plan that cannot be done in its time
+def hurried(samples, folder, questions):
+    """A round that has no time for its plan, and what remains of it."""
     plan = RetrainingPlan(**{**vars(SMALL), "trials": 10**6, "decisions": 10**6})
-    learning = Round(samples, tmp_path, policy_files("v", perverse=True), plan)
+    found = Round(samples, folder, policy_files("v", perverse=True), plan)
+    save = partial(write_checkpoint, found.path)
     budget = Hurried(questions)
-    practice = Practice(
-        learning.twin, learning.split, learning.serving, PLANNER, plan, partial(write_checkpoint, learning.path), budget
-    )
+    return found, Practice(found.twin, found.split, found.serving, PLANNER, plan, save, budget), budget
+
+
+def test_when_its_time_is_over_it_stops_in_between_and_keeps_what_was_validated(samples, tmp_path):
+    # Given a plan that cannot be done in its time
+    found, practice, budget = hurried(samples, tmp_path, questions=40_000)
     # When it practises
-    best = practice.run(samples)
-    # Then the time for the gate is left
-    assert budget.spent < VALIDATED_BY + 0.05
-    # And what it has validated is what it returns
+    practice.run(samples)
+    # Then it has searched and learned, and left the gate its time
     state = practice.state
-    if what == "nothing":
-        assert (best, state.trials, state.decisions) == (None, 0, 0)
-        return
-    assert state.is_searched
-    assert best is not None
+    assert state.trials > 0
+    assert state.decisions > 0
+    assert budget.spent < VALIDATED_BY + 0.05
+    # And what it keeps does on the validations what it says
     assert all(entry["mean_delay_s"] >= state.best_s - 1e-4 for entry in state.rounds)
-    assert (state.decisions > 0) == (what == "learned")
+    assert found.practice.mean_delay_s(practice.best, found.split.validation) == pytest.approx(state.best_s)
+
+
+def test_without_time_to_measure_the_serving_policy_nothing_is_learnt(samples, tmp_path):
+    _, practice, _ = hurried(samples, tmp_path, questions=200)
+    assert practice.run(samples) is None
+    assert (practice.state.trials, practice.state.decisions) == (0, 0)
