@@ -28,7 +28,7 @@ from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.observation import JobView, Observation
 from rl_agent.placing.rules import RULES
 
-SEED = 960_000  # of the first scenario: benchmarks and training use no seed from here to 970,000
+SEED = 940_000  # of the first scenario: used for nothing else, from here to 955,000
 LOADS = (0.1, 0.5, 0.7, 0.9, 1.1)  # from an idle fleet to a queue that only grows
 PLACERS = ("priced-completion", "joint-completion")
 FAMILIES: dict[str, Callable[[int, float], ScenarioSpec]] = {

@@ -4,8 +4,8 @@
     python -m benchmarks.live_placers --show live.json            # the tables of what was measured
 
 Client, planner, workers, RabbitMQ and ledger are real. The nodes are emulated: those of `ladle bench`, two models, one
-in memory. All placers run at the same time on the same machine (`benchmarks/arms.py`). The simulator plays the same
-nodes and jobs without any cost of messages and processes, each planner of it knowing nothing at first.
+in memory. Placers run at the same time on the same machine, all or some (`benchmarks/arms.py`). The simulator plays the
+same nodes and jobs without any cost of messages and processes, each planner of it knowing nothing at first.
 
 A time scale is honest while what Ladle itself needs for a job is little beside the job. So the table has the planner's
 share of a processor.
@@ -56,35 +56,39 @@ Record = dict[str, Any]
 
 
 def measure(nodes: int, load: float, seed: int, options: argparse.Namespace) -> list[Record]:
-    """Run all placers at once on one fleet and one sequence of jobs."""
+    """Run all placers on one fleet and one sequence of jobs, so many at once as the options say."""
     fleet = emulated_nodes(nodes)
     jobs = arrivals(fleet, options.jobs * nodes, load, seed)
     settings = load_settings().with_changes(time_scale=options.time_scale, node_timeout_s=60)
+    records = []
     with tempfile.TemporaryDirectory(prefix="ladle-live-") as folder, PrivateRabbitMQ(Path(folder)) as broker:
-        arms = {
-            placer: Arm(
-                placer=placer,
-                settings=settings.with_changes(broker_url=new_vhost(broker, f"arm-{number}")),
-                nodes=fleet,
-                jobs=jobs,
-                load_s=options.load_s,
-            )
-            for number, placer in enumerate(options.only)
-        }
-        return [
-            {
-                "nodes": nodes,
-                "load": load,
-                "time_scale": options.time_scale,
-                "seed": seed,
-                "placer": placer,
-                "delay_s": [round(one.delay_s, 3) for one in taken.jobs],
-                "simulated_s": simulate(placer, fleet, jobs, options.load_s).round(3).tolist(),
-                "planner_share": taken.planner_share,
-                "machine_load": os.getloadavg()[2],
+        step = options.at_once or len(options.only)
+        for first in range(0, len(options.only), step):
+            arms = {
+                placer: Arm(
+                    placer=placer,
+                    settings=settings.with_changes(broker_url=new_vhost(broker, f"arm-{placer}")),
+                    nodes=fleet,
+                    jobs=jobs,
+                    load_s=options.load_s,
+                )
+                for placer in options.only[first : first + step]
             }
-            for placer, taken in measure_all(arms)
-        ]
+            for placer, taken in measure_all(arms):
+                records.append(
+                    {
+                        "nodes": nodes,
+                        "load": load,
+                        "time_scale": options.time_scale,
+                        "seed": seed,
+                        "placer": placer,
+                        "delay_s": [round(one.delay_s, 3) for one in taken.jobs],
+                        "simulated_s": simulate(placer, fleet, jobs, options.load_s).round(3).tolist(),
+                        "planner_share": taken.planner_share,
+                        "machine_load": os.getloadavg()[1],
+                    }
+                )
+    return records
 
 
 def simulate(placer: str, fleet: Sequence[EmulatedNode], jobs: Sequence[Arrival], load_s: float) -> FloatArray:
@@ -171,6 +175,7 @@ def main() -> None:
     parser.add_argument("--loads", type=float, nargs="+", default=[0.7, 0.9])
     parser.add_argument("--load-s", type=float, default=4.0, help="seconds to load a model")
     parser.add_argument("--time-scale", type=float, default=0.5)
+    parser.add_argument("--at-once", type=int, default=0, help="placers that run side by side; 0: all")
     parser.add_argument("--only", nargs="+", default=list(PLACERS), help=f"placers; {REFERENCE} must be among them")
     parser.add_argument("--out", type=Path, help="JSON file to add what is measured to")
     parser.add_argument("--show", type=Path, help="measure nothing, print the tables of this file")

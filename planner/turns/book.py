@@ -198,7 +198,7 @@ class Book:
         if attempt.adapters:
             estimates.observe_load(node.name, attempt.model, max(timings.load_s - adapters_load_s, 0.0))
             turn.save_estimate(node.name, attempt.model)
-        estimates.observe_outcome(
+        corrected = estimates.observe_outcome(
             node.name,
             attempt.outfit,
             units=attempt.units,
@@ -206,7 +206,8 @@ class Book:
             generation_s=generation_s,
             load_s=adapters_load_s if attempt.adapters else timings.load_s,
         )
-        turn.save_estimate(node.name, attempt.outfit)
+        for name in (node.name, *sorted(corrected)):
+            turn.save_estimate(name, attempt.outfit)
         self._keep_promise(turn, Stage.PLACED, attempt.key)
 
     def give_back(self, turn: Turn, job: LiveJob, attempt: LiveAttempt, result: str) -> None:

@@ -54,6 +54,7 @@ class NodeProfile:
         slowdowns: (begin_s, end_s, factor): generation takes `factor` times as long in this time.
         absences: (begin_s, end_s): the node is away in this time; the attempts that it held are lost.
         resident: models in memory at the beginning, least recently used first.
+        first_guess: seconds to load and seconds per megapixel step that its worker measures when it starts, by model.
     """
 
     name: str
@@ -65,6 +66,7 @@ class NodeProfile:
     slowdowns: tuple[tuple[float, float, float], ...] = ()
     absences: tuple[tuple[float, float], ...] = ()
     resident: tuple[str, ...] = ()
+    first_guess: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def generation_s(self, job: Job) -> float:
         """Return the true seconds of generation of `job` at full speed, before its noise."""

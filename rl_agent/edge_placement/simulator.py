@@ -97,6 +97,9 @@ class Simulator:
         self._events: list[tuple[float, int, str, int, int]] = []
         self._count = 0
         self._reports = 0
+        for node in scenario.nodes:
+            measured = {model: (load_s, s_per_unit, 0.0) for model, (load_s, s_per_unit) in node.first_guess.items()}
+            self.estimates.observe_warm_ups(node.name, measured)
         for n, job in enumerate(scenario.jobs):
             self._push(job.arrival_s, "arrive", n)
         for k, node in enumerate(scenario.nodes):

@@ -71,6 +71,11 @@ class ModelEstimate:
         """True when a job has told how long it takes; before that the speed is a guess."""
         return self.law.scale_units > 0.0
 
+    @property
+    def is_guess(self) -> bool:
+        """True when only the worker's start has told how long a job takes."""
+        return self.s_per_unit.count > 0 and not self.is_measured
+
     def generation_s(self, units: float, n: int = 1) -> float:
         """Return predicted median seconds of generation for `units` megapixel steps in `n` images."""
         return self.s_per_unit.median * self.law.work(units, n)
@@ -184,8 +189,11 @@ class Estimates:
 
     def observe_outcome(
         self, node: str, model: str, *, units: float, generation_s: float, load_s: float, n: int = 1
-    ) -> None:
+    ) -> set[str]:
         """Learn from one finished attempt; what no hardware can do is an outlier, and is not learned from.
+
+        The first outcome after a guess tells how wrong guesses of this model are: those of nodes that have finished
+        nothing yet are corrected likewise. Otherwise a node whose worker started on a busy machine is never tried.
 
         Args:
             node: where it ran.
@@ -194,21 +202,38 @@ class Estimates:
             generation_s: measured seconds of generation, without the load.
             load_s: measured seconds of loading the model; 0 when it was resident.
             n: images that share the work.
+
+        Returns:
+            The other nodes whose estimates for this model have changed.
         """
         estimate = self._measured(node, model)
         rate = generation_s / max(estimate.law.work(units, n), 1e-9)
+        guess_log = estimate.s_per_unit.mean_log if estimate.is_guess else None
+        corrected: set[str] = set()
         if generation_s > 0.0 and self._learn_speed(estimate, rate, node):
             measured = generation_s / estimate.s_per_unit.median
             estimate.s_per_unit.mean_log += math.log(estimate.law.observe(units, n, measured))
             self.typical_generation.observe(generation_s)
+            if guess_log is not None:
+                corrected = self._correct_guesses(model, math.log(rate) - guess_log)
         self._learn_load(estimate, load_s, node)
+        return corrected
+
+    def _correct_guesses(self, model: str, error_log: float) -> set[str]:
+        """Move the guesses of a model by the mean error of those that have met an outcome, this newest one included."""
+        known = {node: models[model] for node, models in self.by_node.items() if model in models}
+        share = 1.0 / max(sum(estimate.is_measured for estimate in known.values()), 1)
+        guesses = {node: estimate for node, estimate in known.items() if estimate.is_guess}
+        for estimate in guesses.values():
+            estimate.s_per_unit.mean_log += share * error_log
+        return set(guesses)
 
     @staticmethod
     def _learn_speed(estimate: ModelEstimate, s_per_unit: float, node: str) -> bool:
         if not MIN_S_PER_UNIT <= s_per_unit <= MAX_S_PER_UNIT:
             logger.warning("not learned from node %s: %g s for a megapixel step", node, s_per_unit)
             return False
-        if estimate.s_per_unit.count and not estimate.is_measured:
+        if estimate.is_guess:
             estimate.s_per_unit.replace_guess(s_per_unit)
         else:
             estimate.s_per_unit.observe(s_per_unit)

@@ -136,7 +136,10 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
 
 
 def _laws(samples: Sequence[Sample]) -> dict[tuple[str, str], WorkLaw]:
-    """Return what a request amounts to by node and model, fitted to the newest outcomes that are not absurd."""
+    """Return what a request amounts to by node and model: a fitted law where it explains the newest outcomes better.
+
+    Otherwise in proportion: a node that has changed its speed bends the shape of what is fitted for a while.
+    """
     timed = [sample for sample in samples if sample.generation_s > 0.0]
     in_proportion = _newest(((s.node, s.model), s.generation_s / s.units) for s in timed)
     usual = {pair: median(rates) for pair, rates in in_proportion.items()}
@@ -144,7 +147,25 @@ def _laws(samples: Sequence[Sample]) -> dict[tuple[str, str], WorkLaw]:
     for s in timed:
         if 1.0 / ABSURD < s.generation_s / s.units / usual[s.node, s.model] < ABSURD:
             learned.observe_outcome(s.node, s.model, units=s.units, n=s.images, generation_s=s.generation_s, load_s=0.0)
-    return {pair: learned.of(*pair).law for pair in usual}
+    laws = {pair: learned.of(*pair).law for pair in usual}
+    fitted = _newest(((s.node, s.model), s.generation_s / laws[s.node, s.model].work(s.units, s.images)) for s in timed)
+    return {
+        pair: law if _spread_log(fitted[pair]) < _spread_log(in_proportion[pair]) else _proportional()
+        for pair, law in laws.items()
+    }
+
+
+def _spread_log(values: Sequence[float]) -> float:
+    """Return the median absolute deviation of the logarithms."""
+    logs = np.log(values)
+    return float(np.median(np.abs(logs - np.median(logs))))
+
+
+def _proportional() -> WorkLaw:
+    """Return the law of proportion as one that an outcome has told, so that the next one is not the first."""
+    law = WorkLaw()
+    law.observe(1.0, 1, 1.0)
+    return law
 
 
 def _estimates(samples: Sequence[Sample], rates: ByPair, laws: Mapping[tuple[str, str], WorkLaw]) -> Estimates:

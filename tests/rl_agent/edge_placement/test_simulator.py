@@ -125,5 +125,5 @@ def test_the_planner_learns_what_further_images_cost_on_a_node_as_it_does_live()
     assert taken_s[:2] == pytest.approx([5.0 + 4.0, 6.0 * 1.7 + 4.0])
     # Then both are predicted
     estimate = simulator.estimates.of("a", "m")
-    assert estimate.generation_s(5.0, 1) == pytest.approx(9.0, rel=0.05)
-    assert estimate.generation_s(40.0, 8) == pytest.approx(5.0 * 1.7 + 4.0, rel=0.05)
+    assert estimate.generation_s(5.0, 1) == pytest.approx(9.0, rel=0.1)
+    assert estimate.generation_s(40.0, 8) == pytest.approx(5.0 * 1.7 + 4.0, rel=0.1)

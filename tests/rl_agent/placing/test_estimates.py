@@ -147,3 +147,22 @@ def test_the_load_of_a_model_is_learned_apart_from_that_of_its_adapters():
     estimates.observe_load("a", "m", 7.0)
     estimates.observe_load("a", "m", 0.0)
     assert estimates.of("a", "m").load_s.median == pytest.approx(7.0)
+
+
+def test_the_first_outcome_corrects_the_guesses_of_nodes_that_have_finished_nothing_yet():
+    # Given three workers that started together and measured one another, each by a factor of its own
+    estimates = Estimates()
+    for node, guess in (("a", 80.0), ("b", 160.0), ("c", 40.0)):
+        estimates.observe_warm_up(node, "m", load_s=1.0, s_per_unit=guess)
+    # When one of them has drawn a job, in a tenth of the time
+    assert estimates.observe_outcome("a", "m", units=1.0, generation_s=8.0, load_s=0.0) == {"b", "c"}
+    # Then the others are believed to be a tenth of their guesses too
+    assert estimates.of("b", "m").s_per_unit.median == pytest.approx(16.0)
+    assert estimates.of("c", "m").s_per_unit.median == pytest.approx(4.0)
+    # And a second node corrects what is left by half of its own error
+    assert estimates.observe_outcome("b", "m", units=1.0, generation_s=4.0, load_s=0.0) == {"c"}
+    assert estimates.of("c", "m").s_per_unit.median == pytest.approx(2.0)
+    # And later outcomes, or another model's, move no guess
+    assert estimates.observe_outcome("b", "m", units=1.0, generation_s=1.0, load_s=0.0) == set()
+    assert estimates.observe_outcome("a", "k", units=1.0, generation_s=1.0, load_s=0.0) == set()
+    assert estimates.of("c", "m").s_per_unit.median == pytest.approx(2.0)

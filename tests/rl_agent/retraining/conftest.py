@@ -38,9 +38,9 @@ def simple():
 
 
 @pytest.fixture(scope="session")
-def favourable():
-    """The same with other nodes, where the joint order is better than the planner's."""
-    return site(n_models=1, seed=8)
+def busy():
+    """A fleet of two models at load .9, where the joint order takes two thirds of the planner's."""
+    return site(seed=3, jobs_per_node=60, load=0.9)
 
 
 @pytest.fixture(scope="session")

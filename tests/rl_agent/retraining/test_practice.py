@@ -156,7 +156,7 @@ class Hurried(Budget):
 def hurried(samples, folder, questions):
     """A round that has no time for its plan, and what remains of it."""
     plan = RetrainingPlan(**{**vars(SMALL), "trials": 10**6, "decisions": 10**6})
-    found = Round(samples, folder, policy_files("v", perverse=True), plan)
+    found = Round(samples, folder, policy_files("v", perverse=True), plan, seconds=1e9)
     save = partial(write_checkpoint, found.path)
     budget = Hurried(questions)
     return found, Practice(found.twin, found.split, found.serving, PLANNER, plan, save, budget), budget
