@@ -31,6 +31,9 @@ RECENT = 0.25
 ABSURD = 10.0
 """Factor off the median rate beyond which an outcome tells nothing of the work law; eight images for the time of one
 are a factor of 8."""
+CLEARLY = 0.5
+"""Share of the spread under proportion that the fitted laws of a model may leave, in the median over its nodes: one
+node that throttles can make its own look better."""
 MIN_INPUT_MBIT = 0.05
 """Smaller inputs (a prompt is 0.01) measure the latency of a link, not its rate."""
 NOISE_LOG = (0.02, 0.5)
@@ -136,7 +139,7 @@ def fit_twin(samples: Sequence[Sample]) -> Twin:
 
 
 def _laws(samples: Sequence[Sample]) -> dict[tuple[str, str], WorkLaw]:
-    """Return what a request amounts to by node and model: a fitted law where it explains the newest outcomes better.
+    """Return what a request amounts to by node and model, fitted where that explains the newest outcomes better.
 
     Otherwise in proportion: a node that has changed its speed bends the shape of what is fitted for a while.
     """
@@ -149,10 +152,10 @@ def _laws(samples: Sequence[Sample]) -> dict[tuple[str, str], WorkLaw]:
             learned.observe_outcome(s.node, s.model, units=s.units, n=s.images, generation_s=s.generation_s, load_s=0.0)
     laws = {pair: learned.of(*pair).law for pair in usual}
     fitted = _newest(((s.node, s.model), s.generation_s / laws[s.node, s.model].work(s.units, s.images)) for s in timed)
-    return {
-        pair: law if _spread_log(fitted[pair]) < _spread_log(in_proportion[pair]) else _proportional()
-        for pair, law in laws.items()
-    }
+    left: dict[str, list[float]] = defaultdict(list)
+    for pair in laws:
+        left[pair[1]].append(_spread_log(fitted[pair]) / max(_spread_log(in_proportion[pair]), NOISE_LOG[0]))
+    return {pair: law if median(left[pair[1]]) < CLEARLY else _proportional() for pair, law in laws.items()}
 
 
 def _spread_log(values: Sequence[float]) -> float:

@@ -53,7 +53,7 @@ def test_equal_seeds_are_equal_scenarios(explored):
 
 
 def test_the_twin_follows_a_node_that_has_become_slower(explored):
-    late = explored[len(explored) // 2]["decided_at"]
+    late = explored[len(explored) // 4]["decided_at"]  # so that most of the newest outcomes of each model are later
     name = explored[0]["node"]
     changed = []
     for row in explored:
