@@ -33,6 +33,7 @@ from rl_agent.policy.registry import policies
 from rl_agent.retraining.gate import compare
 
 RETRAINED = "retrained"
+MIN_OUTCOMES = 20  # a round a minute, and forty jobs a minute
 FROZEN = "shipped, frozen"
 PLACER_OF = {
     RETRAINED: "lad-ts",
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--time-scale", type=float, default=0.75)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=float, default=60.0, help="wall seconds between two rounds of retraining")
-    parser.add_argument("--seconds", type=float, default=40.0, help="learning time of a round, wall seconds")
+    parser.add_argument("--seconds", type=float, default=40.0, help="time of a round, gate included, wall seconds")
     parser.add_argument("--start", type=float, default=40.0, help="wall seconds that nodes need to start, about")
     parser.add_argument("--report", type=Path, help="draw `ladle report` of the retrained run to this PNG")
     parser.add_argument("--only", nargs="*", default=list(PLACER_OF))
@@ -86,6 +87,8 @@ def main() -> None:
         node_timeout_s=60,
         retrain_every_s=options.every,
         retrain_seconds=options.seconds,
+        retrain_min_outcomes=MIN_OUTCOMES,
+        retrain_share=1.0,  # the run is as long as a few rounds: what an hour may use says nothing here
     )
     fleet = emulated_nodes(options.nodes)
     jobs = arrivals(fleet, options.jobs, options.load, options.seed)
