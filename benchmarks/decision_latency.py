@@ -19,7 +19,7 @@ import numpy as np
 
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import JobView, NodeView, Observation, observe
-from rl_agent.placing.rules import JointCompletionPlacer
+from rl_agent.placing.rules import PatientCompletionPlacer
 from rl_agent.policy.file import load_policy
 from rl_agent.policy.learned_placer import LearnedPlacer, shipped_policy
 from rl_agent.policy.node_policy import NodePolicy
@@ -27,6 +27,7 @@ from rl_agent.policy.rows import COLUMN
 
 NODES = (3, 20, 50, 200, 1000)  # latency grows with the nodes: from the smallest fleet to a hub with a thousand
 BATCHES = (1, 20, 500)  # jobs at once: an idle planner, a busy one, a burst
+PLACED = ((20, 1), (20, 32), (20, 64), (20, 500), (200, 64), (1000, 1), (1000, 32), (1000, 64))  # nodes, jobs that wait
 STATUS = "/proc/self/status"
 
 
@@ -105,12 +106,13 @@ def main() -> None:
             numpy_s = shortest_s(lambda m=matrix, x=latent: policy.logits(m, x))  # type: ignore[misc]
             torch_s = shortest_s(lambda m=matrix: in_torch(m)) if in_torch else np.nan  # type: ignore[misc]
             print(f"| {nodes} | {batch} | {numpy_s * 1e3:.3f} | {batch / numpy_s:,.0f} | {torch_s * 1e3:.3f} |")
-    print("\n| nodes | jobs WAITING | free places | whole `place` of lad-ts, ms | of joint-completion, ms |")
+    print("\n| nodes | jobs WAITING | free places | whole `place` of lad-ts, ms | of patient-completion, ms |")
     print("|---|---|---|---|---|")
-    joint = JointCompletionPlacer()
-    for nodes, jobs, room in ((20, 1, 2), (20, 32, 2), (20, 64, 2), (20, 500, 2), (1000, 1, 2), (1000, 32, 2)):
+    rule = PatientCompletionPlacer()
+    room = 2
+    for nodes, jobs in PLACED:
         seen = observation(jobs, nodes, room)
-        took_ms = [1e3 * shortest_s(lambda p=one, s=seen: p.place(s)) for one in (placer, joint)]  # type: ignore[misc]
+        took_ms = [1e3 * shortest_s(lambda p=one, s=seen: p.place(s)) for one in (placer, rule)]  # type: ignore[misc]
         print(f"| {nodes} | {jobs} | {nodes * room} | {took_ms[0]:.3f} | {took_ms[1]:.3f} |")
     code = f"import rl_agent.policy.learned_placer as p; p.LearnedPlacer(); print(open('{STATUS}').read())"
     serving = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout

@@ -73,6 +73,7 @@ def rivals(policies: list[Path]) -> dict[str, Rival]:
         REFERENCE: Rival(EarliestCompletionPlacer),
         "priced completion": Rival(RULES["priced-completion"]),
         "joint completion": Rival(RULES["joint-completion"]),
+        "patient completion": Rival(RULES["patient-completion"]),
     }
     for number, folder in enumerate(policies):
         table[f"learned {number}"] = Rival(lambda folder=folder: LearnedPlacer(folder))  # type: ignore[misc]

@@ -50,6 +50,7 @@ PLACERS = (
     "earliest-completion",
     "priced-completion",
     "joint-completion",
+    "patient-completion",
     "lad-ts",
 )
 PLACER_GROUP = "ladle.placers"  # of the entry points by which other packages name theirs
@@ -125,9 +126,18 @@ class Settings(BaseSettings):
         Gt(0),
         Le(1000),
         Field(
-            description="lad-ts, joint-completion: seconds of service that one second of waiting makes up for, at least"
+            description="lad-ts, joint-completion, patient-completion: seconds of service that one second of waiting "
+            "makes up for, at least"
         ),
     ] = 0.15
+    handover_s: Annotated[
+        float,
+        Ge(0),
+        Field(
+            description="lad-ts, patient-completion: seconds that a node's next job needs to get there; a busy node is "
+            "given one so long before it is nearly free; inf: as soon as the window has room"
+        ),
+    ] = 0.25
     fairness: Annotated[
         float, Ge(0), Field(description="seconds of work by which one client may get ahead of others; inf: no fairness")
     ] = 10.0

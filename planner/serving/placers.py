@@ -10,7 +10,7 @@ from broker_config.errors import ConfigurationError
 from broker_config.settings import PLACER_GROUP, Settings
 from planner.serving.served_policy import ServedPolicy
 from rl_agent.placing.placer import Placer
-from rl_agent.placing.rules import RULES, JointCompletionPlacer
+from rl_agent.placing.rules import RULES, make_rule
 
 LEARNED = "lad-ts"
 
@@ -24,10 +24,8 @@ def make_placer(settings: Settings) -> Placer:
     if settings.placer == LEARNED:
         folder = Path(settings.policy) if settings.policy else None
         return ServedPolicy(folder, exploration=settings.exploration, ageing=settings.joint_ageing)
-    if settings.placer == JointCompletionPlacer.name:
-        return JointCompletionPlacer(ageing=settings.joint_ageing)
     if settings.placer in RULES:
-        return RULES[settings.placer]()
+        return make_rule(settings.placer, settings.joint_ageing)
     return _checked(settings.placer, _load(settings.placer))
 
 

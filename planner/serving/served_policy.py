@@ -109,7 +109,9 @@ class ServedPolicy:
 
     def _load(self, folder: Path | None) -> LearnedPlacer | RulePolicy | None:
         try:
-            return placer_of(load_policy(folder or shipped_policy()), exploration=self._exploration)
+            return placer_of(
+                load_policy(folder or shipped_policy()), exploration=self._exploration, ageing=self._ageing
+            )
         except PolicyError as exc:
             self._refuse(exc)
             return None
@@ -117,7 +119,7 @@ class ServedPolicy:
     def _load_version(self, connection: Connection, version: str) -> LearnedPlacer | RulePolicy | None:
         try:
             policy = parse_policy(version, policy_files(connection, version))
-            return placer_of(policy, exploration=self._exploration)
+            return placer_of(policy, exploration=self._exploration, ageing=self._ageing)
         except PolicyError as exc:
             self._refuse(exc)
             return None

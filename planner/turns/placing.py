@@ -107,6 +107,7 @@ def _take_batch(book: Book, now: float) -> Batch | None:
         cluster.estimates,
         waiting=len(jobs) + len(book.waiting),
         share_step_s=settings.fairness,
+        handover_s=settings.handover_s,
     )
     observation = replace(observation, eligible=_eligible(observation, cluster, jobs, nodes, now))
     return Batch(jobs=jobs, views=views, nodes=nodes, observation=observation)

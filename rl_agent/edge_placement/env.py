@@ -14,9 +14,10 @@ from rl_agent.edge_placement.foresight import Foresight
 from rl_agent.edge_placement.scenario import ArrivalProcess, PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.layout import ObservationLayout
+from rl_agent.placing.joint_order import JOINT_AGEING
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.placer import WAITING, Placement
-from rl_agent.policy.rows import COLUMN, JOB_COLUMNS, NODE_COLUMNS, STANDARD_GENERATION, PolicyInput
+from rl_agent.policy.rows import COLUMN, JOB_COLUMNS, NODE_COLUMNS, PATIENT, STANDARD_GENERATION, PolicyInput, scored_by
 
 Reward = Literal["delay", "foresight"]
 
@@ -28,8 +29,9 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     **Time** is continuous. Jobs arrive at ingresses (Poisson, or in bursts). The planner asks the placer about the
     WAITING jobs whenever a job arrives, an attempt ends, or a node leaves or returns. It offers the first by predicted
-    work with ageing; they are decided in the joint order (`rl_agent.placing.joint_order`). A node holds at most
-    `window` unfinished attempts. A job whose chosen node is full stays WAITING and is reconsidered at the next event.
+    work with ageing; they are decided in the patient joint order (`rl_agent.placing.joint_order`). A node holds at most
+    `window` unfinished attempts. A job whose chosen node is full, or not nearly free, stays WAITING and is reconsidered
+    at the next event.
     One step is one decision about one job. The decisions of one event are taken one after another, and each sees what
     the previous ones took.
 
@@ -69,8 +71,10 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         arrivals: kinds of arrivals that an episode is drawn from.
         jobs_per_node: length of an episode.
         load_stretch: smallest and largest factor, drawn log-uniformly, on the seconds of all model loads of an episode.
-        window, ageing, lookahead: as in `Simulator`.
+        window, ageing, lookahead, handover_s: as in `Simulator`.
+        joint_ageing: of the joint order.
         reward: what a step is rewarded with, see above.
+        rule: whose score the rows hold, one of `rl_agent.policy.rows.CORRECTABLE_RULES`.
         scenarios: play these in turn instead of drawing them.
 
     Raises:
@@ -96,7 +100,10 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         window: float = 2,
         ageing: float = 2.0,
         lookahead: int = 32,
+        handover_s: float = 0.0,
+        joint_ageing: float = JOINT_AGEING,
         reward: Reward = "delay",
+        rule: str = PATIENT,
         scenarios: Sequence[PlacementScenario] = (),
     ) -> None:
         _check_fleets(n_nodes, max_nodes, scenarios)
@@ -111,7 +118,10 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.window = window
         self.ageing = ageing
         self.lookahead = lookahead
+        self.handover_s = handover_s
+        self.joint_ageing = joint_ageing
         self.reward = reward
+        self.rule = rule
         self.scenarios = tuple(scenarios)
         self._episode = 0
         low = np.full((max_nodes, KEY_COLUMN + 1), -20.0, dtype=np.float32)
@@ -136,7 +146,13 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
             self._episode += 1
         else:
             scenario = self._spec().draw(int(self.np_random.integers(2**31)))
-        self.simulator = Simulator(scenario, window=self.window, ageing=self.ageing, lookahead=self.lookahead)
+        self.simulator = Simulator(
+            scenario,
+            window=self.window,
+            ageing=self.ageing,
+            lookahead=self.lookahead,
+            handover_s=self.handover_s,
+        )
         self._number = {job.name: n for n, job in enumerate(scenario.jobs)}
         self._batches = self.simulator.decisions()
         self._known: set[str] = set()
@@ -205,7 +221,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
         if observation is None:
             return False
         self._observation = observation
-        self._input = PolicyInput(observation)
+        self._input = PolicyInput(observation, self.joint_ageing)
         self._jobs: Iterator[int] = iter(self._input.order)
         self._chosen = np.full(len(observation.jobs), WAITING, dtype=np.int64)
         self._aimed_at = self._chosen.copy()
@@ -220,7 +236,7 @@ class EdgePlacementEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     def _matrix(self) -> NDArray[np.float32]:
         matrix = self._empty()
-        rows = self._input.rows(self._job)
+        rows = scored_by(self.rule, self._input.rows(self._job))
         matrix[: len(rows), :KEY_COLUMN] = rows
         matrix[:, KEY_COLUMN] = self._number[self._observation.jobs[self._job]]
         return matrix

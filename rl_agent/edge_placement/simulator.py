@@ -71,6 +71,7 @@ class Simulator:
         window: maximum number of unfinished attempts that a node holds; infinity places on arrival.
         ageing: as in `order_key`; infinity is first come, first served.
         lookahead: how many WAITING jobs, first in order, the placer sees beyond the free places.
+        handover_s: as in `observe`; a simulated node has its next job at once.
 
     Attributes:
         now_s: the clock.
@@ -79,12 +80,19 @@ class Simulator:
     """
 
     def __init__(
-        self, scenario: PlacementScenario, *, window: float = 2, ageing: float = 2.0, lookahead: int = 32
+        self,
+        scenario: PlacementScenario,
+        *,
+        window: float = 2,
+        ageing: float = 2.0,
+        lookahead: int = 32,
+        handover_s: float = 0.0,
     ) -> None:
         self.scenario = scenario
         self.window = window
         self.ageing = ageing
         self.lookahead = lookahead
+        self.handover_s = handover_s
         self.estimates = Estimates()
         self.now_s = 0.0
         self.job_seconds = 0.0
@@ -169,7 +177,7 @@ class Simulator:
             for _, job in self._offered
         ]
         nodes = [self._view(state) for state in self.nodes]
-        return observe(jobs, nodes, self.estimates, waiting=len(self.waiting))
+        return observe(jobs, nodes, self.estimates, waiting=len(self.waiting), handover_s=self.handover_s)
 
     def attempts_left_s(self) -> float:
         """Return the predicted seconds until the result, summed over all unfinished attempts."""

@@ -23,15 +23,18 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl_agent.edge_placement.env import EdgePlacementEnv
+from rl_agent.edge_placement.genai_trace import GenAITraceSpec
+from rl_agent.edge_placement.genai_trace_env import GenAITraceEnv
 from rl_agent.edge_placement.scenario import PlacementScenario, ScenarioSpec
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.ladts.ladts import LADTS
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.placer import Placer
-from rl_agent.placing.rules import JointCompletionPlacer
+from rl_agent.placing.rules import PatientCompletionPlacer
 from rl_agent.policy.export import reset_actor, served_weights
 from rl_agent.policy.file import PolicyCard, load_policy, save_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.policy.rows import PATIENT
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +66,7 @@ class TrainingPlan:
     """
 
     seed: int = 0
-    n_nodes: tuple[int, int] = (5, 20)
+    n_nodes: tuple[int, int] = (3, 20)
     warm_up_decisions: int = 10_000
     decisions: int = 60_000
     round_decisions: int = 10_000
@@ -88,17 +91,16 @@ class TrainingPlan:
 def make_model(plan: TrainingPlan) -> LADTS:
     """Return an untrained model on fresh fleets; it plays the rule that it starts from."""
 
-    def make_env() -> EdgePlacementEnv:
-        return EdgePlacementEnv(
-            n_nodes=plan.n_nodes, max_nodes=plan.n_nodes[1], lookahead=8, reward="foresight", load_stretch=LOAD_STRETCH
-        )
+    def make_env(family: type[EdgePlacementEnv]) -> EdgePlacementEnv:
+        return family(n_nodes=plan.n_nodes, max_nodes=plan.n_nodes[1], reward="foresight", load_stretch=LOAD_STRETCH)
 
     arguments = {
         "prediction": "scored",
         "net_arch": (plan.hidden,),
         "n_denoising_steps": plan.n_denoising_steps,
     }
-    env = DummyVecEnv([make_env for _ in range(plan.envs)])
+    families = [(EdgePlacementEnv, GenAITraceEnv)[number % 2] for number in range(plan.envs)]
+    env = DummyVecEnv([lambda family=family: make_env(family) for family in families])  # type: ignore[misc]
     model = LADTS(
         "LADTSPolicy",
         env,
@@ -125,7 +127,7 @@ def validation_scenarios(plan: TrainingPlan) -> list[PlacementScenario]:
     smallest, largest = plan.n_nodes
     sizes = [round(smallest * (largest / smallest) ** quantile) for quantile in VALIDATION_QUANTILES]
     return [
-        ScenarioSpec(
+        (ScenarioSpec, GenAITraceSpec)[n // 4 % 2](
             n_nodes=sizes[n % len(sizes)],
             jobs_per_node=plan.jobs_per_node,
             load=VALIDATION_LOADS[n % len(VALIDATION_LOADS)],
@@ -154,7 +156,7 @@ class Validation(BaseCallback):
         self.out = out
         self.rounds: list[dict[str, Any]] = []
         self._scenarios = validation_scenarios(plan)
-        self._rule_s = mean_delays_s(JointCompletionPlacer(), self._scenarios)
+        self._rule_s = mean_delays_s(PatientCompletionPlacer(), self._scenarios)
 
     def _on_training_start(self) -> None:
         self._export(self.out)
@@ -182,6 +184,7 @@ class Validation(BaseCallback):
             version=f"edge-placement-s{self.plan.seed}-{self.num_timesteps}",
             n_denoising_steps=self.plan.n_denoising_steps,
             training={"command": self.plan.command, **vars(self.plan)},
+            rule=PATIENT,
         )
 
 
@@ -205,6 +208,7 @@ def train(plan: TrainingPlan, out: Path) -> PolicyCard:
         version=best.card.version,
         n_denoising_steps=best.card.n_denoising_steps,
         training={**best.card.training, "rounds": validation.rounds},
+        rule=PATIENT,
     )
 
 

@@ -103,6 +103,7 @@ class Observation:
         client_had_s: by number, seconds of work that each client was given, on the clock of the fair shares.
         work_s: (J,) seconds of work that each job will count for.
         share_step_s: seconds of work by which clients may be apart and still count as equal.
+        handover_s: from the end of an attempt until the node could begin one that is sent only then.
     """
 
     jobs: tuple[str, ...]
@@ -131,6 +132,7 @@ class Observation:
     client_had_s: FloatArray
     work_s: FloatArray
     share_step_s: float
+    handover_s: float = 0.0
 
     @property
     def service_s(self) -> FloatArray:
@@ -151,6 +153,7 @@ def observe(
     *,
     waiting: int | None = None,
     share_step_s: float = math.inf,
+    handover_s: float = 0.0,
 ) -> Observation:
     """Build the observation of `jobs` (in the planner's order) over `nodes`.
 
@@ -160,6 +163,7 @@ def observe(
         estimates: of the nodes' speeds and load times.
         waiting: how many jobs wait in all; None: those listed.
         share_step_s: seconds of work by which clients may be apart and still count as equal.
+        handover_s: from the end of an attempt until the node could begin one that is sent only then.
 
     Cost: O(models x N) look-ups when an estimate has changed and O(J x N) vectorised arithmetic.
     """
@@ -211,6 +215,7 @@ def observe(
         client_had_s=np.array(list(had_s.values()), dtype=np.float64),
         work_s=np.array([job.work_s for job in jobs], dtype=np.float64),
         share_step_s=share_step_s,
+        handover_s=handover_s,
     )
 
 

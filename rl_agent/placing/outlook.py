@@ -29,6 +29,7 @@ class Outlook:
         backlog_s: (N,) predicted seconds of work, including the jobs that wait for a busy node.
         room: (N,) free places left.
         held: (M, N) whether a model will be in memory.
+        pressure: WAITING jobs for each node that may be chosen, at the start of the batch.
     """
 
     def __init__(self, observation: Observation) -> None:
@@ -36,6 +37,8 @@ class Outlook:
         self.backlog_s = observation.backlog_s.copy()
         self.room = observation.room.copy()
         self.held = held(observation.resident, len(observation.models))
+        nodes = max(int(observation.eligible.any(axis=0).sum()), 1)
+        self.pressure = observation.waiting / nodes
         self._resident = list(observation.resident)
         self._next_out = np.array(
             [
@@ -56,11 +59,15 @@ class Outlook:
         service_s: FloatArray = self.load_s(job, node) + self.observation.generation_s[job, node]
         return service_s
 
+    def arrival_s(self, job: Rows, node: Columns = EVERY) -> FloatArray:
+        """(N,) predicted seconds until each node could begin the job: its input is there, the backlog is done."""
+        arrival_s: FloatArray = np.maximum(self.observation.transfer_in_s[job, node], self.backlog_s[node])
+        return arrival_s
+
     def delay_s(self, job: Rows, node: Columns = EVERY) -> FloatArray:
         """(N,) predicted seconds from now to the job's result on each node."""
-        observation = self.observation
-        arrival_s = np.maximum(observation.transfer_in_s[job, node], self.backlog_s[node])
-        delay_s: FloatArray = arrival_s + self.service_s(job, node) + observation.transfer_out_s[job, node]
+        transfer_out_s = self.observation.transfer_out_s[job, node]
+        delay_s: FloatArray = self.arrival_s(job, node) + self.service_s(job, node) + transfer_out_s
         return delay_s
 
     def eviction(self, job: Rows, node: Columns = EVERY) -> tuple[FloatArray, NDArray[np.int64]]:
@@ -80,6 +87,14 @@ class Outlook:
         Returns:
             Whether there was room, so that the job is placed now.
         """
+        self.wait_for(job, node)
+        if self.room[node] <= 0:
+            return False
+        self.room[node] -= 1
+        return True
+
+    def wait_for(self, job: int, node: int) -> None:
+        """Let the job wait for the node: it takes its turn there, but none of its places."""
         observation = self.observation
         model = int(observation.model[job])
         arrival_s = max(float(observation.transfer_in_s[job, node]), float(self.backlog_s[node]))
@@ -87,10 +102,6 @@ class Outlook:
         load_s += float(observation.adapters_load_s[job, node])
         self.backlog_s[node] = arrival_s + load_s + observation.generation_s[job, node]
         self._keep(model, node)
-        if self.room[node] <= 0:
-            return False
-        self.room[node] -= 1
-        return True
 
     def _keep(self, model: int, node: int) -> None:
         limit = int(self.observation.resident_limit[node])

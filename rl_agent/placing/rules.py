@@ -1,8 +1,8 @@
 """The rules that choose a node without learning, by the names of `LADLE_PLACER`.
 
-Only the three rules of completion (and the learned placer) may let a job wait although some node has room, because a
-fast node that is busy can still finish it sooner than a slow idle one. Of the rules, only `joint-completion` chooses
-which job is next; the others keep the planner's order.
+Only the rules of completion (and the learned placer) may let a job wait although some node has room, because a fast
+node that is busy can still finish it sooner than a slow idle one. Of the rules, only `joint-completion` and
+`patient-completion` choose which job is next; the others keep the planner's order.
 """
 
 from __future__ import annotations
@@ -207,6 +207,7 @@ class JointCompletionPlacer(Rule):
     """
 
     name = "joint-completion"
+    is_patient = False
 
     def __init__(self, seed: int | None = None, *, ageing: float = JOINT_AGEING) -> None:
         super().__init__(seed)
@@ -216,13 +217,24 @@ class JointCompletionPlacer(Rule):
         """Decide one job after another until no node has room; the remaining jobs stay WAITING."""
         chosen = np.full(len(observation.jobs), WAITING, dtype=np.int64)
         probabilities = np.zeros(observation.eligible.shape)
-        order = JointOrder(Outlook(observation), self.ageing)
+        order = JointOrder(Outlook(observation), self.ageing, is_patient=self.is_patient)
         for job in order:
             node = order.aim(job)
             probabilities[job, node] = 1.0
             if order.give(job, node):
                 chosen[job] = node
         return Placement(node=chosen, probabilities=probabilities, rank=order.rank)
+
+
+class PatientCompletionPlacer(JointCompletionPlacer):
+    """Joint completion that gives a busy node its next job only once it is nearly free, and shuns waiting.
+
+    The patient form of the joint order. What is decided later is decided better: the next job of the model in memory,
+    or a shorter one, may have come by then.
+    """
+
+    name = "patient-completion"
+    is_patient = True
 
 
 RULES: dict[str, Callable[..., Rule]] = {
@@ -237,5 +249,14 @@ RULES: dict[str, Callable[..., Rule]] = {
         EarliestCompletionPlacer,
         PricedCompletionPlacer,
         JointCompletionPlacer,
+        PatientCompletionPlacer,
     )
 }
+
+
+def make_rule(name: str, joint_ageing: float) -> Rule:
+    """Return a new placer of this name; those that decide in the joint order do it with `joint_ageing`."""
+    rule = RULES[name]()
+    if isinstance(rule, JointCompletionPlacer):
+        rule.ageing = joint_ageing
+    return rule

@@ -115,10 +115,18 @@ def dump_policy(
 
 
 def save_policy(
-    folder: Path, weights: NodeDenoiserWeights, *, version: str, n_denoising_steps: int, training: Mapping[str, Any]
+    folder: Path,
+    weights: NodeDenoiserWeights,
+    *,
+    version: str,
+    n_denoising_steps: int,
+    training: Mapping[str, Any],
+    rule: str = PRICED,
 ) -> PolicyCard:
     """Write a policy folder (made if missing); each file appears whole or not at all, the card last."""
-    card, files = dump_policy(weights, version=version, n_denoising_steps=n_denoising_steps, training=training)
+    card, files = dump_policy(
+        weights, version=version, n_denoising_steps=n_denoising_steps, training=training, rule=rule
+    )
     write_policy(folder, files)
     return card
 

@@ -17,7 +17,7 @@ from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.joint_order import JOINT_AGEING, JointOrder
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.outlook import Outlook
-from rl_agent.placing.prices import priced_delay_s
+from rl_agent.placing.prices import LOAD_INVESTED, MAX_PRESSURE, idleness, priced_delay_s
 
 Rows = NDArray[np.float32]
 
@@ -43,12 +43,11 @@ JOB_COLUMNS = ("least_delay", "holders", "waited", "pressure", "same_model")
 COLUMN = {name: column for column, name in enumerate((*NODE_COLUMNS, *JOB_COLUMNS, "eligible", "score"))}
 N_LOG_DURATIONS = NODE_COLUMNS.index("evicted_demand")
 
-PRICED, UNPRICED = "priced-completion", "earliest-completion"
-CORRECTABLE_RULES = (PRICED, UNPRICED)
-"""Rules whose score a policy may correct: the rows hold that of the first, `scored_by` gives that of the second."""
+PRICED, UNPRICED, PATIENT = "priced-completion", "earliest-completion", "patient-completion"
+CORRECTABLE_RULES = (PRICED, UNPRICED, PATIENT)
+"""Rules whose score a policy may correct: the rows hold that of the first, `scored_by` gives those of the others."""
 
 STANDARD_GENERATION = 4.0  # standard seconds; about its seconds in EdgePlacement-v1, where it is 3.5 to 5.7 s
-MAX_PRESSURE = 8.0  # WAITING jobs per node: in EdgePlacement-v1 2 % of the decisions exceed it at load 1, none at .9
 SCORE_SHARE = 0.05  # a node that is later by 5 % of the least delay, and by SCORE_FLOOR_S, has a logit lower by 1
 SCORE_FLOOR_S = 0.25  # standard seconds
 MAX_SCORE = 10.0  # the chain's own bound on logits, `rl_agent.ladts.numpy_chain.MAX_LOGIT`
@@ -94,10 +93,10 @@ class PolicyInput:
         self.standard_s = standard_s(observation)
         observation = _in_unit_of(self.standard_s, observation)
         self.outlook = Outlook(observation)
-        self.order = JointOrder(self.outlook, ageing)
+        self.order = JointOrder(self.outlook, ageing, is_patient=True)
         self._observation = observation
         self._present = observation.eligible.any(axis=0)
-        self._pressure = min(observation.waiting / max(int(self._present.sum()), 1), MAX_PRESSURE)
+        self._pressure = min(self.outlook.pressure, MAX_PRESSURE)
         self._demand = np.bincount(observation.model, minlength=len(observation.models)) / max(jobs, 1)
         generation_s = np.maximum(observation.generation_s, 1e-6)
         middle_s = (
@@ -151,13 +150,27 @@ def score(excess_s: FloatArray, least_s: float | FloatArray) -> FloatArray:
 
 
 def scored_by(rule: str, rows: Rows) -> Rows:
-    """Return rows (..., N, columns) with the score of `rule`, one of `CORRECTABLE_RULES`; from the delays."""
+    """Return rows (..., N, columns) with the score of `rule`, one of `CORRECTABLE_RULES`; from the other columns."""
     if rule == PRICED:
         return rows
     scored = rows.copy()
     excess, least = (np.expm1(rows[..., COLUMN[name]]) for name in ("excess_delay", "least_delay"))
+    if rule == PATIENT:
+        excess = _congested(rows, excess)
     scored[..., COLUMN["score"]] = score(excess, least)
     return scored
+
+
+def _congested(rows: Rows, excess_delay: Rows) -> Rows:
+    """Return (..., N) by how much each node is worse than the best by `rl_agent.placing.prices.congested_delay_s`."""
+    names = ("evicted", "backlog", "transfer_in", "load", "pressure")
+    evicted, backlog, transfer_in, load, pressure = (np.expm1(rows[..., COLUMN[name]]) for name in names)
+    strays = np.maximum(transfer_in, backlog) - np.float32(LOAD_INVESTED) * load
+    cost = excess_delay + evicted + idleness(pressure) * strays
+    eligible = rows[..., COLUMN["eligible"]] > 0.0
+    least = np.where(eligible, cost, np.inf).min(axis=-1, keepdims=True)
+    excess: Rows = np.maximum(cost - np.where(np.isfinite(least), least, 0.0), 0.0)
+    return excess
 
 
 def standard_s(observation: Observation) -> float:
@@ -176,5 +189,7 @@ def _in_unit_of(unit_s: float, observation: Observation) -> Observation:
         "backlog_s",
         "waited_s",
         "cold_load_s",
+        "typical_generation_s",
+        "handover_s",
     )
     return replace(observation, **{name: getattr(observation, name) / unit_s for name in durations})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rl_agent.placing.joint_order import JOINT_AGEING
 from rl_agent.placing.observation import Observation
 from rl_agent.placing.placer import WAITING, Placement
-from rl_agent.placing.rules import RULES
+from rl_agent.placing.rules import make_rule
 from rl_agent.policy.file import LoadedPolicy, PolicyCard
 from rl_agent.policy.learned_placer import LearnedPlacer
 
@@ -15,12 +16,13 @@ class RulePolicy:
     """Places by the rule that a policy's card plays, under the policy's version.
 
     Args:
-        card: `plays` names one of `RULES`.
+        card: `plays` names one of `rl_agent.placing.rules.RULES`.
+        ageing: of the joint order, where the rule decides in it.
     """
 
-    def __init__(self, card: PolicyCard) -> None:
+    def __init__(self, card: PolicyCard, ageing: float = JOINT_AGEING) -> None:
         self.card = card
-        self._rule = RULES[card.plays]()
+        self._rule = make_rule(card.plays, ageing)
 
     @property
     def name(self) -> str:
@@ -39,8 +41,10 @@ class RulePolicy:
         return replace(placement, versions=dict.fromkeys(placed, self.card.version))
 
 
-def placer_of(policy: LoadedPolicy, *, exploration: float = 0.0) -> LearnedPlacer | RulePolicy:
+def placer_of(
+    policy: LoadedPolicy, *, exploration: float = 0.0, ageing: float = JOINT_AGEING
+) -> LearnedPlacer | RulePolicy:
     """Return the placer that serves a policy: its network, or the rule that it plays."""
     if policy.card.plays:
-        return RulePolicy(policy.card)
-    return LearnedPlacer(policy=policy, exploration=exploration)
+        return RulePolicy(policy.card, ageing)
+    return LearnedPlacer(policy=policy, exploration=exploration, ageing=ageing)

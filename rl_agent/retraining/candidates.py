@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from broker_config.settings import Settings
 from rl_agent.placing.placer import Placer
 from rl_agent.policy.file import LoadedPolicy, PolicyCard, PolicyFiles, dump_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
@@ -45,17 +46,17 @@ class Candidates:
         inputs: of the round.
         twin: of the installation.
         plan: bounds.
-        exploration: with which policies are served.
+        settings: with which policies are served: exploration, ageing.
         learnt: what was learnt, if it is better in the twin than what serves.
     """
 
     def __init__(
-        self, inputs: RoundInputs, twin: Twin, plan: RetrainingPlan, exploration: float, learnt: LoadedPolicy | None
+        self, inputs: RoundInputs, twin: Twin, plan: RetrainingPlan, settings: Settings, learnt: LoadedPolicy | None
     ) -> None:
         self._inputs = inputs
         self._twin = twin
         self._plan = plan
-        self._exploration = exploration
+        self._settings = settings
         if learnt is None and inputs.served is None:
             learnt = inputs.start
         self._choices = [] if learnt is None else [learnt, *plain_rules(inputs.start)]
@@ -63,7 +64,8 @@ class Candidates:
     @property
     def placers(self) -> list[Callable[[], Placer]]:
         """Return makers of what was learnt and of the plain rules that a policy can correct; empty: nothing was."""
-        return [partial(LearnedPlacer, policy=choice) for choice in self._choices]
+        ageing = self._settings.joint_ageing
+        return [partial(LearnedPlacer, policy=choice, ageing=ageing) for choice in self._choices]
 
     def verdicts(self, gate: Gate, rounds: Sequence[Mapping[str, Any]]) -> list[Judged]:
         """Return what is to be stored, the one that decides the round last.
@@ -131,6 +133,6 @@ class Candidates:
         newest = kept[-min(max(int(len(kept) * HELD_OUT_SHARE), 1), MAX_ESTIMATED) :]
         found = {}
         for name, policy in (("candidate", candidate), ("serving", self._inputs.start)):
-            values = vars(estimate(LearnedPlacer(policy=policy), newest, self._exploration))
+            values = vars(estimate(LearnedPlacer(policy=policy), newest, self._settings.exploration))
             found[name] = {name: None if value is None else round(value, 4) for name, value in values.items()}
         return found

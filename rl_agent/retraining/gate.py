@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,24 @@ import numpy as np
 from rl_agent.edge_placement.scenario import PlacementScenario
 from rl_agent.edge_placement.simulator import Simulator
 from rl_agent.placing.estimates import Estimates, FloatArray
+from rl_agent.placing.joint_order import JOINT_AGEING
 from rl_agent.placing.placer import Placer
 from rl_agent.placing.rules import (
     EarliestCompletionPlacer,
     JointCompletionPlacer,
     LeastBacklogPlacer,
+    PatientCompletionPlacer,
     PricedCompletionPlacer,
+    make_rule,
 )
 from rl_agent.retraining.budget import OutOfTimeError, Phase
 
 RIVAL_RULES = (EarliestCompletionPlacer, PricedCompletionPlacer, LeastBacklogPlacer)
 """A candidate must not be worse than the best of them."""
-ALL_RULES = (*RIVAL_RULES, JointCompletionPlacer)
+ALL_RULES = (*RIVAL_RULES, JointCompletionPlacer, PatientCompletionPlacer)
 """The last takes the jobs in the same order as a policy, which differs from it by its corrections only: often the two
-are equal. So it rejects nobody: the older of two policies would serve on because a third placer is better than both.
-Where it is better for certain, it is promoted itself, as any of these.
+are equal. So these two reject nobody: the older of two policies would serve on because a third placer is better than
+both. Where one is better for certain, it is promoted itself, as any of these.
 """
 BATCHES = 10
 """Means of so many stretches of consecutive jobs make an interval, whatever their number: the longer the stretches, the
@@ -138,11 +142,16 @@ class RuleWin:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerSettings:
-    """The planner's settings that decide which jobs the placer sees, and in which order; see `Simulator`."""
+    """The planner's settings that decide which jobs the placer sees, and in which order.
+
+    `joint_ageing` is that of the joint order; the others are those of `Simulator`.
+    """
 
     window: float
     ageing: float
     lookahead: int
+    joint_ageing: float = JOINT_AGEING
+    handover_s: float = 0.0
 
 
 def play(
@@ -161,7 +170,13 @@ def play(
         planner: its settings.
         check: called at each decision; what it raises ends the play.
     """
-    simulator = Simulator(scenario, window=planner.window, ageing=planner.ageing, lookahead=planner.lookahead)
+    simulator = Simulator(
+        scenario,
+        window=planner.window,
+        ageing=planner.ageing,
+        lookahead=planner.lookahead,
+        handover_s=planner.handover_s,
+    )
     simulator.estimates = copy.deepcopy(estimates)
     for observation in simulator.decisions():
         check()
@@ -202,7 +217,8 @@ class Gate:
         self._estimates = estimates
         self._planner = planner
         self._phase = phase
-        makers = [serving, *ALL_RULES, *candidates]
+        rules = [partial(make_rule, rule.name, planner.joint_ageing) for rule in ALL_RULES]
+        makers = [serving, *rules, *candidates]
         played: list[list[FloatArray]] = []
         with suppress(OutOfTimeError):
             for number, scenario in enumerate(scenarios):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch as th
 from numpy.typing import NDArray
@@ -72,18 +71,6 @@ class Stop(BaseCallback):
         return self.goes_on(self.num_timesteps)
 
 
-class Scored(gym.ObservationWrapper[NDArray[np.float32], np.int64, NDArray[np.float32]]):
-    """Replaces the score by that of the rule that the policy corrects."""
-
-    def __init__(self, env: EdgePlacementEnv, rule: str) -> None:
-        super().__init__(env)
-        self.rule = rule
-
-    def observation(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the (nodes, columns) matrix."""
-        return scored_by(self.rule, observation)
-
-
 class Learner:
     """A `LADTS` model that starts from the served policy.
 
@@ -126,17 +113,19 @@ class Learner:
     def _environment(self, scenarios: Sequence[PlacementScenario], planner: PlannerSettings) -> DummyVecEnv:
         """Return `ENVS` environments that play all scenarios, each beginning with another one."""
 
-        def make_env(first: int) -> Scored:
-            env = EdgePlacementEnv(
+        def make_env(first: int) -> EdgePlacementEnv:
+            return EdgePlacementEnv(
                 n_nodes=(self.nodes, self.nodes),
                 max_nodes=self.nodes,
                 window=planner.window,
                 ageing=planner.ageing,
                 lookahead=min(planner.lookahead, LOOKAHEAD),
+                handover_s=planner.handover_s,
+                joint_ageing=planner.joint_ageing,
                 reward="foresight",
+                rule=self._rule,
                 scenarios=[*scenarios[first:], *scenarios[:first]],
             )
-            return Scored(env, self._rule)
 
         starts = [len(scenarios) * n // ENVS for n in range(ENVS)]
         return DummyVecEnv([lambda first=first: make_env(first) for first in starts])  # type: ignore[misc]

@@ -129,10 +129,13 @@ class Practice:
         """
         began = time.monotonic()
         estimates, check = self._twin.estimates, self._phase.check
-        delays = [play(LearnedPlacer(policy=policy), one, estimates, self._planner, check) for one in scenarios]
+        delays = [play(self._placer(policy), one, estimates, self._planner, check) for one in scenarios]
         self._played_s += time.monotonic() - began
         self._played += sum(len(one) for one in delays)
         return float(np.concatenate(delays).mean())
+
+    def _placer(self, policy: LoadedPolicy) -> LearnedPlacer:
+        return LearnedPlacer(policy=policy, ageing=self._planner.joint_ageing)
 
     # The search
 

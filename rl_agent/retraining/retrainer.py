@@ -76,7 +76,13 @@ class Retrainer:
         self.settings = settings
         self.plan = plan or RetrainingPlan()
         self._progress = progress or (lambda _what, _share: None)
-        self._planner = PlannerSettings(window=settings.window, ageing=settings.ageing, lookahead=settings.lookahead)
+        self._planner = PlannerSettings(
+            window=settings.window,
+            ageing=settings.ageing,
+            lookahead=settings.lookahead,
+            joint_ageing=settings.joint_ageing,
+            handover_s=settings.handover_s,
+        )
         self._engine = open_database(settings.database)
 
     @property
@@ -132,7 +138,7 @@ class Retrainer:
         save = partial(write_checkpoint, self.checkpoint)
         practice = Practice(twin, split, inputs.start, self._planner, self.plan, save, budget)
         best = practice.run(inputs.samples, inputs.saved)
-        candidates = Candidates(inputs, twin, self.plan, self.settings.exploration, best)
+        candidates = Candidates(inputs, twin, self.plan, self.settings, best)
         gate = self._gate(inputs, twin, candidates, budget, split.held_out_jobs, practice.s_per_job)
         if gate.scenarios < min(LEAST_REPEATS, self.plan.repeats):
             return RoundResult.CUT_SHORT, _nothing(f"cut short at the gate, {budget.verdict()}: nothing was judged")
@@ -151,7 +157,9 @@ class Retrainer:
         played = (1 + len(ALL_RULES) + len(placers)) * LEAST_REPEATS
         affordable = int(budget.left_s(JUDGED_BY) / max(GATE_MARGIN * s_per_job * played, 1e-9))
         newest = min(jobs, max(affordable, MIN_BATCHES * MIN_BATCH_JOBS))
-        serving = EarliestCompletionPlacer if inputs.served is None else partial(placer_of, inputs.served)
+        serving: Callable[[], Placer] = EarliestCompletionPlacer
+        if inputs.served is not None:
+            serving = partial(placer_of, inputs.served, ageing=self._planner.joint_ageing)
         held_out = held_out_scenarios(twin, self.plan, newest)
         return Gate(serving, placers, held_out, twin.estimates, self._planner, phase)
 

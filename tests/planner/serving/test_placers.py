@@ -59,7 +59,8 @@ def test_a_rule_is_made_by_its_name(name):
 
 
 def test_the_joint_rule_ages_as_the_settings_say():
-    assert make_placer(settings("joint-completion").with_changes(joint_ageing=0.7)).ageing == 0.7
+    for name in ("joint-completion", "patient-completion"):
+        assert make_placer(settings(name).with_changes(joint_ageing=0.7)).ageing == 0.7
     assert Settings(_env_file=None).joint_ageing == JOINT_AGEING
 
 

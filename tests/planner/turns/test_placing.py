@@ -13,7 +13,7 @@ from planner.errors import PlacingFailedError
 from planner.serving.placers import make_placer
 from planner.state.cluster import LiveNode
 from planner.turns.core import PLACING_PAUSE_S
-from rl_agent.placing.rules import JointCompletionPlacer, RoundRobinPlacer
+from rl_agent.placing.rules import JointCompletionPlacer, PatientCompletionPlacer, RoundRobinPlacer
 
 
 @pytest.mark.parametrize("window", [1, 2, 5])
@@ -63,6 +63,16 @@ def test_a_node_takes_the_jobs_in_the_order_in_which_the_placer_decided():
     assert world.placed_on("a") == ["small", "large"]
     first, second = (world.attempts(job)[0]["eta_p50_s"] for job in ("small", "large"))
     assert first < second  # foretold in this order, too
+
+
+@pytest.mark.parametrize(("handover_s", "held"), [(0.25, 1), (math.inf, 2)])
+def test_a_patient_placer_gives_a_busy_node_no_second_job_unless_the_handover_takes_that_long(handover_s, held):
+    world = World(PatientCompletionPlacer(), window=2, handover_s=handover_s)
+    world.up("a")
+    world.submit_many(3)
+    assert len(world.placed_on("a")) == held
+    world.draw("a")
+    assert len(world.placed_on("a")) == held
 
 
 def test_first_come_is_served_first_when_ageing_is_infinite():

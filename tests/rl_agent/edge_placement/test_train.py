@@ -24,7 +24,7 @@ def test_training_leaves_a_policy_that_serves_and_says_how_it_was_made(tmp_path)
     assert placer.policy_version == card.version
     assert card.training["seed"] == 0
     assert [r["decisions"] for r in placer.card.training["rounds"]] == [40, 80]
-    assert placer.card.training["command"].endswith("--seed 0 --decisions 80 --nodes 5 20")
+    assert placer.card.training["command"].endswith("--seed 0 --decisions 80 --nodes 3 20")
     assert (mean_delays_s(placer, validation_scenarios(plan)) > 0.0).all()
 
 

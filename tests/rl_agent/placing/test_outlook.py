@@ -47,3 +47,20 @@ def test_only_a_full_memory_evicts_and_what_it_evicts_is_the_least_recently_used
     outlook.take(2, 0)
     assert outlook.load_s(0)[0] == pytest.approx(5.0)
     assert outlook.load_s(2)[0] == 0.0
+
+
+def test_a_job_that_waits_for_a_node_takes_its_turn_there_but_no_place(outlook):
+    outlook.wait_for(2, 0)
+    assert outlook.backlog_s[0] == pytest.approx(2.0 + 5.0 + 10.0)
+    assert outlook.load_s(0)[0] == pytest.approx(5.0)  # k has taken the place of m by then
+    assert outlook.room.tolist() == [1, 2]
+
+
+def test_a_node_can_begin_when_the_backlog_is_done_and_pressure_is_the_jobs_for_each_node(outlook):
+    assert outlook.arrival_s(0) == pytest.approx([2.0, 0.0])
+    assert outlook.pressure == pytest.approx(1.5)
+
+
+def test_a_node_that_no_job_may_take_does_not_count_in_the_pressure():
+    nodes = [NodeView(node="a", backlog_s=0.0, room=1), NodeView(node="b", backlog_s=0.0, room=1, accepts_jobs=False)]
+    assert Outlook(observe([JobView(job="j", model="m", units=1.0)], nodes, Estimates())).pressure == 1.0

@@ -19,10 +19,11 @@ from rl_agent.placing.joint_order import JointOrder
 from rl_agent.placing.observation import JobView, NodeView, observe
 from rl_agent.placing.outlook import Outlook
 from rl_agent.placing.placer import WAITING, Placement
-from rl_agent.placing.rules import JointCompletionPlacer
+from rl_agent.placing.prices import priced_delay_s
+from rl_agent.placing.rules import PatientCompletionPlacer
 from rl_agent.policy.file import parse_policy, save_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
-from rl_agent.policy.rows import PRICED, UNPRICED
+from rl_agent.policy.rows import PATIENT, PRICED, UNPRICED
 
 
 def placer(folder, scale):
@@ -57,13 +58,7 @@ def observation(n_jobs=3, n_nodes=4, seed=0, latent_action=None, room=2):
         JobView(job=f"j{n}", model="m", units=float(generator.uniform(1, 30)), latent_action=latent_action)
         for n in range(n_jobs)
     ]
-    return observe(jobs, nodes, Estimates())
-
-
-def test_zero_weights_play_joint_completion(tmp_path):
-    scenario = ScenarioSpec(n_nodes=4, jobs_per_node=20, load=0.9).draw(1)
-    learned = Simulator(scenario).run(placer(tmp_path, 0.0))
-    np.testing.assert_array_equal(learned, Simulator(scenario).run(JointCompletionPlacer()))
+    return observe(jobs, nodes, Estimates(), handover_s=np.inf)  # whatever has room is given a job at once
 
 
 @pytest.mark.parametrize("factor", [1 / 64, 32.0])
@@ -141,16 +136,19 @@ def test_serving_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-class EarliestInJointOrder:
-    """Jobs in the joint order, each to the node of least predicted delay, no prices."""
+class LeastInPatientOrder:
+    """Jobs in the patient joint order, each to the node where `cost_s` is least."""
+
+    def __init__(self, cost_s):
+        self.cost_s = cost_s
 
     def place(self, observation):
         chosen = np.full(len(observation.jobs), WAITING)
         probabilities = np.zeros(observation.eligible.shape)
         outlook = Outlook(observation)
-        order = JointOrder(outlook)
+        order = JointOrder(outlook, is_patient=True)
         for job in order:
-            node = int(np.where(observation.eligible[job], outlook.delay_s(job), np.inf).argmin())
+            node = int(np.where(observation.eligible[job], self.cost_s(outlook, job), np.inf).argmin())
             probabilities[job, node] = 1.0
             if order.give(job, node):
                 chosen[job] = node
@@ -158,12 +156,18 @@ class EarliestInJointOrder:
 
 
 @pytest.mark.parametrize(
-    ("rule", "same"), [(PRICED, JointCompletionPlacer), (UNPRICED, EarliestInJointOrder)], ids=[PRICED, UNPRICED]
+    ("rule", "same"),
+    [
+        (PATIENT, PatientCompletionPlacer()),
+        (PRICED, LeastInPatientOrder(priced_delay_s)),
+        (UNPRICED, LeastInPatientOrder(Outlook.delay_s)),
+    ],
+    ids=[PATIENT, PRICED, UNPRICED],
 )
-def test_weights_of_zero_play_the_rule_that_the_card_names_in_the_joint_order(rule, same):
+def test_weights_of_zero_play_the_rule_that_the_card_names_in_the_patient_order(rule, same):
     scenario = ScenarioSpec(n_nodes=6, jobs_per_node=20).draw(3)
     learned = LearnedPlacer(policy=parse_policy("v", policy_files("v", rule=rule)))
-    np.testing.assert_allclose(Simulator(scenario).run(learned), Simulator(scenario).run(same()), rtol=1e-6)
+    np.testing.assert_allclose(Simulator(scenario).run(learned), Simulator(scenario).run(same), rtol=1e-6)
 
 
 def test_who_is_next_is_decided_by_service_and_waiting_at_the_ageing_it_is_told():

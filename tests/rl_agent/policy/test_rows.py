@@ -7,7 +7,8 @@ import pytest
 
 from rl_agent.placing.estimates import Estimates
 from rl_agent.placing.observation import JobView, NodeView, observe
-from rl_agent.policy.rows import COLUMN, MAX_PRESSURE, PRICED, UNPRICED, PolicyInput, score, scored_by, standard_s
+from rl_agent.placing.prices import MAX_PRESSURE, congested_delay_s
+from rl_agent.policy.rows import COLUMN, PATIENT, PRICED, UNPRICED, PolicyInput, score, scored_by, standard_s
 
 GENERATION_S = 8.0
 
@@ -94,3 +95,21 @@ def test_the_score_without_prices_is_that_of_the_delays():
     unpriced = scored_by(UNPRICED, rows)
     assert column(unpriced, "score") == pytest.approx([0.0, -2.0 / (0.05 * 7.0 + 0.25)], rel=1e-5)
     np.testing.assert_array_equal(np.delete(unpriced, COLUMN["score"], 1), np.delete(rows, COLUMN["score"], 1))
+
+
+@pytest.mark.parametrize("waiting", [0, 3, 900])
+def test_the_patient_score_is_that_of_the_congested_delays(waiting):
+    policy_input = PolicyInput(observation(waiting=waiting))
+    scored = scored_by(PATIENT, np.stack([policy_input.rows(job) for job in range(2)]))
+    for job, rows in enumerate(scored):
+        cost = congested_delay_s(policy_input.outlook, job)
+        assert column(rows, "score") == pytest.approx(
+            score(cost - cost.min(), policy_input.outlook.delay_s(job).min()).tolist(), rel=1e-4, abs=1e-5
+        )
+
+
+def test_a_node_that_may_not_be_chosen_is_not_the_best_one_of_the_patient_score():
+    rows = PolicyInput(observation()).rows(1)
+    best = int(np.argmax(scored_by(PATIENT, rows)[:, COLUMN["score"]]))
+    rows[best, COLUMN["eligible"]] = 0.0
+    assert scored_by(PATIENT, rows)[1 - best, COLUMN["score"]] == 0.0

@@ -44,6 +44,12 @@ def busy():
 
 
 @pytest.fixture(scope="session")
+def favourable():
+    """The same with other nodes, where the patient order is better than the planner's for certain."""
+    return site(n_models=1, seed=24)
+
+
+@pytest.fixture(scope="session")
 def simple_log(simple):
     """The log of a placer that tries everything there."""
     return log_of(simple, RandomPlacer(seed=0))

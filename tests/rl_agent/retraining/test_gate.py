@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from policies import policy_files
 
 from rl_agent.placing.estimates import Estimates
-from rl_agent.placing.rules import RULES
+from rl_agent.placing.rules import RULES, make_rule
 from rl_agent.policy.file import parse_policy
 from rl_agent.policy.learned_placer import LearnedPlacer
+from rl_agent.policy.rows import PATIENT
 from rl_agent.retraining.budget import Budget, Phase
-from rl_agent.retraining.gate import MIN_BATCH_JOBS, Gate, PlannerSettings, batch_sums, compare
+from rl_agent.retraining.gate import MIN_BATCH_JOBS, Gate, PlannerSettings, batch_sums, compare, play
 
 PLANNER = PlannerSettings(window=2, ageing=2.0, lookahead=8)
 
 
 def served():
-    return LearnedPlacer(policy=parse_policy("v", policy_files("v")))
+    return LearnedPlacer(policy=parse_policy("v", policy_files("v", rule=PATIENT)))
 
 
 def gate(serving, scenario, *candidates):
@@ -90,10 +95,25 @@ def test_batches_are_stretches_of_all_repeats_together_or_scenarios_that_differ_
     assert batch_sums([np.ones(n) for n in range(1, 21)]).sum() == 210.0
 
 
+@pytest.mark.parametrize("name", ["joint-completion", "patient-completion"])
+def test_rules_in_the_joint_order_play_at_the_planner_s_ageing(favourable, name):
+    planner = replace(PLANNER, joint_ageing=50.0)
+    own = partial(make_rule, name, 50.0)
+    trial = Gate(own, [partial(make_rule, name, 0.15)], [favourable], Estimates(), planner).judge(0)
+    assert trial.rules[name].rival_s == trial.serving.rival_s  # the rule is what serves, which ages so, too
+    assert trial.rules[name].rival_s != trial.rules[name].candidate_s
+
+
+def test_the_gate_hands_over_as_the_planner_does(favourable):
+    patient = partial(make_rule, "patient-completion", 0.15)
+    at_once = play(patient(), favourable, Estimates(), replace(PLANNER, handover_s=math.inf))
+    assert (at_once != play(patient(), favourable, Estimates(), PLANNER)).any()
+
+
 def test_a_rule_wins_that_beats_what_serves_and_what_would_serve_and_no_other(scenario):
     bad = gate(rule("round-robin"), scenario)
     win = bad.winning_rule()
-    assert win.rule in ("joint-completion", "priced-completion")
+    assert win.rule in ("patient-completion", "joint-completion", "priced-completion")
     assert win.reason.startswith(f"the rule {win.rule} wins at the gate")
     assert win.to_json()["the serving policy"]["high"] < 1.0
     assert gate(rule("round-robin"), scenario, rule(win.rule)).winning_rule(0) is None
