@@ -11,8 +11,14 @@ next jobs wait there too, and no other node gets the model. Both matter while fe
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
 from rl_agent.placing.estimates import FloatArray
 from rl_agent.placing.outlook import EVERY, Columns, Outlook, Rows
+
+Pressure = TypeVar("Pressure", float, NDArray[Any])
 
 PRESSURE_SCALE = 4.0
 """How fast idleness falls with the WAITING jobs for each node: to a fifth at one job."""
@@ -44,6 +50,6 @@ def congested_delay_s(outlook: Outlook, job: Rows, node: Columns = EVERY) -> Flo
     return cost_s
 
 
-def idleness(pressure: float) -> float:
-    """Return how idle a fleet is, from 1 to 0, by its WAITING jobs for each node."""
+def idleness(pressure: Pressure) -> Pressure:
+    """Return how idle a fleet is, from 1 to 0, by its WAITING jobs for each node; of arrays, one by one."""
     return 1.0 / (1.0 + PRESSURE_SCALE * pressure)

@@ -218,7 +218,7 @@ class Gate:
         self._planner = planner
         self._phase = phase
         rules = [partial(make_rule, rule.name, planner.joint_ageing) for rule in ALL_RULES]
-        makers = [serving, *rules, *candidates]
+        makers: list[Callable[[], Placer]] = [serving, *rules, *candidates]
         played: list[list[FloatArray]] = []
         with suppress(OutOfTimeError):
             for number, scenario in enumerate(scenarios):

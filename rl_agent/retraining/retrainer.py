@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from broker_config.settings import Settings
 from rl_agent.database import for_reading, open_database
 from rl_agent.errors import RetrainingError
+from rl_agent.placing.placer import Placer
 from rl_agent.placing.rules import EarliestCompletionPlacer
 from rl_agent.policy.registry import add_policy, promote, promoted_policy, prune_rejected, reject
 from rl_agent.policy.rule_policy import placer_of

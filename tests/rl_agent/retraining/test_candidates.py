@@ -7,6 +7,7 @@ import pytest
 from policies import policy_files
 from small_round import SMALL
 
+from broker_config.settings import Settings
 from rl_agent.placing.rules import RULES
 from rl_agent.policy.file import parse_policy
 from rl_agent.retraining.candidates import Candidates
@@ -32,7 +33,7 @@ def inputs(explored):
 def judged(inputs, learnt, serving, scenario):
     """The verdicts where such a rule serves."""
     twin = fit_twin(inputs.samples.kept)
-    candidates = Candidates(inputs, twin, SMALL, 0.01, learnt)
+    candidates = Candidates(inputs, twin, SMALL, Settings(_env_file=None), learnt)
     gate = Gate(lambda: RULES[serving](seed=0), candidates.placers, [scenario], twin.estimates, PLANNER)
     return candidates.verdicts(gate, ROUNDS)
 
