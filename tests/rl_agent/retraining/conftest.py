@@ -57,8 +57,8 @@ def simple_log(simple):
 
 @pytest.fixture(scope="session")
 def long_simple():
-    """A fleet of two models with jobs enough for the gate to tell that a better policy is better."""
-    return site(n_models=2, seed=3, jobs_per_node=60)
+    """A fleet of three models with jobs enough for the gate to tell that a better policy is better."""
+    return site(n_models=3, seed=9, jobs_per_node=200)
 
 
 @pytest.fixture(scope="session")
