@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from broker_config.errors import LadleError
@@ -22,6 +22,7 @@ from broker_config.metrics import MAX_MODEL_LABELS, MAX_NODE_LABELS, OTHER, FewN
 from planner.state.cluster import NodeState
 from planner.turns.core import Planner
 from planner.turns.turn import Closing, Turn
+from rl_agent.retraining.rounds import rounds_since
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,8 @@ class PlannerPicture(Collector):
         self._planner = planner
         self._last: list[Metric] = []
         self._model, self._node = FewNames(MAX_MODEL_LABELS), FewNames(MAX_NODE_LABELS)
+        self._since = planner.clock.now()
+        self._retrained: dict[int, float] = {}  # seconds by round
 
     def describe(self) -> list[Metric]:
         """Return nothing: registering must not read the planner."""
@@ -152,7 +155,7 @@ class PlannerPicture(Collector):
         yield current
         yield from self._last
         if self._last:
-            yield from self._dead_letters()
+            yield from self._of_ledger()
 
     def _jobs(self) -> Iterator[Metric]:
         planner = self._planner
@@ -199,15 +202,22 @@ class PlannerPicture(Collector):
         info.add_metric([placer.name, placer.policy_version or ""], 1.0)
         return info
 
-    def _dead_letters(self) -> Iterator[Metric]:
+    def _of_ledger(self) -> Iterator[Metric]:
         try:
-            with self._planner.ledger.transaction() as connection:
+            with self._planner.ledger.transaction(reads=True) as connection:
                 kept = self._planner.ledger.count_dead_letters(connection)
+                rounds = rounds_since(connection, self._since)
         except LadleError as exc:
-            logger.warning("the dead letters cannot be counted: %s", exc)
+            logger.warning("what the ledger holds cannot be counted: %s", exc)
             return
         yield _single(
-            "ladle_dead_letters", "Messages that nobody could take, until a person has dealt with them.", kept
+            "ladle_dead_letters", "Messages that nobody could take or has dealt with.", kept
+        )
+        self._retrained |= {one["id"]: one["processor_s"] for one in rounds}
+        yield CounterMetricFamily(
+            "ladle_retrain_seconds",
+            "Processor time of the rounds of retraining that went on since this planner started.",
+            value=sum(self._retrained.values()),
         )
 
 

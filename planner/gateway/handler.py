@@ -193,9 +193,12 @@ class Handler:
             message = f"job {job} goes on: see /jobs/{job}"
             raise HttpProblem(409, message, code="not_done", retry_after_s=self.eta_s) from None
 
-    async def drain(self, owner: Owner, node: str, *, on: bool) -> None:
-        """Ask the planner to stop giving jobs to a node, or to start again. Who may, the caller has checked."""
-        await self._client(owner).drain(node, on=on)
+    async def drain(self, owner: Owner, node: str, *, on: bool, for_s: float | None = None) -> None:
+        """Ask the planner to stop giving jobs to a node, for a while perhaps, or to start again.
+
+        Who may, the caller has checked.
+        """
+        await self._client(owner).drain(node, on=on, for_s=for_s)
 
     async def _submit(self, owner: Owner, order: ImageOrder, job: str) -> AsyncJobHandle:
         fields = order.fields.copy()

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from broker_config.metrics import OTHER
 from planner import metrics
 from planner.metrics import PlannerPicture
+from rl_agent.retraining.rounds import begin_round, note_round
 
 
 @pytest.fixture
@@ -167,3 +168,17 @@ def test_the_planner_goes_on_when_it_cannot_be_counted(caplog):
     assert world.state() == "WAITING"
     assert world.kinds() == ["accepted"]
     assert "could not be counted or traced" in caplog.text
+
+
+def test_the_time_of_retraining_rounds_is_counted_as_it_grows(world, picture):
+    world.up("a")
+    assert value(picture, "ladle_retrain_seconds_total") == 0.0
+    with world.ledger.transaction() as connection:
+        first = begin_round(connection, world.clock.now(), last_id=1, outcomes=5)
+        note_round(connection, first, world.clock.now(), processor_s=3.0)
+    assert value(picture, "ladle_retrain_seconds_total") == 3.0
+    with world.ledger.transaction() as connection:
+        note_round(connection, first, world.clock.now(), processor_s=4.0)
+        second = begin_round(connection, world.clock.now(), last_id=2, outcomes=5)
+        note_round(connection, second, world.clock.now(), processor_s=10.0)
+    assert value(picture, "ladle_retrain_seconds_total") == 14.0

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from broker_config.bounds import MAX_DURATION_S
 from broker_config.errors import RequestRefusedError
 from broker_config.rights import Role
 from broker_config.rights import owner_of as broker_user_of
@@ -32,15 +33,19 @@ def operator_routes(handler: Handler, reader: BoardReader) -> list[Route]:
     """Return the routes below /page that only an operator may use."""
 
     async def drain(request: Request) -> Response:
-        on = (await json_body(request)).get("on")
+        body = await json_body(request)
+        on, for_s = body.get("on"), body.get("for_s")
         if not isinstance(on, bool):
             raise RequestRefusedError(f"on: {str(on)[:20]!r} is neither true nor false", "on")
+        if for_s is not None and (type(for_s) not in (int, float) or not 0 < for_s <= MAX_DURATION_S):
+            message = f"for_s: {str(for_s)[:20]!r} is no number of seconds up to {MAX_DURATION_S:g}"
+            raise RequestRefusedError(message, "for_s")
         check_broker_user(handler)
         node = request.path_params["node"]
         known = await asyncio.to_thread(_with_ledger, reader, reader.ledger.nodes)
         if node not in {row["name"] for row in known}:
             raise HttpProblem(404, f"no node {node[:60]!r} has ever reported", code="node_not_found")
-        await handler.drain(owner_of(request), node, on=on)
+        await handler.drain(owner_of(request), node, on=on, for_s=for_s)
         reader.look_again()
         return Json({"node": node, "draining": on}, 202)
 

@@ -153,6 +153,7 @@ def _node(board: Board, row: LedgerRow, held: Sequence[LedgerRow], last_end: flo
         "name": row["name"],
         "state": row["state"],
         "draining": row["draining"],
+        "drained_until": row["drained_until"],
         "device": report.get("device", ""),
         "emulated": report.get("emulated", ""),
         "resident": list(report.get("resident", ())),

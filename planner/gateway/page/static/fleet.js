@@ -3,6 +3,8 @@
 import { ask, jobPath } from "./api.js";
 import { $, ago, areYouSure, el, figure, keyed, lack, now, plural, priorityChoice, say, seconds, speak } from "./dom.js";
 
+const PAUSE_S = 3600; // a game, a film: who wants another time has `ladle pause --for`
+
 let session = {};
 let nodes = [];
 
@@ -96,7 +98,8 @@ function nodeCard() {
     estimates.replaceChildren(...node.estimates.map(estimate));
     say(memory, inMemory(node));
     const drifts = node.drift.map((drift) => `Drift: ${drift.model} took ${figure(drift.factor)} times as long, since ${ago(drift.since)}`);
-    notes.replaceChildren(...[...drifts, node.note].filter(Boolean).map((text) => el("p", { className: "warning" }, text)));
+    const pause = node.drained_until && `Paused until ${new Date(node.drained_until * 1000).toLocaleTimeString([], { timeStyle: "short" })}`;
+    notes.replaceChildren(...[...drifts, pause, node.note].filter(Boolean).map((text) => el("p", { className: "warning" }, text)));
     showCommand(drain, node);
     node.showBacklog = (longest) => {
       const left = node.free_at === null ? 0 : Math.max(node.free_at - now(), 0);
@@ -126,13 +129,18 @@ function showCommand(place, node) {
     place.replaceChildren();
     return;
   }
-  if (place.dataset.draining === String(node.draining)) return;
-  place.dataset.draining = String(node.draining);
+  const shown = `${node.draining} ${node.drained_until}`;
+  if (place.dataset.shown === shown) return;
+  place.dataset.shown = shown;
   const path = `/page/nodes/${encodeURIComponent(node.name)}/drain`;
+  const order = (text, label, body) => command(text, label, () => ask("POST", path, body));
   place.replaceChildren(
-    node.draining
-      ? command("Use again", `Give jobs to ${node.name} again`, () => ask("POST", path, { on: false }))
-      : command("Drain", `Give no more jobs to ${node.name}`, () => ask("POST", path, { on: true })),
+    ...(node.draining
+      ? [order("Use again", `Give jobs to ${node.name} again`, { on: false })]
+      : [
+          order("Pause 1 h", `Give no jobs to ${node.name} for an hour`, { on: true, for_s: PAUSE_S }),
+          order("Drain", `Give no more jobs to ${node.name}`, { on: true }),
+        ]),
   );
 }
 

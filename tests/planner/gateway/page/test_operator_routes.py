@@ -69,6 +69,17 @@ def test_a_node_is_drained_and_used_again(gateway, site):
     site.wait_for_node("a", "READY")
 
 
+def test_a_node_is_paused_for_a_while(gateway, site):
+    assert gateway.ask("/page/nodes/a/drain", {"on": True, "for_s": 0.5}).status == 202
+    site.wait_for_node("a", "DRAINING")
+    site.wait_for_node("a", "READY")
+
+
+@pytest.mark.parametrize("for_s", [0, -1, "1h", True, 1e300])
+def test_a_pause_of_no_length_is_refused(gateway, for_s):
+    assert gateway.ask("/page/nodes/a/drain", {"on": True, "for_s": for_s}).error["param"] == "for_s"
+
+
 def test_what_cannot_be_drained_is_said(gateway):
     assert gateway.ask("/page/nodes/nobody/drain", {"on": True}).error["code"] == "node_not_found"
     assert gateway.ask("/page/nodes/a/drain", {"on": "yes"}).error["param"] == "on"
