@@ -80,6 +80,8 @@ def test_a_prompt_becomes_an_image_and_its_way_is_seen(page):
     page.see("#open-jobs .state", "of 40")
     assert "9 of 10 within" in page.see("#open-jobs .eta", "within")
     page.wait(lambda: page.run("return (document.querySelector('#open-jobs progress')?.value ?? 0) > 0"), "progress")
+    shown = "return document.querySelector('#open-jobs .preview img')?.src.slice(0, 15) === 'data:image/jpeg'"
+    page.wait(lambda: page.run(shown), "a preview")
     page.see("#images .caption", "a red heart")
     page.gone("#open-jobs li")
     page.wait(lambda: page.run("return document.querySelector('#images img').naturalWidth") == 512, "the image itself")

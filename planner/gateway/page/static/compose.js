@@ -3,6 +3,7 @@
 import { ask, imagePath } from "./api.js";
 import { $, el, say, speak } from "./dom.js";
 
+const MAX_PREVIEWS = 3; // as many as a job may have
 const DRAFT = "ladle.draft";
 const NUMBERS = ["n", "num_inference_steps", "guidance_scale", "seed", "deadline_s"];
 // What the Python API takes where a request says nothing; a model's own defaults come before them.
@@ -113,7 +114,7 @@ async function send() {
     problem("Say what to draw.", "prompt");
     return;
   }
-  const sent = { ...fields };
+  const sent = { ...fields, partial_images: MAX_PREVIEWS };
   if (fields.adapters) sent.adapters = adaptersOf(fields.adapters);
   const button = $("button[type=submit]", form);
   button.disabled = true;

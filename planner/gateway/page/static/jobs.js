@@ -167,11 +167,20 @@ function card(first) {
     cancel.hidden = job.ended;
     urgency.hidden = job.ended || job.state !== "WAITING";
     if (urgency !== document.activeElement) urgency.value = job.priority ?? "normal";
-    if (job.kind === "done" && !preview.firstChild) preview.append(el("img", { src: imagePath(job.job, 0), alt: "" }));
+    showPicture(preview, job);
     dismiss.hidden = redo.hidden = !job.ended || ["done", "cancelled"].includes(job.kind);
     if (job.ended && !dismiss.hidden) say(problem, job.reason ?? job.failure?.message ?? "");
   }
   return { element, update };
+}
+
+// The newest look at the image while it is drawn, then the image itself.
+function showPicture(place, job) {
+  const looks = job.preview && job.state === "RUNNING" ? `data:image/jpeg;base64,${job.preview}` : "";
+  const source = job.kind === "done" ? imagePath(job.job, 0) : looks;
+  if (place.dataset.source === source) return;
+  place.dataset.source = source;
+  place.replaceChildren(...(source ? [el("img", { src: source, alt: "" })] : []));
 }
 
 function stateText(job) {
