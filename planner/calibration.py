@@ -33,9 +33,9 @@ SHARES = (0.5, 0.9)
 STEPS = (0.03, 0.015)
 """Of the levels. Twice as much had worse shares on the scenarios of `benchmarks/eta_coverage.py`."""
 LEVELS = (-0.06, 1.06)
-"""Bounds of a level. Above 1 all scores so far are too small, below `LEAST_LEVEL` all are too large. A level that is
+"""Bounds of a level. Above 1 all scores so far are too small, below `MIN_LEVEL` all are too large. A level that is
 far beyond 1 takes hundreds of results to come back."""
-LEAST_LEVEL = 0.02
+MIN_LEVEL = 0.02
 """One in fifty: the smallest of `MAX_SCORES`."""
 MAX_SCORES = 50
 """Finished predictions that count, and oldest open ones: as good as 100 of each, and half of the cost."""
@@ -44,7 +44,7 @@ FIRST_SPREAD_LOG = 0.5
 BEYOND_LOG = 0.3
 """By how much a quantile beyond all scores exceeds the largest: a factor of 1.35 at a level of 1 or less."""
 BEYOND_SLOPE = 16.0
-"""By how much more for a level above 1, and less for one below `LEAST_LEVEL`; at the bounds a factor of 3.5."""
+"""By how much more for a level above 1, and less for one below `MIN_LEVEL`; at the bounds a factor of 3.5."""
 MAX_SCORE = 40.0
 """A factor of 1e17: more says nothing more, and would overflow."""
 MIN_S = 1e-6  # below any clock of a planner; a logarithm needs more than 0
@@ -178,11 +178,11 @@ def quantiles(scores: Sequence[float], going: Sequence[float], levels: Sequence[
     values = np.append(values, beyond)
     least = float(min(scores))
     return [
-        (least if level < LEAST_LEVEL else float(values[n])) + _outside(level)
+        (least if level < MIN_LEVEL else float(values[n])) + _outside(level)
         for n, level in zip(found, levels, strict=True)
     ]
 
 
 def _outside(level: float) -> float:
     """Return what a level outside of all scores adds to the outermost."""
-    return BEYOND_SLOPE * (max(level - 1.0, 0.0) + min(level - LEAST_LEVEL, 0.0))
+    return BEYOND_SLOPE * (max(level - 1.0, 0.0) + min(level - MIN_LEVEL, 0.0))

@@ -210,9 +210,7 @@ class PlannerPicture(Collector):
         except LadleError as exc:
             logger.warning("what the ledger holds cannot be counted: %s", exc)
             return
-        yield _single(
-            "ladle_dead_letters", "Messages that nobody could take or has dealt with.", kept
-        )
+        yield _single("ladle_dead_letters", "Messages that nobody could take or has dealt with.", kept)
         self._retrained |= {one["id"]: one["processor_s"] for one in rounds}
         yield CounterMetricFamily(
             "ladle_retrain_seconds",

@@ -22,7 +22,7 @@ EVERYWHERE = ("0.0.0.0", "::")
 @click.option("--port", "http_port", type=int, help="Port to listen on.  [LADLE_HTTP_PORT]")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Processes side by side.")
 def serve(processes: int, **options: object) -> None:
-    """Serve browsers and image clients over HTTP: a page, the OpenAI Images API and more.
+    """Serve browsers and image clients over HTTP: OpenAI's API and more.
 
     It needs the broker only. Without API keys it serves this machine alone; `ladle key add NAME` makes a key.
 

@@ -227,7 +227,7 @@ class Book:
         thing = _lacking(job, failure)
         if failure.kind is FailureKind.BAD_REQUEST and thing is None and not self._may_be_nodes_own(job, turn.now):
             self.finish(turn, job, JobState.FAILED, failure=failure)
-        elif thing == Thing("model", job.needs.model) and not self._may_be_had(job, thing, turn.now):
+        elif failure.kind is FailureKind.MODEL_MISSING and self._is_hopeless(job, thing, turn.now):
             message = f"{failure.kind} on {job.node}: {failure.message}; no other node that is ready may have it"
             self.finish(turn, job, JobState.FAILED, failure=Failure(kind=failure.kind, message=message))
         elif thing is not None:
@@ -392,10 +392,11 @@ class Book:
         """Whether another node is to be asked before a job is called impossible: this one may be wrong."""
         return not job.unfit_nodes and self._others_can(job, now)
 
-    def _may_be_had(self, job: LiveJob, model: Thing, now: float) -> bool:
-        """Whether a model that a node lacks may be on another that is ready, or was on one that may come back."""
+    def _is_hopeless(self, job: LiveJob, thing: Thing | None, now: float) -> bool:
+        """Whether it is its model that a job's node lacks, no other that is ready may have it, and none ever had it."""
+        model = Thing("model", job.needs.model)
         had = (node.said_to_have(model) for node in self.cluster.nodes.values() if node.name != job.node)
-        return self._others_can(job, now) or any(had)
+        return thing == model and not self._others_can(job, now) and not any(had)
 
     def _others_can(self, job: LiveJob, now: float) -> bool:
         """Whether a node that is ready, and has not failed the job, lacks nothing of what it needs."""

@@ -13,7 +13,7 @@ from rl_agent.placing.running_mean import RunningLogMean
 from rl_agent.placing.work_law import WorkLaw
 
 
-class Measured(Protocol):
+class MeasuredEstimate(Protocol):
     """What is known of a model, or outfit, on one node."""
 
     @property
@@ -51,7 +51,7 @@ class Kin:
     node_log: Mapping[str, float]
 
     @classmethod
-    def of(cls, by_node: Mapping[str, Mapping[str, Measured]]) -> Self:
+    def of(cls, by_node: Mapping[str, Mapping[str, MeasuredEstimate]]) -> Self:
         """Return the kin of what was measured, by node and model."""
         speeds: dict[str, list[float]] = defaultdict(list)
         loads: dict[str, list[float]] = defaultdict(list)
@@ -81,11 +81,11 @@ def of_kin(by_model: Mapping[str, float], model: str, prior: float) -> float:
     return median(by_model.values()) if by_model else prior
 
 
-def _drawn(models: Mapping[str, Measured]) -> dict[str, float]:
+def _drawn(models: Mapping[str, MeasuredEstimate]) -> dict[str, float]:
     return {model: known.s_per_unit.mean_log for model, known in models.items() if known.s_per_unit.count}
 
 
-def _slower_by_adapters(by_node: Mapping[str, Mapping[str, Measured]]) -> dict[str, float]:
+def _slower_by_adapters(by_node: Mapping[str, Mapping[str, MeasuredEstimate]]) -> dict[str, float]:
     gaps: dict[str, list[float]] = defaultdict(list)
     for drawn in map(_drawn, by_node.values()):
         for outfit in filter(has_adapters, drawn):
@@ -94,7 +94,9 @@ def _slower_by_adapters(by_node: Mapping[str, Mapping[str, Measured]]) -> dict[s
     return {outfit: median(found) for outfit, found in gaps.items()}
 
 
-def _slower_nodes(by_node: Mapping[str, Mapping[str, Measured]], model_log: Mapping[str, float]) -> dict[str, float]:
+def _slower_nodes(
+    by_node: Mapping[str, Mapping[str, MeasuredEstimate]], model_log: Mapping[str, float]
+) -> dict[str, float]:
     gaps = {node: [log - model_log[model] for model, log in _drawn(models).items()] for node, models in by_node.items()}
     return {node: median(found) for node, found in gaps.items() if found}
 

@@ -30,7 +30,7 @@ class OutOfTimeError(Exception):
     """A part of the round has no time left; what it has finished is valid."""
 
 
-class Budget:
+class RoundBudget:
     """Measures what a round uses, and stops it.
 
     Args:
@@ -94,7 +94,7 @@ class Phase:
         done: share of its work that is done; whoever works says so.
     """
 
-    def __init__(self, budget: Budget, what: str, until: float) -> None:
+    def __init__(self, budget: RoundBudget, what: str, until: float) -> None:
         self.done = 0.0
         self._budget = budget
         self._what = what

@@ -26,7 +26,7 @@ MIN_SAMPLES = 60
 """18 of 60 are held out, about one block of the gate's bootstrap; fewer can decide nothing."""
 RESUMED_WITHIN_S = 3_600.0
 """A round that was killed longer ago is not resumed: the next one starts afresh, with what was logged since."""
-LEAST_ROUND = 0.25
+MIN_ROUND = 0.25
 """Of a round's time that must be allowed for it to begin: in less, hardly anything would be learnt."""
 
 
@@ -66,7 +66,7 @@ def read_inputs(
     allowed_s = settings.retrain_share * HOUR_S
     processor_s = allowed_s - processor_s_since(connection, time.time() - HOUR_S)
     problem = _too_few(connection, settings, outcomes) if until is None else None
-    if problem is None and processor_s < LEAST_ROUND * min(plan.seconds, allowed_s):
+    if problem is None and processor_s < MIN_ROUND * min(plan.seconds, allowed_s):
         problem = (
             f"the trainer has used {allowed_s - processor_s:.0f} s of the processor in the last hour, of "
             f"{allowed_s:.0f} s that LADLE_RETRAIN_SHARE allows"

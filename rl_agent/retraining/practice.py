@@ -17,7 +17,7 @@ from rl_agent.policy.export import reset_actor
 from rl_agent.policy.file import LoadedPolicy
 from rl_agent.policy.learned_placer import LearnedPlacer
 from rl_agent.policy.rows import CORRECTABLE_RULES
-from rl_agent.retraining.budget import LEARNED_BY, SEARCHED_BY, VALIDATED_BY, Budget, OutOfTimeError
+from rl_agent.retraining.budget import LEARNED_BY, SEARCHED_BY, VALIDATED_BY, OutOfTimeError, RoundBudget
 from rl_agent.retraining.checkpoint import RoundState
 from rl_agent.retraining.gate import PlannerSettings, play
 from rl_agent.retraining.learner import Learner
@@ -62,7 +62,7 @@ class Practice:
         planner: PlannerSettings,
         plan: RetrainingPlan,
         save: Callable[[RoundState], None],
-        budget: Budget,
+        budget: RoundBudget,
     ) -> None:
         self._twin = twin
         self._split = split

@@ -23,7 +23,7 @@ from rl_agent.placing.placer import Placer
 from rl_agent.placing.rules import EarliestCompletionPlacer
 from rl_agent.policy.registry import add_policy, promote, promoted_policy, prune_rejected, reject
 from rl_agent.policy.rule_policy import placer_of
-from rl_agent.retraining.budget import JUDGED_BY, Budget
+from rl_agent.retraining.budget import JUDGED_BY, RoundBudget
 from rl_agent.retraining.candidates import Candidates, Judged
 from rl_agent.retraining.checkpoint import write_checkpoint
 from rl_agent.retraining.gate import ALL_RULES, MIN_BATCH_JOBS, MIN_BATCHES, Gate, PlannerSettings
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 REJECTED_KEPT = 50
 """A round every ten minutes rejects at most six candidates an hour: those of the last eight hours."""
-LEAST_REPEATS = 2
+MIN_REPEATS = 2
 """Of the held-out arrivals, without and with throttling; a gate that has played fewer has judged nothing."""
 GATE_MARGIN = 1.5
 """How much longer a held-out job may take to be played than those of the validations did."""
@@ -107,7 +107,7 @@ class Retrainer:
             self._engine.dispose()
 
     def _run(self) -> Round:
-        budget = Budget(self.plan.seconds, progress=self._progress)
+        budget = RoundBudget(self.plan.seconds, progress=self._progress)
         budget.tell("reading experience", 0.0)
         with for_reading(self._engine).begin() as connection:
             inputs = read_inputs(connection, self.settings, self.plan, self.checkpoint)
@@ -131,7 +131,7 @@ class Retrainer:
         with self._engine.begin() as connection:
             note_round(connection, number, time.time(), wall_s=wall_s, processor_s=processor_s, **values)
 
-    def _retrain(self, inputs: RoundInputs, budget: Budget) -> tuple[RoundResult, Round]:
+    def _retrain(self, inputs: RoundInputs, budget: RoundBudget) -> tuple[RoundResult, Round]:
         """Learn in the twin, and judge the result at the gate."""
         twin = fit_twin(inputs.samples.kept)
         logger.info("twin: %s", describe(twin))
@@ -141,7 +141,7 @@ class Retrainer:
         best = practice.run(inputs.samples, inputs.saved)
         candidates = Candidates(inputs, twin, self.plan, self.settings, best)
         gate = self._gate(inputs, twin, candidates, budget, split.held_out_jobs, practice.s_per_job)
-        if gate.scenarios < min(LEAST_REPEATS, self.plan.repeats):
+        if gate.scenarios < min(MIN_REPEATS, self.plan.repeats):
             return RoundResult.CUT_SHORT, _nothing(f"cut short at the gate, {budget.verdict()}: nothing was judged")
         verdicts = candidates.verdicts(gate, practice.state.rounds)
         if not verdicts:
@@ -150,12 +150,12 @@ class Retrainer:
         return RoundResult.ENDED, self._conclude(verdicts, inputs.version)
 
     def _gate(
-        self, inputs: RoundInputs, twin: Twin, candidates: Candidates, budget: Budget, jobs: int, s_per_job: float
+        self, inputs: RoundInputs, twin: Twin, candidates: Candidates, budget: RoundBudget, jobs: int, s_per_job: float
     ) -> Gate:
         """Play the newest arrivals, at most `jobs`, as many as there seems to be time for."""
         placers = candidates.placers
         phase = budget.phase("at the gate", JUDGED_BY)
-        played = (1 + len(ALL_RULES) + len(placers)) * LEAST_REPEATS
+        played = (1 + len(ALL_RULES) + len(placers)) * MIN_REPEATS
         affordable = int(budget.left_s(JUDGED_BY) / max(GATE_MARGIN * s_per_job * played, 1e-9))
         newest = min(jobs, max(affordable, MIN_BATCHES * MIN_BATCH_JOBS))
         serving: Callable[[], Placer] = EarliestCompletionPlacer

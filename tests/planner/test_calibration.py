@@ -13,9 +13,9 @@ from planner.calibration import (
     BEYOND_LOG,
     BEYOND_SLOPE,
     FIRST_SPREAD_LOG,
-    LEAST_LEVEL,
     LEVELS,
     MAX_SCORES,
+    MIN_LEVEL,
     SHARES,
     STEPS,
     Calibration,
@@ -116,7 +116,7 @@ def test_half_still_come_within_the_median_while_each_takes_less_than_all_before
 
 
 def test_a_level_below_all_scores_is_less_than_the_least_by_how_far_it_is_below():
-    found = quantiles([0.2, 0.4], [9.0], [LEAST_LEVEL - 0.05])
+    found = quantiles([0.2, 0.4], [9.0], [MIN_LEVEL - 0.05])
     assert found == pytest.approx([0.2 - 0.05 * BEYOND_SLOPE])
 
 

@@ -13,6 +13,7 @@ from planner.errors import (
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
+    JobNotWaitingError,
     JobRefusedError,
     JobUnknownError,
     NoLedgerYetError,
@@ -34,6 +35,7 @@ EXAMPLES = [
     JobFailedError("job-1", "no memory", "out_of_memory"),
     JobRefusedError("job-1", "too large"),
     JobUnknownError("job-1", "no such job"),
+    JobNotWaitingError("job-1", "it is DONE"),
     JobCancelledError("job-1", "as asked"),
     JobExpiredError("job-1", "too late"),
 ]

@@ -28,7 +28,7 @@ def drawn(engine, **fields):
     """The previews, by image step, and the finished image."""
     request = ImageRequest(**{**an_image_request(), "num_inference_steps": 8, **fields})
     previews = {}
-    result = engine.generate(request, lambda step: None, previews.__setitem__)
+    result = engine.generate(request, lambda step, of: None, previews.__setitem__)
     return previews, result.images[0]
 
 

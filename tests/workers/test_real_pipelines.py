@@ -57,7 +57,7 @@ def folders(tmp_path_factory):
 
 def drawn(engine, model, **changes):
     request = an_image_request(model=model, num_inference_steps=2, seed=7, **changes)
-    images = engine.generate(ImageRequest(**request), lambda step: None).images
+    images = engine.generate(ImageRequest(**request), lambda step, of: None).images
     return np.stack([np.asarray(image) for image in images])
 
 

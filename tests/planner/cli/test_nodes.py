@@ -70,6 +70,7 @@ def test_a_node_is_paused_and_resumed_from_the_terminal(make_site, ladle_of):
     site = make_site()
     ladle = ladle_of(site)
     site.start("attic")
+    site.wait_for_node("attic", "READY")
     paused = ladle("pause", "attic", "--for", "2h")
     assert "Asked the planner to pause attic" in paused.output
     site.wait_for_node("attic", "DRAINING")

@@ -58,8 +58,8 @@ class Waiting:
 
     job = "http.ann.1"
 
-    def __init__(self, last=None):
-        self.last = last
+    def __init__(self, last=None, preview=None):
+        self.last, self.preview = last, preview
 
     def eta_s(self):
         return 12.5

@@ -158,6 +158,7 @@ def test_a_refusal_for_lack_of_a_thing_corrects_the_view_at_once_and_does_not_co
     assert {world.state(f"job-{index}") for index in range(3)} == {"DONE"}
 
 
+@pytest.mark.fault(51, "B")
 def test_a_lying_node_cannot_keep_a_job_going_round():
     world = World(max_attempts=2, window=1)
     world.up("liar", abilities=has("sketch"))

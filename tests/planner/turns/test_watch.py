@@ -545,6 +545,7 @@ def test_a_job_whose_last_able_node_goes_is_told_so_once():
     assert len(said) == 2  # that it was taken back, and this
 
 
+@pytest.mark.fault(51, "B")
 def test_a_job_waits_for_what_is_missing_only_so_long_and_ends_with_that_reason():
     world = World(missing_wait_s=60)
     world.up("n1", abilities=has())

@@ -65,9 +65,3 @@ def long_simple():
 def long_simple_log(long_simple):
     """The log of a placer that tries everything there."""
     return log_of(long_simple, RandomPlacer(seed=0))
-
-
-@pytest.fixture(scope="session")
-def long_busy_log():
-    """The log of a placer that tries everything at load .9, where the shipped policy takes half of the time."""
-    return log_of(site(n_models=3, seed=9, jobs_per_node=100, load=0.9), RandomPlacer(seed=0))

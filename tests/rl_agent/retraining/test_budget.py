@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from rl_agent.retraining.budget import NOTE_EVERY_S, Budget, OutOfTimeError
+from rl_agent.retraining.budget import NOTE_EVERY_S, OutOfTimeError, RoundBudget
 
 
-class Clocked(Budget):
+class Clocked(RoundBudget):
     """A budget whose clocks are set by the test."""
 
     def __init__(self, seconds, progress=lambda _what, _share: None):
@@ -21,7 +21,7 @@ class Clocked(Budget):
 
 
 def test_all_time_counts_by_the_wall_and_by_the_processor():
-    budget = Budget(100.0)
+    budget = RoundBudget(100.0)
     end = time.process_time() + 0.2
     while time.process_time() < end:
         pass

@@ -8,7 +8,7 @@ from policies import policy_files
 
 from rl_agent.experience.decision import Decision, decode, encode
 from rl_agent.policy.file import parse_policy
-from rl_agent.retraining.budget import VALIDATED_BY, Budget
+from rl_agent.retraining.budget import VALIDATED_BY, RoundBudget
 from rl_agent.retraining.checkpoint import read_checkpoint, write_checkpoint
 from rl_agent.retraining.gate import PlannerSettings
 from rl_agent.retraining.plan import RetrainingPlan
@@ -38,7 +38,7 @@ class Round:
         self.twin = fit_twin(samples.kept)
         self.split = split_arrivals(self.twin, plan)
         save = partial(write_checkpoint, self.path)
-        budget = Budget(seconds, progress)
+        budget = RoundBudget(seconds, progress)
         self.practice = Practice(self.twin, self.split, self.serving, PLANNER, plan, save, budget)
 
     def run(self):
@@ -139,7 +139,7 @@ def test_a_new_round_takes_the_critics_of_the_last_one_and_not_its_actor(samples
     assert np.abs(after[actor] - kept[actor]).max() > 0.1
 
 
-class Hurried(Budget):
+class Hurried(RoundBudget):
     """Its time passes with every question: `questions` of them are a whole round."""
 
     def __init__(self, questions):
