@@ -65,3 +65,9 @@ def long_simple():
 def long_simple_log(long_simple):
     """The log of a placer that tries everything there."""
     return log_of(long_simple, RandomPlacer(seed=0))
+
+
+@pytest.fixture(scope="session")
+def many_models_log():
+    """The log of such a placer where models change all the time: the joint order takes less than half of the time."""
+    return log_of(site(n_nodes=3, n_models=8, jobs_per_node=100, seed=2), RandomPlacer(seed=0))

@@ -124,9 +124,9 @@ def test_a_promotion_by_hand_during_the_round_is_not_overruled(settings, simple_
 
 
 @pytest.mark.fault(24, "B")
-def test_a_damaged_policy_is_replaced_by_a_retrained_one(settings, long_simple_log, caplog):
+def test_a_damaged_policy_is_replaced_by_a_retrained_one(settings, many_models_log, caplog):
     # Given a promoted policy one bit of whose weights has flipped
-    write_log(settings.database, long_simple_log)
+    write_log(settings.database, many_models_log)
     files = policy_files("damaged")
     weights = files.weights[:-1] + bytes([files.weights[-1] ^ 1])
     with begin(settings) as connection:
