@@ -62,6 +62,13 @@ def open_jobs(connection: Connection, limit: int, id_prefix: str = "", but: str 
     return [dict(row) for row in connection.execute(chosen.order_by(*order).limit(limit)).mappings()]
 
 
+def waiting_by_age(connection: Connection, limit: int) -> list[str]:
+    """Return the ids of the first `limit` WAITING jobs by class and age. The placer need not keep to that order."""
+    chosen = select(col(JobRow.id)).where(_OPEN, col(JobRow.state) == JobState.WAITING)
+    order = (col(JobRow.priority), col(JobRow.created_at))
+    return list(connection.scalars(chosen.order_by(*order).limit(limit)))
+
+
 def job_facts(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return client, model, beginning of the prompt, and size of the work of jobs, by id."""
     facts: dict[str, dict[str, Any]] = {}

@@ -26,6 +26,7 @@ PATIENCE = 10.0  # the ledger is read for a tenth of the time at most, however l
 TIMELINE_S = 600.0
 OVERLAP_S = 5.0  # a turn of the planner commits what it closed a moment ago
 MAX_ATTEMPTS = 2000  # of the timeline: more bars are narrower than a pixel
+MAX_PLACES = 1000  # who is further behind is told how many wait
 MAX_LISTED = 60  # jobs in a list: more than anybody reads
 MAX_FACTS = 10_000  # of jobs; each is some 500 bytes
 MAX_LETTERS = 20  # dead letters in a list; `ladle dead list` shows more
@@ -50,6 +51,7 @@ class Board:
         at: Unix seconds.
         ticked_at: when a planner last ticked.
         counts: open jobs by state.
+        places: of the first `MAX_PLACES` WAITING jobs by class and age, from 1.
         held: attempts that nodes hold. closed: those of the last `TIMELINE_S`, by job and number.
         letters: the newest dead letters, out of `letter_count`.
     """
@@ -58,6 +60,7 @@ class Board:
     at: float = 0.0
     ticked_at: float | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
     nodes: Sequence[LedgerRow] = ()
     estimates: Estimates = field(default_factory=Estimates)
     held: Sequence[LedgerRow] = ()
@@ -137,6 +140,7 @@ class BoardReader:
             at=at,
             ticked_at=self.ledger.last_tick(connection),
             counts=board_data.open_counts(connection),
+            places={job: place for place, job in enumerate(board_data.waiting_by_age(connection, MAX_PLACES), 1)},
             nodes=self.ledger.nodes(connection),
             estimates=self.ledger.estimates(connection),
             held=held,

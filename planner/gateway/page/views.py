@@ -39,8 +39,8 @@ def queue_view(board: Board, jobs: OwnJobs, facts: Facts, id_prefix: str) -> dic
     return {
         "mine": dict(jobs.counts),
         "others": {state: count for state, count in others.items() if count > 0},
-        "jobs": [_open_job(row, facts, id_prefix) for row in jobs.mine],
-        "others_jobs": [_open_job(row, facts, id_prefix) for row in jobs.others],
+        "jobs": [_open_job(row, facts, id_prefix, board.places) for row in jobs.mine],
+        "others_jobs": [_open_job(row, facts, id_prefix, board.places) for row in jobs.others],
         "planner_seen_at": board.ticked_at,
         "planner_runs": board.ticked_at is not None and board.at - board.ticked_at < SILENT_AFTER_S,
     }
@@ -128,13 +128,14 @@ def whose_name(job: str, client: str) -> str:
     return user if user != client else f"client {client[:SHORT_NAME]}"
 
 
-def _open_job(row: LedgerRow, facts: Facts, id_prefix: str) -> dict[str, Any]:
+def _open_job(row: LedgerRow, facts: Facts, id_prefix: str, places: Mapping[str, int]) -> dict[str, Any]:
     told = facts.get(row["id"], {})
     return {
         "job": row["id"],
         "mine": row["id"].startswith(id_prefix),
         "owner": whose_name(row["id"], row["client"]),
         "state": row["state"],
+        "place": places.get(row["id"]),
         "priority": Priority(row["priority"]).name.lower(),
         "model": row["model"],
         "node": row["node"],

@@ -28,6 +28,17 @@ def read(world, function, *arguments, **named):
         return function(connection, *arguments, **named)
 
 
+def test_waiting_jobs_have_places_by_class_and_age(world):
+    for job, priority in (("old", 1), ("new", 1), ("urgent", 0)):
+        world.submit(job, priority=priority)
+        world.pause(1.0)
+    places = read(world, board_data.waiting_by_age, 10)
+    assert places == ["http.annette.1", "urgent", "http.ann.2", "old", "new"]
+    assert read(world, board_data.waiting_by_age, 1) == ["http.annette.1"]
+    world.cancel("urgent")
+    assert read(world, board_data.waiting_by_age, 10) == [job for job in places if job != "urgent"]
+
+
 def test_open_jobs_are_counted_by_state_and_owner(world):
     assert read(world, board_data.open_counts) == {"PLACED": 2, "WAITING": 2}
     assert sum(read(world, board_data.open_counts, "http.ann.").values()) == 3

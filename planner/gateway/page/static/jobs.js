@@ -190,6 +190,7 @@ function stateText(job) {
   if (job.state === "RUNNING" && job.image_steps) parts.push(`step ${job.step ?? 0} of ${job.image_steps}`);
   if (job.n > 1) parts.push(plural(job.n, "image"));
   if (job.priority && job.priority !== "normal" && job.state !== "WAITING") parts.push(`priority ${job.priority}`);
+  if (job.state === "WAITING" && job.place) parts.push(`place ${job.place} by age`);
   if (job.state === "WAITING" && job.reason) parts.push(job.reason);
   return parts.join(" · ");
 }
