@@ -138,6 +138,21 @@ def _node_name(text: str) -> str:
 
 Finite = Annotated[float, AfterValidator(_finite)]
 PartS = Annotated[Finite, Ge(0), Le(MAX_PART_S)]
+
+
+def pause_s(seconds: Any) -> float | None:
+    """Return for how many seconds a node is to be paused; None: until it is told otherwise.
+
+    Raises:
+        ValueError: it is no time.
+    """
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 < seconds <= MAX_DURATION_S:
+        raise ValueError(f"for_s: {str(seconds)[:60]!r} is no number of seconds up to {MAX_DURATION_S:g}")
+    return float(seconds)
+
+
 DurationS = Annotated[Finite, Ge(0), Le(MAX_DURATION_S)]
 LimitS = Annotated[Finite, Gt(0), Le(MAX_DURATION_S)]
 IntervalS = Annotated[Finite, Gt(0), Le(MAX_INTERVAL_S)]

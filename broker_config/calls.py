@@ -26,7 +26,7 @@ from typing import Any, ClassVar, Self
 
 from kombu.entity import Exchange
 
-from broker_config.bounds import ID, MAX_DURATION_S, MAX_WHOLE
+from broker_config.bounds import ID, MAX_WHOLE, pause_s
 from broker_config.messages import Assignment, AttemptKey, Event, EventKind, Priority
 from broker_config.publisher import Post
 from broker_config.topology import (
@@ -216,10 +216,7 @@ class Drain(_Order):
             ValueError: its time is none.
         """
         call = super().read({"for_s": None, **body})
-        if call.for_s is None:
-            return call
-        if type(call.for_s) not in (int, float) or not 0 < call.for_s <= MAX_DURATION_S:
-            raise ValueError(f"for_s: {str(call.for_s)[:60]!r} is no number of seconds up to {MAX_DURATION_S:g}")
+        pause_s(call.for_s)
         return call
 
 

@@ -151,7 +151,7 @@ class Handler:
         self._repetitions.note(caller, job)
         self.waiting.enter(job)
         try:
-            handle = await self._submit(caller.owner, order, job)
+            handle = await self.submit(caller.owner, order, job)
         except BaseException:
             self.waiting.leave(job, goes_on=True)
             raise
@@ -164,8 +164,10 @@ class Handler:
         return sorted((watch for watch in self.watches if watch.owner == owner), key=lambda watch: watch.began_at)
 
     async def submit(self, owner: Owner, order: ImageOrder, job: str) -> AsyncJobHandle:
-        """Submit an order that nobody waits for, under an id of `ids`."""
-        return await self._submit(owner, order, job)
+        """Submit an order under an id of `ids`."""
+        fields = order.fields.copy()
+        fields["idempotency_key"] = job
+        return await self._client(owner).submit(**fields)
 
     async def find(self, owner: Owner, job: str) -> AsyncJobHandle:
         """Return a handle for an earlier job of an owner.
@@ -199,11 +201,6 @@ class Handler:
         Who may, the caller has checked.
         """
         await self._client(owner).drain(node, on=on, for_s=for_s)
-
-    async def _submit(self, owner: Owner, order: ImageOrder, job: str) -> AsyncJobHandle:
-        fields = order.fields.copy()
-        fields["idempotency_key"] = job
-        return await self._client(owner).submit(**fields)
 
     def _client(self, owner: Owner) -> AsyncClient:
         if owner.name not in self._clients:

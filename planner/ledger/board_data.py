@@ -16,7 +16,7 @@ from sqlmodel import col
 
 from broker_config.messages import DELAY_PARTS, JobState
 from planner.ledger.ledger import MAX_PARAMETERS, LedgerRow
-from planner.ledger.tables import AttemptRow, DeadLetterRow, JobRow
+from planner.ledger.tables import AttemptRow, JobRow
 
 SHOWN_PROMPT = 200  # characters: two lines
 COMPARED_JOBS = 400  # before and since a promotion: enough for a mean, and read in milliseconds
@@ -109,11 +109,6 @@ def delays_around(connection: Connection, version: str, promoted_at: float) -> t
     """Return the delays of jobs accepted before a promotion, and of those since that its policy decided."""
     since = (col(JobRow.created_at) >= promoted_at) & (col(JobRow.policy_version) == version)
     return _side(connection, col(JobRow.created_at) < promoted_at), _side(connection, since)
-
-
-def dead_letter_count(connection: Connection) -> int:
-    """Return how many dead letters there are."""
-    return connection.scalar(select(func.count()).select_from(DeadLetterRow)) or 0
 
 
 def _side(connection: Connection, which: ColumnElement[bool]) -> DelaySide:

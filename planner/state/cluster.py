@@ -212,7 +212,9 @@ class LiveNode:
 
         None while the node is overdue and its estimate is wrong, or would begin them after its hours have ended.
         """
-        if not self.accepts_jobs or self.is_overdue(now) or self.has_closed(now, self.backlog_s(now)):
+        if not self.accepts_jobs or self.is_overdue(now):
+            return 0.0
+        if self.report.closes_in_s is not None and self.has_closed(now, self.backlog_s(now)):
             return 0.0
         return max(window - len(self.attempts), 0.0)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from background_server import in_background
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -43,13 +43,6 @@ def collecting_spans() -> Iterator[SpanCollector]:
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    collector.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, in_background(server):
+        collector.url = f"http://127.0.0.1:{server.server_address[1]}"
         yield collector
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -9,12 +9,12 @@ import hmac
 import http.server
 import json
 import ssl
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from background_server import in_background
 from certificates import make_authority, make_certificate
 
 
@@ -76,13 +76,8 @@ def receiving(statuses: Sequence[int] = (), location: str = "", tls_folder: Path
         if tls_folder is not None:
             server.socket = _tls(tls_folder).wrap_socket(server.socket, server_side=True)
         receiver = Receiver(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        with in_background(server):
             yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def _tls(folder: Path) -> ssl.SSLContext:

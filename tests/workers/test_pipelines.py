@@ -28,6 +28,8 @@ from workers.model_options import PipelineOptions
 from workers.model_source import TINY_FOLDER
 from workers.pipelines import DiffusersEngine
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OPTIONS = PipelineOptions()
 
 
@@ -46,15 +48,6 @@ def pixels(engine: DiffusersEngine, **changes) -> np.ndarray:
     return np.stack(
         [np.asarray(image) for image in engine.generate(a_request(**changes), lambda step, of: None).images]
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """So small a model gains nothing from a second thread, and loses much by it on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

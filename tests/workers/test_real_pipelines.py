@@ -28,8 +28,11 @@ from workers.node import NodeWorker
 from workers.pipelines import DiffusersEngine
 from workers.warm_up import warm_up
 
-# diffusers' Euler scheduler makes arrays of tensors in a way that numpy will end
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # diffusers' Euler scheduler makes arrays of tensors in a way that numpy will end
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 CLASSES = {
     "sd15": "StableDiffusionPipeline",
@@ -38,15 +41,6 @@ CLASSES = {
     "flux": "FluxPipeline",
 }
 ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn1"  # of the U-Net of `sd15`
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """So small a model gains nothing from a second thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

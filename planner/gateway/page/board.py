@@ -166,7 +166,7 @@ class BoardReader:
         return {
             "policy": _policy(connection),
             "letters": self.ledger.newest_dead_letters(connection, MAX_LETTERS),
-            "letter_count": board_data.dead_letter_count(connection),
+            "letter_count": self.ledger.count_dead_letters(connection),
         }
 
     def look_again(self) -> None:

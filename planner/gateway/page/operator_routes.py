@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from broker_config.bounds import MAX_DURATION_S
+from broker_config.bounds import pause_s
 from broker_config.errors import RequestRefusedError
 from broker_config.rights import Role
 from broker_config.rights import owner_of as broker_user_of
@@ -34,12 +34,13 @@ def operator_routes(handler: Handler, reader: BoardReader) -> list[Route]:
 
     async def drain(request: Request) -> Response:
         body = await json_body(request)
-        on, for_s = body.get("on"), body.get("for_s")
+        on = body.get("on")
         if not isinstance(on, bool):
             raise RequestRefusedError(f"on: {str(on)[:20]!r} is neither true nor false", "on")
-        if for_s is not None and (type(for_s) not in (int, float) or not 0 < for_s <= MAX_DURATION_S):
-            message = f"for_s: {str(for_s)[:20]!r} is no number of seconds up to {MAX_DURATION_S:g}"
-            raise RequestRefusedError(message, "for_s")
+        try:
+            for_s = pause_s(body.get("for_s"))
+        except ValueError as exc:
+            raise RequestRefusedError(str(exc), "for_s") from None
         check_broker_user(handler)
         node = request.path_params["node"]
         known = await asyncio.to_thread(_with_ledger, reader, reader.ledger.nodes)

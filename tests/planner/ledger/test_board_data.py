@@ -100,6 +100,6 @@ def test_delays_on_both_sides_of_a_promotion(world):
 
 
 def test_dead_letters_are_counted(world):
-    assert read(world, board_data.dead_letter_count) == 0
+    assert read(world, world.ledger.count_dead_letters) == 0
     world.bury(world.start("a"))
-    assert read(world, board_data.dead_letter_count) == 1
+    assert read(world, world.ledger.count_dead_letters) == 1
